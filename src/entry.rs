@@ -1,0 +1,457 @@
+//! [`Entry`]: the noun between a tree and a bucket, and its two ways to and from an object.
+
+use crate::key::Key;
+use crate::metadata::{
+    Attributes, DecodedAttributes, Fallback, Field, Fields, InvalidField, Origin, Origins, USER_AGENT,
+};
+use crate::mode::{FileType, Permissions};
+use crate::profile::{Atime, Damage, LinkTargets, Profile};
+use crate::symlink::{InvalidTarget, SymlinkTarget};
+use crate::timestamp::Timestamp;
+use http::header::{CONTENT_TYPE, HeaderMap};
+use std::fmt;
+use thiserror::Error;
+
+/// A file, directory or symbolic link: its key, what it is, its attributes.
+///
+/// - The key ends in `/` exactly when the entry is a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "Parts", into = "Parts"))]
+pub struct Entry {
+    key: Key,
+    kind: EntryKind,
+    attributes: Attributes,
+}
+
+/// What an entry is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum EntryKind {
+    /// A regular file.
+    File {
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink {
+        /// Its text.
+        target: SymlinkTarget,
+    },
+}
+
+impl EntryKind {
+    /// The type.
+    #[must_use]
+    pub const fn file_type(&self) -> FileType {
+        match self {
+            Self::File { .. } => FileType::File,
+            Self::Directory => FileType::Directory,
+            Self::Symlink { .. } => FileType::Symlink,
+        }
+    }
+}
+
+/// The public parts of an entry, for its text form.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Parts {
+    key: Key,
+    kind: EntryKind,
+    #[serde(flatten)]
+    attributes: Attributes,
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Parts> for Entry {
+    type Error = KindMismatch;
+
+    fn try_from(parts: Parts) -> Result<Self, KindMismatch> {
+        Self::new(parts.key, parts.kind, parts.attributes)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<Entry> for Parts {
+    fn from(entry: Entry) -> Self {
+        Self { key: entry.key, kind: entry.kind, attributes: entry.attributes }
+    }
+}
+
+impl Entry {
+    /// Puts an entry together.
+    ///
+    /// # Errors
+    /// [`KindMismatch`] when the key ends in `/` and the kind is no directory, or the other way round.
+    ///
+    /// ```
+    /// use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, Permissions, Timestamp, Uid};
+    ///
+    /// let attributes = Attributes {
+    ///     permissions: Permissions::from_mode(0o755), uid: Uid::ROOT, gid: Gid::ROOT,
+    ///     atime: Timestamp::EPOCH, mtime: Timestamp::EPOCH,
+    /// };
+    /// assert!(Entry::new(Key::parse("d/")?, EntryKind::Directory, attributes).is_ok());
+    ///
+    /// let refused = Entry::new(Key::parse("d")?, EntryKind::Directory, attributes).unwrap_err();
+    /// assert_eq!(refused.to_string(), "the key \"d\" cannot name a directory");
+    /// # Ok::<(), posix_s3::InvalidKey>(())
+    /// ```
+    pub fn new(key: Key, kind: EntryKind, attributes: Attributes) -> Result<Self, KindMismatch> {
+        if key.is_directory() != (kind == EntryKind::Directory) {
+            return Err(KindMismatch { key, file_type: kind.file_type() });
+        }
+        Ok(Self { key, kind, attributes })
+    }
+
+    /// The key relative to the link's prefix.
+    #[must_use]
+    pub const fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// What the entry is.
+    #[must_use]
+    pub const fn kind(&self) -> &EntryKind {
+        &self.kind
+    }
+
+    /// The type.
+    #[must_use]
+    pub const fn file_type(&self) -> FileType {
+        self.kind.file_type()
+    }
+
+    /// The attributes.
+    #[must_use]
+    pub const fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// The size of the object's body in bytes: of a file its length, of a link the length of its target, else 0.
+    #[must_use]
+    pub fn object_size(&self) -> u64 {
+        match &self.kind {
+            EntryKind::File { size } => *size,
+            EntryKind::Directory => 0,
+            EntryKind::Symlink { target } => target.size(),
+        }
+    }
+
+    /// The same entry as a profile stores and restores it: without the permission bits that it drops.
+    ///
+    /// What an export writes and what an import makes are equal exactly when this is.
+    #[must_use]
+    pub fn normalized(mut self, profile: &Profile) -> Self {
+        self.attributes.permissions = profile.permissions(self.file_type(), self.attributes.permissions);
+        self
+    }
+
+    /// The headers of the object: `Content-Type`, the fields of the schema, the user agent of the profile.
+    ///
+    /// Permission bits that the profile drops are not written.
+    #[must_use]
+    pub fn encode(&self, profile: &Profile) -> HeaderMap {
+        let file_type = self.file_type();
+        let mut headers = HeaderMap::with_capacity(8);
+        let permissions = profile.permissions(file_type, self.attributes.permissions);
+        Attributes { permissions, ..self.attributes }.encode_into(file_type, &mut headers);
+        if profile.atime == Atime::LeftOut {
+            headers.remove(Field::Atime.header());
+        }
+        headers.insert(USER_AGENT.clone(), profile.user_agent.clone());
+        headers.insert(CONTENT_TYPE, profile.content_types.of(&self.key, file_type));
+        headers
+    }
+}
+
+/// A key and a kind that do not go together.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the key \"{key}\" cannot name a {file_type}")]
+pub struct KindMismatch {
+    key: Key,
+    file_type: FileType,
+}
+
+/// What a bucket says about an object, without its body.
+#[derive(Clone, Copy, Debug)]
+pub struct ObjectHead<'a> {
+    /// The key relative to the link's prefix.
+    pub key: &'a Key,
+    /// The fields of the schema.
+    pub fields: Fields<'a>,
+    /// The size of the body in bytes.
+    pub size: u64,
+    /// When the object was last modified.
+    pub last_modified: Timestamp,
+}
+
+impl ObjectHead<'_> {
+    /// Decides what the object is and which attributes it has.
+    ///
+    /// `current` are the attributes of the file that the object replaces, if there is one: a changed object that lost
+    /// its metadata keeps them. For an object that is new to the tree it is `None`, and the profile's defaults apply.
+    ///
+    /// The kind: a trailing `/` is a directory whatever the type digits say; else link digits make a link; file digits
+    /// or none a file; the digits of a directory or of a special file are refused.
+    ///
+    /// # Errors
+    /// [`Refusal`], when the object is not imported.
+    pub fn decode(&self, profile: &Profile, current: Option<&Attributes>) -> Result<DecodedHead, Refusal> {
+        let is_directory = self.key.is_directory();
+        let expected_type = if is_directory { FileType::Directory } else { FileType::File };
+        let fallback = match current {
+            Some(current) => Fallback {
+                permissions: current.permissions,
+                uid: current.uid,
+                gid: current.gid,
+                modified: self.last_modified,
+                origin: Origin::Kept,
+            },
+            None => Fallback {
+                permissions: profile.defaults.permissions(expected_type),
+                uid: profile.defaults.uid,
+                gid: profile.defaults.gid,
+                modified: self.last_modified,
+                origin: Origin::Default,
+            },
+        };
+        let DecodedAttributes { mut attributes, file_type: digits, origins, damaged } =
+            Attributes::decode_or_default(&self.fields, &fallback);
+
+        let mut findings = Vec::new();
+        let file_type = match (is_directory, digits) {
+            (true, Some(digits)) if digits != FileType::Directory => {
+                findings.push(Finding::TypeIgnored { digits });
+                FileType::Directory
+            }
+            (true, _) => FileType::Directory,
+            (false, None | Some(FileType::File)) => FileType::File,
+            (false, Some(FileType::Symlink)) => FileType::Symlink,
+            (false, Some(FileType::Directory)) => return Err(Refusal::DirectoryWithoutSlash),
+            (false, Some(file_type)) => return Err(Refusal::UnsupportedType { file_type }),
+        };
+        if profile.damage == Damage::Refuse {
+            if let Some(damaged) = damaged.into_iter().next() {
+                return Err(Refusal::Damaged(damaged));
+            }
+            if self.fields.missing() > 0 {
+                return Err(Refusal::MetadataWithheld { values: self.fields.missing() });
+            }
+        } else {
+            findings
+                .extend(damaged.into_iter().map(|error| Finding::Damaged { used: origins.of(error.field()), error }));
+            if self.fields.missing() > 0 {
+                findings.push(Finding::MetadataWithheld { values: self.fields.missing() });
+            }
+        }
+        if file_type == FileType::Symlink && self.size > profile.link_target_bytes as u64 {
+            let most = profile.link_target_bytes;
+            return Err(Refusal::Target(InvalidTarget::TooLong { bytes: self.size, most }));
+        }
+        if file_type == FileType::Directory && self.size > 0 {
+            findings.push(Finding::BodyIgnored { bytes: self.size });
+        }
+        let applied = profile.permissions(file_type, attributes.permissions);
+        if applied != attributes.permissions && origins.permissions == Origin::Header {
+            findings.push(Finding::BitsDropped { found: attributes.permissions, applied });
+        }
+        attributes.permissions = applied;
+        findings.extend([Field::Atime, Field::Mtime].into_iter().filter_map(|field| self.unit_slip(field)));
+        Ok(DecodedHead { file_type, size: self.size, attributes, origins, findings })
+    }
+
+    /// A bare number whose size suggests that its writer meant another unit. It is still read as milliseconds.
+    fn unit_slip(&self, field: Field) -> Option<Finding> {
+        let text = self.fields.text(field)?;
+        if text.ends_with(b"ns") {
+            return None;
+        }
+        let milliseconds = Timestamp::parse(text).ok()?.nanoseconds().checked_div(1_000_000)?;
+        match milliseconds {
+            // As seconds: 1973 to 5138. As milliseconds: the first months of 1970.
+            100_000_000..=99_999_999_999 => Some(Finding::UnitSlip { field, unit: "seconds" }),
+            // As nanoseconds: from 1973. As milliseconds: beyond the year three million.
+            100_000_000_000_000_000.. => Some(Finding::UnitSlip { field, unit: "nanoseconds" }),
+            _ => None,
+        }
+    }
+}
+
+/// What [`ObjectHead::decode`] decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecodedHead {
+    /// File, directory or symlink.
+    pub file_type: FileType,
+    /// The size of the body in bytes.
+    pub size: u64,
+    /// The attributes to apply.
+    pub attributes: Attributes,
+    /// Where each came from.
+    pub origins: Origins,
+    /// What was odd about the object and did not keep it from being imported.
+    pub findings: Vec<Finding>,
+}
+
+impl DecodedHead {
+    /// The entry, for which a link needs its body.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the body is no target, or one that the profile does not make.
+    pub fn into_entry(self, key: &Key, body: &[u8], profile: &Profile) -> Result<Entry, Refusal> {
+        let kind = match self.file_type {
+            FileType::Directory => EntryKind::Directory,
+            FileType::Symlink => EntryKind::Symlink { target: check_target(key, body, profile)? },
+            _ => EntryKind::File { size: self.size },
+        };
+        // Invariant: `decode` made a directory exactly of a key with a slash.
+        Ok(Entry { key: key.clone(), kind, attributes: self.attributes })
+    }
+}
+
+fn check_target(link: &Key, body: &[u8], profile: &Profile) -> Result<SymlinkTarget, Refusal> {
+    let target = SymlinkTarget::parse(body)?;
+    if body.len() > profile.link_target_bytes {
+        return Err(InvalidTarget::TooLong { bytes: target.size(), most: profile.link_target_bytes }.into());
+    }
+    if profile.link_targets == LinkTargets::WithinRoot && target.leaves_root(link) {
+        return Err(Refusal::TargetLeavesRoot { target });
+    }
+    Ok(target)
+}
+
+/// Something odd about an object that is imported all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Finding {
+    /// A field is damaged; another value was used.
+    Damaged {
+        /// The field and what is wrong with it.
+        error: InvalidField,
+        /// Where the value that was used came from.
+        used: Origin,
+    },
+    /// Set-id bits, or the sticky bit of a file, were dropped.
+    BitsDropped {
+        /// The permissions of the header.
+        found: Permissions,
+        /// The permissions that apply.
+        applied: Permissions,
+    },
+    /// The key ends in `/`, so the object is a directory; its type digits say something else.
+    TypeIgnored {
+        /// The type of the digits.
+        digits: FileType,
+    },
+    /// A directory's object has a body, which is not read.
+    BodyIgnored {
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// S3 kept values back that HTTP cannot carry.
+    MetadataWithheld {
+        /// How many.
+        values: usize,
+    },
+    /// A time without `ns` was read as milliseconds and looks as if another unit was meant.
+    UnitSlip {
+        /// Which field.
+        field: Field,
+        /// What it looks like.
+        unit: &'static str,
+    },
+}
+
+impl Finding {
+    /// The name of the finding in vectors and reports.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Damaged { error, .. } => error.fault().code(),
+            Self::BitsDropped { .. } => "bits-dropped",
+            Self::TypeIgnored { .. } => "type-ignored",
+            Self::BodyIgnored { .. } => "body-ignored",
+            Self::MetadataWithheld { .. } => "metadata-withheld",
+            Self::UnitSlip { .. } => "unit-slip",
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged { error, used } => write!(f, "{}; used {used}", Chain(error)),
+            Self::BitsDropped { found, applied } => write!(f, "permissions {found} applied as {applied}"),
+            Self::TypeIgnored { digits } => write!(f, "a directory by its slash, a {digits} by its type digits"),
+            Self::BodyIgnored { bytes } => write!(f, "a directory with a body of {bytes} bytes, which is not kept"),
+            Self::MetadataWithheld { values } => write!(f, "S3 kept back {values} metadata values"),
+            Self::UnitSlip { field, unit } => {
+                write!(f, "header {field} has no unit and is read as milliseconds, but looks like {unit}")
+            }
+        }
+    }
+}
+
+/// Why an object is not imported.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The type digits are those of a device, pipe or socket.
+    #[error("the type digits are those of a {file_type}")]
+    UnsupportedType {
+        /// The type.
+        file_type: FileType,
+    },
+    /// The type digits are those of a directory, but the key does not end in `/`.
+    #[error("the type digits are those of a directory, but the key does not end in a slash")]
+    DirectoryWithoutSlash,
+    /// A field is damaged, and the profile refuses such objects.
+    #[error("the metadata is damaged")]
+    Damaged(#[source] InvalidField),
+    /// S3 kept metadata values back, and the profile refuses such objects.
+    #[error("S3 kept back {values} metadata values")]
+    MetadataWithheld {
+        /// How many.
+        values: usize,
+    },
+    /// The body is no link target.
+    #[error("the body is no link target")]
+    Target(#[from] InvalidTarget),
+    /// The target leaves the root, and the profile refuses that.
+    #[error("the link target \"{target}\" leaves the root")]
+    TargetLeavesRoot {
+        /// The target.
+        target: SymlinkTarget,
+    },
+}
+
+impl Refusal {
+    /// The name of the reason in vectors and reports.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnsupportedType { .. } => "unsupported-file-type",
+            Self::DirectoryWithoutSlash => "directory-without-slash",
+            Self::Damaged(error) => error.fault().code(),
+            Self::MetadataWithheld { .. } => "metadata-withheld",
+            Self::Target(error) => error.code(),
+            Self::TargetLeavesRoot { .. } => "leaves-root",
+        }
+    }
+}
+
+/// An error with everything behind it, on one line.
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+#![doc = "placeholder"]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod content_type;
+mod entry;
+mod escape;
+mod key;
+mod metadata;
+mod mode;
+mod owner;
+mod profile;
+mod symlink;
+mod timestamp;
+
+pub use content_type::ContentTypes;
+pub use entry::{DecodedHead, Entry, EntryKind, Finding, KindMismatch, ObjectHead, Refusal};
+pub use escape::{Escaped, escape};
+pub use key::{InvalidKey, Key, KeyFault, Prefix};
+pub use metadata::{
+    Attributes, DecodedAttributes, Distorted, FILE_ATIME, FILE_GROUP, FILE_MTIME, FILE_OWNER, FILE_PERMISSIONS,
+    Fallback, Field, FieldFault, Fields, InvalidField, InvalidMetadata, MISSING_META, Origin, Origins, USER_AGENT,
+    USER_METADATA_LIMIT, USER_METADATA_PREFIX, user_metadata_size,
+};
+pub use mode::{FileType, InvalidMode, Mode, ModeFault, Permissions};
+pub use owner::{Gid, IdFault, InvalidId, Uid};
+pub use profile::{Atime, Attitude, Clash, Damage, Defaults, LinkTargets, Profile, Service, SetId};
+pub use symlink::{InvalidTarget, SymlinkTarget};
+pub use timestamp::{InvalidTimestamp, OutOfRange, Timestamp, TimestampFault};

@@ -1,0 +1,382 @@
+//! [`Timestamp`]: exact nanoseconds since the Unix epoch.
+
+use crate::escape::{excerpt, found_byte};
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+use thiserror::Error;
+
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
+const NANOS_PER_MILLI: i128 = 1_000_000;
+
+/// A point in time as a file system keeps it: nanoseconds since 1970-01-01T00:00:00Z, before it negative.
+///
+/// - The seconds, rounded down, fit an `i64`; the nanoseconds within the second are 0 to 999,999,999.
+/// - The text form is a decimal number of nanoseconds and `ns`: `1595002920000000000ns`.
+///
+/// Reading takes an optional `-`, ASCII digits and an optional `ns`; without it the number counts milliseconds.
+/// Arithmetic is exact and wide: nothing wraps, nothing passes through floating point. A value out of range is
+/// refused, not clamped. Source: FSx for Lustre user guide, "POSIX metadata support".
+///
+/// ```
+/// use posix_s3::Timestamp;
+///
+/// let time: Timestamp = "1595002920000000000ns".parse()?;
+/// assert_eq!(time, "1595002920000".parse()?); // milliseconds
+/// assert_eq!(time.to_string(), "1595002920000000000ns");
+///
+/// let refused = "15950s".parse::<Timestamp>().unwrap_err();
+/// assert_eq!(refused.to_string(), "invalid timestamp \"15950s\": expected digits and an optional `ns`, found `s` at byte 5");
+/// # Ok::<(), posix_s3::InvalidTimestamp>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    seconds: i64,
+    nanos: u32,
+}
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self { seconds: 0, nanos: 0 };
+
+    /// A timestamp from seconds, rounded down, and the nanoseconds within the second (0 to 999,999,999).
+    ///
+    /// ```
+    /// # use posix_s3::Timestamp;
+    /// assert_eq!(Timestamp::from_unix(-1, 999_999_999).unwrap().nanoseconds(), -1);
+    /// assert!(Timestamp::from_unix(0, 1_000_000_000).is_none());
+    /// ```
+    #[must_use]
+    pub const fn from_unix(seconds: i64, nanos: u32) -> Option<Self> {
+        if nanos < 1_000_000_000 { Some(Self { seconds, nanos }) } else { None }
+    }
+
+    /// A timestamp from nanoseconds, or `None` beyond the range of the seconds.
+    #[must_use]
+    pub fn from_nanoseconds(nanoseconds: i128) -> Option<Self> {
+        let seconds = i64::try_from(nanoseconds.div_euclid(NANOS_PER_SECOND)).ok()?;
+        let nanos = u32::try_from(nanoseconds.rem_euclid(NANOS_PER_SECOND)).ok()?;
+        Some(Self { seconds, nanos })
+    }
+
+    /// Nanoseconds since the epoch.
+    #[must_use]
+    pub fn nanoseconds(self) -> i128 {
+        i128::from(self.seconds).saturating_mul(NANOS_PER_SECOND).saturating_add(i128::from(self.nanos))
+    }
+
+    /// Seconds since the epoch, rounded down.
+    #[must_use]
+    pub const fn seconds(self) -> i64 {
+        self.seconds
+    }
+
+    /// Nanoseconds within the second, 0 to 999,999,999.
+    #[must_use]
+    pub const fn subsecond_nanos(self) -> u32 {
+        self.nanos
+    }
+
+    /// Reads the text of a header.
+    ///
+    /// # Errors
+    /// [`InvalidTimestamp`] with what was expected, what was found and where.
+    pub fn parse(text: &[u8]) -> Result<Self, InvalidTimestamp> {
+        let fault = |fault, at| InvalidTimestamp { text: excerpt(text), fault, at };
+        let (negative, digits) = match text.strip_prefix(b"-") {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        let (digits, unit) = match digits.strip_suffix(b"ns") {
+            Some(digits) => (digits, 1),
+            // Mapping decision: milliseconds when there is no suffix; the user guide says so.
+            None => (digits, NANOS_PER_MILLI),
+        };
+        let start = usize::from(negative);
+        if digits.is_empty() {
+            return Err(match text.get(start) {
+                Some(&byte) => fault(TimestampFault::NotDecimal(byte), start),
+                None => fault(TimestampFault::Empty, start),
+            });
+        }
+        if let Some(at) = digits.iter().position(|byte| !byte.is_ascii_digit()) {
+            let byte = digits.get(at).copied().unwrap_or_default();
+            return Err(fault(TimestampFault::NotDecimal(byte), start.saturating_add(at)));
+        }
+        let value = decimal(digits)
+            .and_then(|magnitude| if negative { magnitude.checked_neg() } else { Some(magnitude) })
+            .and_then(|value| value.checked_mul(unit));
+        value.and_then(Self::from_nanoseconds).ok_or_else(|| fault(TimestampFault::OutOfRange, start))
+    }
+
+    /// Appends the text form to a buffer of the caller.
+    ///
+    /// ```
+    /// # use posix_s3::Timestamp;
+    /// let mut buffer = Vec::new();
+    /// Timestamp::from_unix(1, 5).unwrap().encode(&mut buffer);
+    /// assert_eq!(buffer, b"1000000005ns");
+    /// ```
+    pub fn encode(self, buffer: &mut Vec<u8>) {
+        let nanoseconds = self.nanoseconds();
+        let mut digits = itoa::Buffer::new();
+        // Times from 1677 to 2262 fit 64 bits, whose digits are made several times faster.
+        let digits = match i64::try_from(nanoseconds) {
+            Ok(nanoseconds) => digits.format(nanoseconds),
+            Err(_) => digits.format(nanoseconds),
+        };
+        buffer.extend_from_slice(digits.as_bytes());
+        buffer.extend_from_slice(b"ns");
+    }
+}
+
+/// The value of ASCII digits, or `None` when it does not fit.
+fn decimal(digits: &[u8]) -> Option<i128> {
+    // Nineteen digits always fit a u64, which covers every time from 1677 to 2262 without wide arithmetic.
+    if digits.len() <= 19 {
+        let mut value: u64 = 0;
+        for &byte in digits {
+            value = value.wrapping_mul(10).wrapping_add(u64::from(byte & 0x0f));
+        }
+        return Some(i128::from(value));
+    }
+    digits.iter().try_fold(0_i128, |value, &byte| value.checked_mul(10)?.checked_add(i128::from(byte & 0x0f)))
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}ns", self.nanoseconds())
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        Self::parse(text.as_bytes())
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// Every `SystemTime` of a Unix system has seconds of 64 bits and is kept exactly; beyond, the nearest end.
+    fn from(time: SystemTime) -> Self {
+        let nanoseconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => i128::try_from(after.as_nanos()).ok(),
+            Err(before) => i128::try_from(before.duration().as_nanos()).ok().and_then(i128::checked_neg),
+        };
+        let nearest = if time < SystemTime::UNIX_EPOCH {
+            Self { seconds: i64::MIN, nanos: 0 }
+        } else {
+            Self { seconds: i64::MAX, nanos: 999_999_999 }
+        };
+        nanoseconds.and_then(Self::from_nanoseconds).unwrap_or(nearest)
+    }
+}
+
+impl TryFrom<Timestamp> for SystemTime {
+    type Error = OutOfRange;
+
+    fn try_from(time: Timestamp) -> Result<Self, OutOfRange> {
+        let seconds = Duration::from_secs(time.seconds.unsigned_abs());
+        let whole = if time.seconds < 0 {
+            Self::UNIX_EPOCH.checked_sub(seconds)
+        } else {
+            Self::UNIX_EPOCH.checked_add(seconds)
+        };
+        whole.and_then(|whole| whole.checked_add(Duration::from_nanos(time.nanos.into()))).ok_or(OutOfRange { time })
+    }
+}
+
+#[cfg(feature = "time")]
+impl From<time::OffsetDateTime> for Timestamp {
+    fn from(time: time::OffsetDateTime) -> Self {
+        // Invariant: `nanosecond` is below 10^9.
+        Self { seconds: time.unix_timestamp(), nanos: time.nanosecond() }
+    }
+}
+
+#[cfg(feature = "time")]
+impl TryFrom<Timestamp> for time::OffsetDateTime {
+    type Error = OutOfRange;
+
+    fn try_from(time: Timestamp) -> Result<Self, OutOfRange> {
+        Self::from_unix_timestamp_nanos(time.nanoseconds()).map_err(|_| OutOfRange { time })
+    }
+}
+
+/// A timestamp that the target type cannot hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the timestamp {time} is out of the range of the type asked for")]
+pub struct OutOfRange {
+    time: Timestamp,
+}
+
+/// A `file-atime` or `file-mtime` value that is none.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("invalid timestamp \"{text}\": {fault} at byte {at}")]
+pub struct InvalidTimestamp {
+    text: Box<str>,
+    fault: TimestampFault,
+    at: usize,
+}
+
+impl InvalidTimestamp {
+    /// Why the text is refused.
+    #[must_use]
+    pub const fn fault(&self) -> TimestampFault {
+        self.fault
+    }
+
+    /// The byte at which the fault stands, from 0.
+    #[must_use]
+    pub const fn at(&self) -> usize {
+        self.at
+    }
+}
+
+/// Why a time is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum TimestampFault {
+    /// There are no digits.
+    #[error("expected digits and an optional `ns`, found nothing")]
+    Empty,
+    /// A byte is no decimal digit.
+    #[error("expected digits and an optional `ns`, found {}", found_byte(*.0))]
+    NotDecimal(u8),
+    /// The value has more seconds than 64 bits hold.
+    #[error("expected seconds that fit 64 bits, found more")]
+    OutOfRange,
+}
+
+impl TimestampFault {
+    /// The name of the reason in vectors and reports.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::NotDecimal(_) => "not-a-time",
+            Self::OutOfRange => "out-of-range",
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+mod text {
+    use super::Timestamp;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    impl Serialize for Timestamp {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Timestamp {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ns(text: &str) -> i128 {
+        text.parse::<Timestamp>().unwrap().nanoseconds()
+    }
+
+    #[test]
+    fn mtime_before_epoch() {
+        assert_eq!(ns("-1ns"), -1);
+        assert_eq!(ns("-1500"), -1_500_000_000);
+        let time: Timestamp = "-1ns".parse().unwrap();
+        assert_eq!((time.seconds(), time.subsecond_nanos()), (-1, 999_999_999));
+    }
+
+    #[test]
+    fn values_beyond_64_bits_of_nanoseconds_are_exact() {
+        assert_eq!(ns("9223372036854775808ns"), 9_223_372_036_854_775_808);
+        assert_eq!(ns("9223372036854775807999999999ns"), i128::from(i64::MAX) * 1_000_000_000 + 999_999_999);
+        assert_eq!(ns("-9223372036854775808000000000ns"), i128::from(i64::MIN) * 1_000_000_000);
+    }
+
+    #[test]
+    fn out_of_range_is_refused_and_not_clamped() {
+        for text in [
+            "9223372036854775808000000000ns",
+            "-9223372036854775808000000001ns",
+            "9223372036854775808000",
+            "1234567890123456789012345678901234567890",
+        ] {
+            assert_eq!(text.parse::<Timestamp>().unwrap_err().fault(), TimestampFault::OutOfRange, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_is_written_into_a_buffer_as_it_is_displayed() {
+        for nanoseconds in [
+            0,
+            1,
+            -1,
+            999_999_999,
+            1_000_000_000,
+            1_000_000_001,
+            -1_000_000_000,
+            1_595_002_920_000_000_000,
+            i128::from(i64::MIN) * NANOS_PER_SECOND,
+            i128::from(i64::MAX) * NANOS_PER_SECOND + 999_999_999,
+        ] {
+            let time = Timestamp::from_nanoseconds(nanoseconds).unwrap();
+            let mut buffer = Vec::new();
+            time.encode(&mut buffer);
+            assert_eq!(buffer, time.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn system_time_goes_both_ways() {
+        for nanoseconds in [-1_500_000_001, 0, 1_595_002_920_123_456_789] {
+            let time = Timestamp::from_nanoseconds(nanoseconds).unwrap();
+            assert_eq!(Timestamp::from(SystemTime::try_from(time).unwrap()), time);
+        }
+    }
+
+    #[cfg(feature = "time")]
+    #[test]
+    fn offset_date_time_goes_both_ways() {
+        let time: Timestamp = "1595002920000000000ns".parse().unwrap();
+        let date = time::OffsetDateTime::try_from(time).unwrap();
+        assert_eq!(
+            (date.year(), u8::from(date.month()), date.day(), date.hour(), date.minute()),
+            (2020, 7, 17, 16, 22)
+        );
+        assert_eq!(Timestamp::from(date), time);
+        let before: Timestamp = "-1ns".parse().unwrap();
+        assert_eq!(Timestamp::from(time::OffsetDateTime::try_from(before).unwrap()), before);
+        let refused = time::OffsetDateTime::try_from(Timestamp::from_unix(i64::MAX, 0).unwrap()).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the timestamp 9223372036854775807000000000ns is out of the range of the type asked for"
+        );
+    }
+
+    #[test]
+    fn messages() {
+        let message = |text: &str| text.parse::<Timestamp>().unwrap_err().to_string();
+        let expected = "expected digits and an optional `ns`, found";
+        assert_eq!(message(""), format!("invalid timestamp \"\": {expected} nothing at byte 0"));
+        assert_eq!(message("-"), format!("invalid timestamp \"-\": {expected} nothing at byte 1"));
+        assert_eq!(message("ns"), format!("invalid timestamp \"ns\": {expected} `n` at byte 0"));
+        assert_eq!(message("-ns"), format!("invalid timestamp \"-ns\": {expected} `n` at byte 1"));
+        assert_eq!(message("5 ns"), format!("invalid timestamp \"5 ns\": {expected} byte 0x20 at byte 1"));
+        assert_eq!(message("15NS"), format!("invalid timestamp \"15NS\": {expected} `N` at byte 2"));
+        assert_eq!(message("--1"), format!("invalid timestamp \"--1\": {expected} `-` at byte 1"));
+        assert_eq!(message("1.5"), format!("invalid timestamp \"1.5\": {expected} `.` at byte 1"));
+        assert_eq!(
+            message("9999999999999999999999999999ns"),
+            "invalid timestamp \"9999999999999999999999999999ns\": expected seconds that fit 64 bits, found more at byte 0"
+        );
+    }
+}
