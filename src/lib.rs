@@ -9,8 +9,12 @@ mod metadata;
 mod mode;
 mod owner;
 mod profile;
+#[cfg(feature = "engine")]
+pub mod store;
 mod symlink;
 mod timestamp;
+#[cfg(feature = "engine")]
+pub mod tree;
 
 pub use content_type::ContentTypes;
 pub use entry::{DecodedHead, Entry, EntryKind, Finding, KindMismatch, ObjectHead, Refusal};

@@ -1,0 +1,852 @@
+//! [`DirectoryStore`]: a bucket in a directory.
+//!
+//! Three problems and their answers:
+//!
+//! 1. *Any key has to become a file name, and listing has to come in key order.* A key is cut at its slashes; each
+//!    segment becomes a name in which every byte other than letters, digits, `-`, `_`, `.` stands as `%XX`. The name of
+//!    an object ends in `@`, the name of a directory that stands for "segment and slash" in `+`, so that `a`, `a/` and
+//!    `a/b` are `a@`, `a+/@` and `a+/b@`. A segment is cut into pieces of exactly 80 bytes, all but the last of which are
+//!    directories ending in `~`. Sorting one directory by decoded names, with the slash of `+`, gives key order.
+//! 2. *Body and headers have to change together.* Both are in one file: the body, then the headers as lines of text, then a
+//!    footer of fixed length. A new version is written beside, synced and renamed into place.
+//! 3. *Preconditions have to hold between processes.* Every change is committed under an exclusive lock of the bucket's lock
+//!    file; bodies are written before it is taken.
+
+use super::memory::{etag_of, foreign_token};
+use super::{
+    Body, Capabilities, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, ObjectMeta, ObjectStore,
+    Operation, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind, check_key, check_precondition,
+    check_put, check_range, page_size,
+};
+use crate::timestamp::Timestamp;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use md5::{Digest, Md5};
+use rustix::fs::FlockOperation;
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fmt::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+use thiserror::Error;
+
+/// The file that marks a directory as a bucket, and what it says.
+const MARKER: &str = ".posix-s3-bucket";
+const MARKER_TEXT: &str = "posix-s3 bucket 1\n";
+const LOCK: &str = ".lock";
+const STAGING: &str = ".tmp";
+
+/// Numbers the versions that this process stages, over all its buckets.
+static STAGED: AtomicU64 = AtomicU64::new(0);
+
+/// The pieces in which bodies are read and written, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// A bucket in a directory: nothing to install, and it survives a restart.
+///
+/// It takes every key that S3 takes, keeps headers, ETag (the MD5 of the body) and Last-Modified, honours preconditions
+/// between processes, and replaces objects as a whole. A put is on the disk when it is acknowledged. Ranges of zeros are
+/// kept sparse. The directory belongs to the bucket; what else is put there is reported as damage.
+///
+/// ```
+/// use posix_s3::store::{Body, DirectoryStore, ObjectStore, PutOptions};
+///
+/// let directory = tempfile::tempdir()?;
+/// let store = DirectoryStore::open(directory.path().join("bucket"))?;
+/// futures_executor::block_on(store.put("a", Body::from(bytes::Bytes::from("x")), &PutOptions::default()))?;
+/// drop(store);
+///
+/// let again = DirectoryStore::open(directory.path().join("bucket"))?;
+/// assert_eq!(futures_executor::block_on(again.head("a"))?.size, 1);
+///
+/// assert!(DirectoryStore::open("/etc").is_err()); // holds other things
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct DirectoryStore {
+    root: PathBuf,
+    lock: Mutex<File>,
+    /// Walks that stopped at the end of a page, by the token that continues them.
+    walks: Mutex<VecDeque<(String, KeyWalk)>>,
+}
+
+/// A directory that could not be opened as a bucket.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The directory holds other things than a bucket.
+    #[error("{} is neither empty nor a bucket", .path.display())]
+    NotABucket {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The bucket has a form that this version does not know.
+    #[error("{} is a bucket of another version", .path.display())]
+    OtherVersion {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory cannot be used.
+    #[error("{} cannot be used as a bucket", .path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl DirectoryStore {
+    /// Opens the bucket in a directory, which is made when it is not there.
+    ///
+    /// # Errors
+    /// [`OpenError`], also when the directory holds anything that is not a bucket.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let root = path.as_ref();
+        let failed = |source| OpenError::Io { path: root.into(), source };
+        fs::create_dir_all(root).map_err(failed)?;
+        let root = &fs::canonicalize(root).map_err(failed)?;
+        match fs::read(root.join(MARKER)) {
+            Ok(text) if text == MARKER_TEXT.as_bytes() => {}
+            Ok(_) => return Err(OpenError::OtherVersion { path: root.clone() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if fs::read_dir(root).map_err(failed)?.next().is_some() {
+                    return Err(OpenError::NotABucket { path: root.clone() });
+                }
+                fs::write(root.join(MARKER), MARKER_TEXT).map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        let staging = root.join(STAGING);
+        match fs::DirBuilder::new().mode(0o700).create(&staging) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => remove_leftovers(&staging).map_err(failed)?,
+        }
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join(LOCK)).map_err(failed)?;
+        Ok(Self { root: root.clone(), lock: Mutex::new(lock), walks: Mutex::default() })
+    }
+
+    /// Holds all other changes off, in this process and in others, until the guard is dropped.
+    fn commit(&self) -> io::Result<Commit<'_>> {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        rustix::fs::flock(&*lock, FlockOperation::LockExclusive)?;
+        Ok(Commit(lock))
+    }
+
+    fn path_of(&self, key: &str) -> PathBuf {
+        let mut path = self.root.clone();
+        path.extend(names_of(key));
+        path
+    }
+
+    fn open_object(&self, operation: Operation, key: &str) -> Result<(File, StoredObject), StoreError> {
+        check_key(operation, key)?;
+        let path = self.path_of(key);
+        let file = File::open(&path).map_err(|error| io_error(operation, key, error))?;
+        let object = StoredObject::read(&file).map_err(|error| io_error(operation, key, error))?;
+        Ok((file, object))
+    }
+
+    fn current_etag(&self, operation: Operation, key: &str) -> Result<Option<ETag>, StoreError> {
+        match self.open_object(operation, key) {
+            Ok((_, object)) => Ok(Some(object.meta.etag)),
+            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts a new version of an object in the staging directory, locked as long as it is being written.
+    fn stage(&self) -> io::Result<Staged> {
+        loop {
+            let number = STAGED.fetch_add(1, Ordering::Relaxed);
+            let path = self.root.join(STAGING).join(format!("{}-{number}", std::process::id()));
+            let file = match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+                // Of another process that has the same number in its own namespace.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other?,
+            };
+            rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+            // Someone who opened the bucket before the lock was taken may have removed the file as a leftover.
+            if file.metadata()?.nlink() == 1 {
+                return Ok(Staged { file, path });
+            }
+        }
+    }
+
+    /// Puts a finished version into place, under the bucket's lock.
+    fn publish(
+        &self,
+        operation: Operation,
+        key: &str,
+        staged: &Staged,
+        precondition: &Precondition,
+    ) -> Result<(), StoreError> {
+        let failed = |error| io_error(operation, key, error);
+        let _commit = self.commit().map_err(failed)?;
+        check_precondition(operation, key, precondition, self.current_etag(operation, key)?.as_ref())?;
+        let path = self.path_of(key);
+        let parent = path.parent().unwrap_or(&self.root);
+        make_directories(&self.root, parent).map_err(failed)?;
+        fs::rename(&staged.path, &path).and_then(|()| sync_directory(parent)).map_err(failed)
+    }
+
+    fn walk_from(&self, request: &ListRequest) -> io::Result<KeyWalk> {
+        let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = &request.token {
+            let known = walks.iter().position(|(of, walk)| of == token && walk.prefix == request.prefix);
+            if let Some((_, walk)) = known.and_then(|at| walks.remove(at)) {
+                return Ok(walk);
+            }
+        }
+        drop(walks);
+        KeyWalk::new(&self.root, request.prefix.clone(), request.token.clone())
+    }
+
+    fn keep_walk(&self, token: String, walk: KeyWalk) {
+        const KEPT: usize = 4;
+        let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
+        walks.push_back((token, walk));
+        if walks.len() > KEPT {
+            walks.pop_front();
+        }
+    }
+}
+
+impl fmt::Debug for DirectoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DirectoryStore").field(&self.root).finish()
+    }
+}
+
+impl ObjectStore for DirectoryStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        if let Some(token) = request.token.as_ref().filter(|token| !token.starts_with(&request.prefix)) {
+            return Err(foreign_token(request, token));
+        }
+        let failed = |error| io_error(Operation::List, &request.prefix, error);
+        let mut walk = self.walk_from(request).map_err(failed)?;
+        let mut objects: Vec<ListedObject> = Vec::new();
+        while objects.len() < page_size(request) {
+            let Some((key, path)) = walk.next_key().map_err(failed)? else {
+                return Ok(ListPage { objects, next: None });
+            };
+            match File::open(&path).and_then(|file| StoredObject::read(&file)) {
+                Ok(StoredObject { meta: ObjectMeta { size, etag, last_modified, .. }, .. }) => {
+                    objects.push(ListedObject { key, size, etag, last_modified });
+                }
+                // Deleted since its directory was read.
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(io_error(Operation::List, &key, error)),
+            }
+        }
+        let next = objects.last().map(|last| last.key.clone());
+        if let Some(next) = &next {
+            self.keep_walk(next.clone(), walk);
+        }
+        Ok(ListPage { objects, next })
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+        self.open_object(Operation::Head, key).map(|(_, object)| object.meta)
+    }
+
+    async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
+        let (file, object) = self.open_object(Operation::Get, key)?;
+        if let Some(wanted) = &options.if_match {
+            check_precondition(Operation::Get, key, &Precondition::Match(wanted.clone()), Some(&object.meta.etag))?;
+        }
+        let range = check_range(key, options, object.meta.size)?;
+        let whole = range == (0..object.meta.size);
+        let reader = Reader {
+            file,
+            key: key.to_owned(),
+            range,
+            checksum: whole.then(|| (Md5::new(), object.meta.etag.clone())),
+            buffer: Vec::new(),
+        };
+        let body = stream::unfold(Some(reader), |reader| async move {
+            let mut reader = reader?;
+            match reader.next_piece() {
+                Ok(Some(piece)) => Some((Ok(piece), Some(reader))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        Ok(GetOutput { meta: object.meta, body: body.boxed() })
+    }
+
+    async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        check_put(Operation::Put, key, options)?;
+        let failed = |error| io_error(Operation::Put, key, error);
+        let mut staged = self.stage().map_err(failed)?;
+        let mut checksum = Md5::new();
+        let mut offset: u64 = 0;
+        while offset < body.size() {
+            let unread = |error| StoreError::new(Operation::Put, key, StoreErrorKind::Body).with_source(error);
+            let piece = body.read(offset, PIECE).await.map_err(unread)?;
+            checksum.update(&piece);
+            write_sparse(&mut staged.file, &piece).map_err(failed)?;
+            offset = offset.saturating_add(piece.len() as u64);
+        }
+        let meta = ObjectMeta {
+            size: offset,
+            etag: etag_of(&checksum.finalize()),
+            last_modified: SystemTime::now().into(),
+            headers: options.headers.clone(),
+        };
+        staged.finish(&meta).map_err(failed)?;
+        self.publish(Operation::Put, key, &staged, &options.precondition)?;
+        Ok(PutOutput { etag: meta.etag })
+    }
+
+    async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        const OPERATION: Operation = Operation::ReplaceMetadata;
+        check_put(OPERATION, key, options)?;
+        let failed = |error| io_error(OPERATION, key, error);
+        let (mut old, object) = self.open_object(OPERATION, key)?;
+        let mut staged = self.stage().map_err(failed)?;
+        old.seek(SeekFrom::Start(0)).map_err(failed)?;
+        io::copy(&mut (&old).take(object.meta.size), &mut staged.file).map_err(failed)?;
+        let meta =
+            ObjectMeta { headers: options.headers.clone(), last_modified: SystemTime::now().into(), ..object.meta };
+        staged.finish(&meta).map_err(failed)?;
+        check_precondition(OPERATION, key, &options.precondition, Some(&meta.etag))?;
+        // Only onto the bytes that were copied: another version in between is a failed precondition.
+        self.publish(OPERATION, key, &staged, &Precondition::Match(meta.etag.clone()))?;
+        Ok(PutOutput { etag: meta.etag })
+    }
+
+    async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
+        const OPERATION: Operation = Operation::Delete;
+        check_key(OPERATION, key)?;
+        let failed = |error| io_error(OPERATION, key, error);
+        let _commit = self.commit().map_err(failed)?;
+        let current = self.current_etag(OPERATION, key)?;
+        check_precondition(OPERATION, key, precondition, current.as_ref())?;
+        if current.is_none() {
+            return Ok(());
+        }
+        let path = self.path_of(key);
+        fs::remove_file(&path).map_err(failed)?;
+        // Directories that hold nothing any more go with their last object; the first one that holds something stays.
+        let mut directory = path.parent();
+        while let Some(path) = directory.filter(|path| *path != self.root) {
+            if fs::remove_dir(path).is_err() {
+                break;
+            }
+            directory = path.parent();
+        }
+        sync_directory(directory.unwrap_or(&self.root)).map_err(failed)
+    }
+}
+
+/// The lock of the bucket, held.
+struct Commit<'a>(MutexGuard<'a, File>);
+
+impl Drop for Commit<'_> {
+    fn drop(&mut self) {
+        // The lock goes with the descriptor at the latest.
+        let _ = rustix::fs::flock(&*self.0, FlockOperation::Unlock);
+    }
+}
+
+/// A new version of an object that is not yet in place; dropped before, it is gone.
+struct Staged {
+    file: File,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Writes the headers behind the body and brings everything to the disk.
+    fn finish(&mut self, meta: &ObjectMeta) -> io::Result<()> {
+        self.file.set_len(meta.size)?;
+        self.file.seek(SeekFrom::Start(meta.size))?;
+        self.file.write_all(&trailer_of(meta))?;
+        self.file.sync_all()
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // After a rename there is nothing of this name.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes versions that a crashed process left behind: those that nobody holds a lock on.
+fn remove_leftovers(staging: &Path) -> io::Result<()> {
+    for leftover in fs::read_dir(staging)? {
+        let path = leftover?.path();
+        let Ok(file) = File::open(&path) else { continue };
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes a piece, leaving a hole where it is all zeros; the length is set at the end.
+fn write_sparse(file: &mut File, piece: &[u8]) -> io::Result<()> {
+    if piece.iter().all(|&byte| byte == 0) {
+        file.seek_relative(i64::try_from(piece.len()).unwrap_or(0))
+    } else {
+        file.write_all(piece)
+    }
+}
+
+fn make_directories(root: &Path, directory: &Path) -> io::Result<()> {
+    match fs::create_dir(directory) {
+        Ok(()) => sync_directory(directory.parent().unwrap_or(root)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && directory != root => {
+            make_directories(root, directory.parent().unwrap_or(root))?;
+            make_directories(root, directory)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn io_error(operation: Operation, key: &str, error: io::Error) -> StoreError {
+    let kind = match error.kind() {
+        _ if is_absent(&error) => StoreErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied => StoreErrorKind::Denied,
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => StoreErrorKind::Corrupt,
+        _ => StoreErrorKind::Other,
+    };
+    StoreError::new(operation, key, kind).with_source(error)
+}
+
+/// Reads the bytes of an object, piece by piece, and checks them at the end.
+struct Reader {
+    file: File,
+    key: String,
+    range: Range<u64>,
+    checksum: Option<(Md5, ETag)>,
+    buffer: Vec<u8>,
+}
+
+impl Reader {
+    fn next_piece(&mut self) -> Result<Option<Bytes>, StoreError> {
+        let left = usize::try_from(self.range.end.saturating_sub(self.range.start)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return self.verify().map(|()| None);
+        }
+        self.buffer.resize(left.min(PIECE), 0);
+        let read = self.file.read_exact_at(&mut self.buffer, self.range.start);
+        read.map_err(|error| io_error(Operation::Get, &self.key, error))?;
+        self.range.start = self.range.start.saturating_add(self.buffer.len() as u64);
+        if let Some((checksum, _)) = &mut self.checksum {
+            checksum.update(&self.buffer);
+        }
+        Ok(Some(std::mem::take(&mut self.buffer).into()))
+    }
+
+    fn verify(&mut self) -> Result<(), StoreError> {
+        let Some((checksum, etag)) = self.checksum.take() else { return Ok(()) };
+        let found = etag_of(&checksum.finalize());
+        if found == etag {
+            return Ok(());
+        }
+        let source = format!("expected bytes with the checksum {etag}, found {found}");
+        Err(StoreError::new(Operation::Get, &self.key, StoreErrorKind::Corrupt).with_source(source))
+    }
+}
+
+/// The last bytes of every object file: the form and the length of the lines before it.
+const FOOTER_BYTES: usize = "posix-s3 object 1 00000000\n".len();
+const FOOTER_START: &str = "posix-s3 object 1 ";
+
+/// An object as its file holds it.
+struct StoredObject {
+    meta: ObjectMeta,
+}
+
+fn trailer_of(meta: &ObjectMeta) -> Vec<u8> {
+    let mut trailer = format!("etag: {}\nlast-modified: {}\n", meta.etag.as_str(), meta.last_modified).into_bytes();
+    for (name, value) in &meta.headers {
+        // Header values hold no line feed.
+        trailer.extend_from_slice(b"header ");
+        trailer.extend_from_slice(name.as_str().as_bytes());
+        trailer.extend_from_slice(b": ");
+        trailer.extend_from_slice(value.as_bytes());
+        trailer.push(b'\n');
+    }
+    let footer = format!("{FOOTER_START}{:08x}\n", trailer.len());
+    trailer.extend_from_slice(footer.as_bytes());
+    trailer
+}
+
+impl StoredObject {
+    fn read(file: &File) -> io::Result<Self> {
+        const USUAL: u64 = 1024;
+        let length = file.metadata()?.len();
+        let usual = length.min(USUAL);
+        let mut tail = vec![0; usize::try_from(usual).unwrap_or(0)];
+        file.read_exact_at(&mut tail, length.saturating_sub(usual))?;
+        let lines = lines_before_footer(&tail)?;
+        let whole = lines.saturating_add(FOOTER_BYTES);
+        let size = length.checked_sub(whole as u64).ok_or_else(|| damaged("shorter than its headers"))?;
+        if whole > tail.len() {
+            tail = vec![0; whole];
+            file.read_exact_at(&mut tail, size)?;
+        }
+        let start = tail.len().saturating_sub(whole);
+        let end = tail.len().saturating_sub(FOOTER_BYTES);
+        let lines = tail.get(start..end).unwrap_or_default();
+        Ok(Self { meta: parse_lines(lines, size)? })
+    }
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("expected an object, found a file {what}"))
+}
+
+fn lines_before_footer(tail: &[u8]) -> io::Result<usize> {
+    let footer = tail.len().checked_sub(FOOTER_BYTES).and_then(|start| tail.get(start..));
+    let digits = footer.and_then(|footer| footer.strip_prefix(FOOTER_START.as_bytes())?.strip_suffix(b"\n"));
+    let lines = digits
+        .and_then(|digits| std::str::from_utf8(digits).ok())
+        .and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    lines.and_then(|lines| usize::try_from(lines).ok()).ok_or_else(|| damaged("without its footer"))
+}
+
+fn parse_lines(lines: &[u8], size: u64) -> io::Result<ObjectMeta> {
+    let mut etag = None;
+    let mut last_modified = None;
+    let mut headers = HeaderMap::new();
+    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+        let line = line.strip_suffix(b"\n").ok_or_else(|| damaged("with a cut line"))?;
+        if let Some(text) = line.strip_prefix(b"etag: ") {
+            etag = std::str::from_utf8(text).ok().map(ETag::new);
+        } else if let Some(text) = line.strip_prefix(b"last-modified: ") {
+            last_modified = Timestamp::parse(text).ok();
+        } else {
+            let (name, value) = parse_header(line).ok_or_else(|| damaged("with a line that is no header"))?;
+            headers.append(name, value);
+        }
+    }
+    match (etag, last_modified) {
+        (Some(etag), Some(last_modified)) => Ok(ObjectMeta { size, etag, last_modified, headers }),
+        _ => Err(damaged("without ETag or Last-Modified")),
+    }
+}
+
+fn parse_header(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let line = line.strip_prefix(b"header ")?;
+    let colon = line.windows(2).position(|pair| pair == b": ")?;
+    let (name, value) = line.split_at_checked(colon)?;
+    Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value.get(2..)?).ok()?))
+}
+
+/// How many bytes of a segment one name holds. Each becomes at most three, and the ending makes 241 of 255.
+const SEGMENT_PIECE: usize = 80;
+
+/// The names of the file of a key, below the root.
+fn names_of(key: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut segments = key.as_bytes().split(|&byte| byte == b'/').peekable();
+    while let Some(mut segment) = segments.next() {
+        while let Some((piece, rest)) = segment.split_at_checked(SEGMENT_PIECE) {
+            names.push(encode(piece, '~'));
+            segment = rest;
+        }
+        names.push(encode(segment, if segments.peek().is_some() { '+' } else { '@' }));
+    }
+    names
+}
+
+fn encode(piece: &[u8], ending: char) -> String {
+    let mut name = String::with_capacity(piece.len().saturating_add(1));
+    for &byte in piece {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            name.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+    name.push(ending);
+    name
+}
+
+/// What a name in the bucket's directory stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NameKind {
+    Object,
+    Segment,
+    Piece,
+}
+
+fn decode(name: &OsStr) -> Option<(Vec<u8>, NameKind)> {
+    let (&ending, name) = name.as_bytes().split_last()?;
+    let kind = match ending {
+        b'@' => NameKind::Object,
+        b'+' => NameKind::Segment,
+        b'~' => NameKind::Piece,
+        _ => return None,
+    };
+    let mut text = Vec::with_capacity(name.len());
+    let mut bytes = name.iter();
+    while let Some(&byte) = bytes.next() {
+        if byte == b'%' {
+            let digits = [*bytes.next()?, *bytes.next()?];
+            text.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            text.push(byte);
+        }
+    }
+    Some((text, kind))
+}
+
+/// Walks the files of a bucket in key order.
+struct KeyWalk {
+    root: PathBuf,
+    prefix: String,
+    /// Only keys behind this one.
+    after: Option<String>,
+    stack: Vec<Level>,
+}
+
+/// A directory of which some names are still to come, next one last.
+struct Level {
+    path: PathBuf,
+    names: Vec<(Vec<u8>, NameKind, PathBuf)>,
+}
+
+impl KeyWalk {
+    fn new(root: &Path, prefix: String, after: Option<String>) -> io::Result<Self> {
+        let mut walk = Self { root: root.into(), prefix, after, stack: Vec::new() };
+        walk.descend(PathBuf::new(), &[])?;
+        Ok(walk)
+    }
+
+    /// The next key and the path of its file.
+    fn next_key(&mut self) -> io::Result<Option<(String, PathBuf)>> {
+        while let Some(level) = self.stack.last_mut() {
+            let Some((key, kind, name)) = level.names.pop() else {
+                self.stack.pop();
+                continue;
+            };
+            let path = level.path.join(name);
+            if kind == NameKind::Object {
+                let key = String::from_utf8(key).map_err(|_| damaged("whose name is no key"))?;
+                return Ok(Some((key, self.root.join(path))));
+            }
+            self.descend(path, &key)?;
+        }
+        Ok(None)
+    }
+
+    fn descend(&mut self, path: PathBuf, key: &[u8]) -> io::Result<()> {
+        let directory = match fs::read_dir(self.root.join(&path)) {
+            // Emptied and removed since its name was read.
+            Err(error) if is_absent(&error) => return Ok(()),
+            other => other?,
+        };
+        let mut names = Vec::new();
+        for entry in directory {
+            let name = entry?.file_name();
+            if path.as_os_str().is_empty() && [MARKER, LOCK, STAGING].iter().any(|own| name == *own) {
+                continue;
+            }
+            let Some((text, kind)) = decode(&name) else {
+                let name = crate::escape::escape(name.as_bytes()).to_string();
+                return Err(damaged(&format!("of the name \"{name}\", which is no key")));
+            };
+            let mut whole = key.to_vec();
+            whole.extend_from_slice(&text);
+            if kind == NameKind::Segment {
+                whole.push(b'/');
+            }
+            if self.wants(&whole, kind) {
+                names.push((whole, kind, PathBuf::from(name)));
+            }
+        }
+        names.sort_unstable_by(|(left, ..), (right, ..)| right.cmp(left));
+        self.stack.push(Level { path, names });
+        Ok(())
+    }
+
+    /// Whether a key, or any key that starts so, is part of this walk.
+    fn wants(&self, key: &[u8], kind: NameKind) -> bool {
+        let prefix = self.prefix.as_bytes();
+        let after = self.after.as_deref().map(str::as_bytes);
+        if kind == NameKind::Object {
+            return key.starts_with(prefix) && after.is_none_or(|after| key > after);
+        }
+        let below_prefix = key.starts_with(prefix) || prefix.starts_with(key);
+        below_prefix && after.is_none_or(|after| key > after || after.starts_with(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_executor::block_on;
+
+    fn bucket() -> (tempfile::TempDir, DirectoryStore) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(directory.path()).unwrap();
+        (directory, store)
+    }
+
+    fn put(store: &DirectoryStore, key: &str, body: &'static str) {
+        block_on(store.put(key, Bytes::from(body).into(), &PutOptions::default())).unwrap();
+    }
+
+    fn keys(store: &DirectoryStore, request: &ListRequest) -> Vec<String> {
+        block_on(store.list(request)).unwrap().objects.into_iter().map(|object| object.key).collect()
+    }
+
+    #[test]
+    fn names_show_what_they_hold() {
+        assert_eq!(names_of("a/b.txt"), ["a+", "b.txt@"]);
+        assert_eq!(names_of("a//"), ["a+", "+", "@"]);
+        assert_eq!(names_of("../é"), ["..+", "%C3%A9@"]);
+        let long = "x".repeat(80);
+        assert_eq!(
+            names_of(&format!("{long}/{long}y")),
+            [format!("{long}~"), "+".into(), format!("{long}~"), "y@".into()]
+        );
+    }
+
+    #[test]
+    fn long_segments_keep_key_order() {
+        let (_directory, store) = bucket();
+        let long = "x".repeat(79);
+        let mut expected: Vec<String> =
+            ["", "!", "/", "/a", "a", "a!", "a/", "aa", "\u{e9}"].iter().map(|tail| format!("{long}{tail}")).collect();
+        for key in &expected {
+            put(&store, key, "");
+        }
+        expected.sort();
+        assert_eq!(keys(&store, &ListRequest::default()), expected);
+    }
+
+    #[test]
+    fn a_page_goes_on_without_the_walk_that_made_it() {
+        let (directory, store) = bucket();
+        for key in ["a", "a/", "a/x", "a0", "b//c"] {
+            put(&store, key, "");
+        }
+        let request = ListRequest { max_keys: Some(2), ..ListRequest::default() };
+        let token = block_on(store.list(&request)).unwrap().next;
+        let elsewhere = DirectoryStore::open(directory.path()).unwrap();
+        assert_eq!(keys(&elsewhere, &ListRequest { token, ..ListRequest::default() }), ["a/x", "a0", "b//c"]);
+    }
+
+    #[test]
+    fn deleting_the_last_object_leaves_no_directory() {
+        let (directory, store) = bucket();
+        put(&store, "a/b/c", "");
+        block_on(store.delete("a/b/c", &Precondition::None)).unwrap();
+        assert!(!directory.path().join("a+").exists());
+        put(&store, "a/b/c", "");
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_when_the_body_is_read() {
+        let (_directory, store) = bucket();
+        put(&store, "a", "hello");
+        let path = store.path_of("a");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[1] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let mut body = block_on(store.get("a", &GetOptions::default())).unwrap().body;
+        assert!(block_on(body.next()).unwrap().is_ok());
+        let error = block_on(body.next()).unwrap().unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_cut_object_is_reported_and_not_listed_as_something_else() {
+        let (_directory, store) = bucket();
+        put(&store, "a", "hello");
+        let path = store.path_of("a");
+        let bytes = fs::read(&path).unwrap();
+        for length in 0..bytes.len() {
+            fs::write(&path, &bytes[..length]).unwrap();
+            let error = block_on(store.head("a")).unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_put_that_fails_leaves_nothing_behind() {
+        struct Broken;
+        impl super::super::Source for Broken {
+            fn size(&self) -> u64 {
+                5
+            }
+
+            fn read(
+                &self,
+                _: u64,
+                _: usize,
+            ) -> futures_util::future::BoxFuture<'_, Result<Bytes, super::super::SourceError>> {
+                Box::pin(async { Err("gone".into()) })
+            }
+        }
+        let (directory, store) = bucket();
+        put(&store, "a", "old");
+        let error =
+            block_on(store.put("a", Body::Source(std::sync::Arc::new(Broken)), &PutOptions::default())).unwrap_err();
+        assert_eq!(error.to_string(), "put of \"a\" failed: the body could not be read");
+        assert_eq!(block_on(store.head("a")).unwrap().size, 3);
+        assert_eq!(fs::read_dir(directory.path().join(STAGING)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_crashed_process_left_is_removed_and_what_is_being_written_stays() {
+        let (directory, store) = bucket();
+        fs::write(directory.path().join(STAGING).join("1-0"), "half").unwrap();
+        let staged = store.stage().unwrap();
+        let _again = DirectoryStore::open(directory.path()).unwrap();
+        let left: Vec<PathBuf> =
+            fs::read_dir(directory.path().join(STAGING)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, std::slice::from_ref(&staged.path));
+    }
+
+    #[test]
+    fn messages_of_open() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("something"), "").unwrap();
+        let path = fs::canonicalize(directory.path()).unwrap();
+        let message = |path: &Path| DirectoryStore::open(path).unwrap_err().to_string();
+        assert_eq!(message(&path), format!("{} is neither empty nor a bucket", path.display()));
+        fs::write(directory.path().join(MARKER), "posix-s3 bucket 2\n").unwrap();
+        assert_eq!(message(&path), format!("{} is a bucket of another version", path.display()));
+        let file = path.join("something");
+        assert_eq!(message(&file), format!("{} cannot be used as a bucket", file.display()));
+    }
+
+    #[test]
+    fn a_stranger_among_the_objects_is_damage() {
+        let (directory, store) = bucket();
+        fs::write(directory.path().join("notes.txt"), "").unwrap();
+        let error = block_on(store.list(&ListRequest::default())).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    }
+}

@@ -1,0 +1,435 @@
+//! [`LocalTree`]: a directory of Linux, safe against whoever else writes to it.
+//!
+//! Four problems and their answers:
+//!
+//! 1. *A path can be bent by a link planted in it.* Paths are never handed to the kernel. A directory is reached one name at a
+//!    time from the root's descriptor, each opened without following; see [`sys`].
+//! 2. *What was checked a moment ago may be something else now.* Nothing is remembered by name: [`directories`] keeps open
+//!    descriptors, and attributes are read and set through the descriptor of the very inode.
+//! 3. *A half-written file must never show.* New inodes grow in a private directory and are renamed into place with
+//!    their final attributes; see [`staging`].
+//! 4. *Another file system may be mounted inside.* Every directory that is opened is compared with the root.
+
+mod directories;
+mod staging;
+mod sys;
+mod walk;
+
+use self::directories::Directories;
+use self::staging::Staging;
+use self::sys::{Look, Mount, Name, failed};
+use super::{Applied, Found, OpenFile, Shortfall, Standing, Tree, TreeError, TreeErrorKind, TreeOp, Walked};
+use crate::entry::{Entry, EntryKind};
+use crate::key::Key;
+use crate::metadata::Attributes;
+use crate::mode::{FileType, Permissions};
+use crate::store::StoreError;
+use crate::symlink::SymlinkTarget;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use rustix::fs::{Mode, OFlags};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A directory of Linux as a tree.
+///
+/// - Nothing outside the root is read or changed: no link is followed below it, no mount point is crossed.
+/// - Files and links appear under their names whole, with owner, mode and times.
+/// - System calls are made where a future is polled; they block that thread for as long as the disk takes.
+///
+/// ```
+/// use posix_s3::{Key, tree::{LocalTree, Tree}};
+///
+/// let directory = tempfile::tempdir()?;
+/// std::os::unix::fs::symlink("/etc", directory.path().join("link"))?;
+/// let tree = LocalTree::open(directory.path())?;
+/// futures_executor::block_on(async {
+///     assert!(tree.lookup(&Key::parse("link").unwrap()).await.unwrap().is_some());
+///     assert!(tree.lookup(&Key::parse("link/passwd").unwrap()).await.is_err()); // not through the link
+/// });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct LocalTree {
+    root: Arc<OwnedFd>,
+    mount: Mount,
+    directories: Mutex<Directories>,
+    staging: Mutex<Option<Arc<Staging>>>,
+}
+
+impl LocalTree {
+    /// Opens a directory as root.
+    ///
+    /// The path is the operator's and is taken as it is, links included. Where others can write to a directory on
+    /// it, open the root yourself and use [`from_descriptor`](Self::from_descriptor).
+    ///
+    /// # Errors
+    /// When it cannot be opened or is no directory.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Self::from_descriptor(rustix::fs::open(path.as_ref(), flags, Mode::empty())?)
+    }
+
+    /// Takes an open directory as root.
+    ///
+    /// # Errors
+    /// When it is no directory.
+    pub fn from_descriptor(root: OwnedFd) -> io::Result<Self> {
+        let look = sys::look(&root)?;
+        if !look.is_directory() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self { root: Arc::new(root), mount: look.mount(), directories: Mutex::default(), staging: Mutex::default() })
+    }
+
+    fn directories(&self) -> MutexGuard<'_, Directories> {
+        // Nothing but open descriptors is in there, each true by itself.
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The descriptor of a directory, given by its path; the root is the empty path.
+    fn directory(&self, attempt: &'static str, path: &str) -> Result<Arc<OwnedFd>, TreeError> {
+        self.directories().open(&self.root, self.mount, attempt, path)
+    }
+
+    /// The descriptor of the directory that holds a path, and the path's own name in it.
+    fn parent<'k>(&self, attempt: &'static str, key: &'k Key) -> Result<(Arc<OwnedFd>, Name<'k>), TreeError> {
+        let (parent, name) = key.path().rsplit_once('/').unwrap_or(("", key.path()));
+        Ok((self.directory(attempt, parent)?, name_of(attempt, key, name)?))
+    }
+
+    /// As [`parent`](Self::parent), and what is missing on the way is made.
+    fn parent_made<'k>(&self, attempt: &'static str, key: &'k Key) -> Result<(Arc<OwnedFd>, Name<'k>), TreeError> {
+        self.check_reserved(attempt, key)?;
+        match self.parent(attempt, key) {
+            Err(error) if error.kind() == TreeErrorKind::NotFound => {
+                if let Some(parent) = key.parent() {
+                    self.make_directory(&parent)?;
+                }
+                self.parent(attempt, key)
+            }
+            other => other,
+        }
+    }
+
+    fn make_directory(&self, key: &Key) -> Result<(), TreeError> {
+        const ATTEMPT: &str = "making";
+        let error = |error| failed(ATTEMPT, key.as_str().as_bytes(), error);
+        let (parent, name) = self.parent_made(ATTEMPT, key)?;
+        match sys::create_directory(&parent, name) {
+            Ok(()) => {
+                let made = self.directory(ATTEMPT, key.path())?;
+                sys::remove_inherited_lists(&made).map_err(error)
+            }
+            Err(exists) if exists.kind() == io::ErrorKind::AlreadyExists => {
+                self.directory(ATTEMPT, key.path()).map(|_| ())
+            }
+            Err(other) => Err(error(other)),
+        }
+    }
+
+    fn check_reserved(&self, attempt: &'static str, key: &Key) -> Result<(), TreeError> {
+        if key.segments().next().is_some_and(|first| staging::is_reserved(first.as_bytes())) {
+            return Err(TreeError::new(attempt, key.as_str().as_bytes(), TreeErrorKind::Reserved));
+        }
+        Ok(())
+    }
+
+    /// The staging directory of this run, made when it is first needed.
+    fn staging(&self) -> Result<Arc<Staging>, TreeError> {
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(staging) = &*staging {
+            return Ok(Arc::clone(staging));
+        }
+        let made = Staging::new(Arc::clone(&self.root)).map_err(|error| failed("staging in", b".", error))?;
+        let made = Arc::new(made);
+        *staging = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    async fn write(
+        &self,
+        entry: &Entry,
+        mut body: BoxStream<'_, Result<Bytes, StoreError>>,
+        standing: Standing,
+    ) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "writing";
+        let path = entry.key().as_str().as_bytes();
+        let (parent, name) = self.parent_made(ATTEMPT, entry.key())?;
+        let mut staged = self.staging()?.file().map_err(|error| failed(ATTEMPT, path, error))?;
+        while let Some(piece) = body.next().await {
+            let unread = |error| TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(error);
+            let piece = piece.map_err(unread)?;
+            staged.write(&piece).map_err(|error| failed(ATTEMPT, path, error))?;
+            if staged.length() > entry.object_size() {
+                break;
+            }
+        }
+        if staged.length() != entry.object_size() {
+            let source = format!("expected {} bytes, found {}", entry.object_size(), staged.length());
+            return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(source));
+        }
+        let finish = || {
+            staged.end()?;
+            let applied = set_attributes(staged.descriptor(), entry.attributes())?;
+            staged.sync()?;
+            staged.publish(&parent, name, standing)?;
+            Ok(applied)
+        };
+        finish().map_err(|error| failed(ATTEMPT, path, error))
+    }
+
+    fn symlink(&self, entry: &Entry, standing: Standing) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "linking";
+        let path = entry.key().as_str().as_bytes();
+        let EntryKind::Symlink { target } = entry.kind() else {
+            return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Changed));
+        };
+        let (parent, name) = self.parent_made(ATTEMPT, entry.key())?;
+        let staging = self.staging()?;
+        let finish = || {
+            let staged = staging.symlink(target)?;
+            let applied = staged.set_link_attributes(entry.attributes())?;
+            staged.publish(&parent, name, standing)?;
+            Ok(applied)
+        };
+        finish().map_err(|error| failed(ATTEMPT, path, error))
+    }
+
+    fn set_attributes(&self, entry: &Entry) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "setting the attributes of";
+        let path = entry.key().as_str().as_bytes();
+        let error = |error| failed(ATTEMPT, path, error);
+        let anew = || TreeError::new(ATTEMPT, path, TreeErrorKind::NeedsNewInode);
+        match entry.kind() {
+            EntryKind::Directory => {
+                let directory = self.directory(ATTEMPT, entry.key().path())?;
+                let applied = set_attributes(&directory, entry.attributes()).map_err(error)?;
+                rustix::fs::fsync(&directory).map_err(|errno| error(errno.into()))?;
+                Ok(applied)
+            }
+            EntryKind::Symlink { .. } => Err(anew()),
+            EntryKind::File { .. } => {
+                let (parent, name) = self.parent(ATTEMPT, entry.key())?;
+                let file = match sys::open_file(&parent, name) {
+                    Err(denied) if denied.kind() == io::ErrorKind::PermissionDenied => return Err(anew()),
+                    other => other.map_err(error)?,
+                };
+                let look = sys::look(&file).map_err(error)?;
+                if look.file_type() != Some(FileType::File) {
+                    return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Changed));
+                }
+                if look.fingerprint().links > 1 {
+                    return Err(anew());
+                }
+                // Neither owner ever holds the permissions of the other.
+                let common = look.permissions().bits() & entry.attributes().permissions.bits() & 0o700;
+                sys::change_permissions(&file, Permissions::from_mode(common)).map_err(error)?;
+                let applied = set_attributes(&file, entry.attributes()).map_err(error)?;
+                rustix::fs::fsync(&file).map_err(|errno| error(errno.into()))?;
+                Ok(applied)
+            }
+        }
+    }
+
+    fn remove_empty(&self, key: &Key) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "removing";
+        let (parent, name) = self.parent(ATTEMPT, key)?;
+        match sys::remove_directory(&parent, name) {
+            Ok(()) => {
+                self.directories().forget(key.path());
+                Ok(Applied::default())
+            }
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                Ok(Applied { shortfalls: vec![Shortfall::NotEmpty] })
+            }
+            Err(error) => Err(failed(ATTEMPT, key.as_str().as_bytes(), error)),
+        }
+    }
+
+    fn look_up(&self, key: &Key) -> Result<Option<Found>, TreeError> {
+        const ATTEMPT: &str = "looking up";
+        let path = key.as_str().as_bytes();
+        let (parent, name) = match self.parent(ATTEMPT, key) {
+            Err(error) if error.kind() == TreeErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let look = match sys::look_at(&parent, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|error| failed(ATTEMPT, path, error))?,
+        };
+        if look.mount() != self.mount {
+            return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::MountPoint));
+        }
+        let target = read_target(&parent, name, &look).map_err(|error| failed(ATTEMPT, path, error))?;
+        // What has no object is still something that stands there.
+        found(key.path(), &look, target).map(Some).ok_or_else(|| TreeError::new(ATTEMPT, path, TreeErrorKind::Conflict))
+    }
+
+    fn open_file(&self, key: &Key) -> Result<Arc<dyn OpenFile>, TreeError> {
+        const ATTEMPT: &str = "opening";
+        let path = key.as_str().as_bytes();
+        let (parent, name) = self.parent(ATTEMPT, key)?;
+        let file = match sys::open_file(&parent, name) {
+            // A link stands where a file stood.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Changed).with_source(error));
+            }
+            other => other.map_err(|error| failed(ATTEMPT, path, error))?,
+        };
+        let look = sys::look(&file).map_err(|error| failed(ATTEMPT, path, error))?;
+        if look.file_type() != Some(FileType::File) {
+            return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Changed));
+        }
+        let changed = || TreeError::new(ATTEMPT, path, TreeErrorKind::Changed);
+        let found = found(key.path(), &look, None).ok_or_else(changed)?;
+        Ok(Arc::new(LocalFile { file: file.into(), found }))
+    }
+}
+
+impl fmt::Debug for LocalTree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LocalTree").field(&self.root).finish()
+    }
+}
+
+impl Tree for LocalTree {
+    fn walk(&self) -> BoxStream<'_, Walked> {
+        self.directories().clear();
+        stream::iter(walk::Walk::new(self)).boxed()
+    }
+
+    async fn lookup(&self, key: &Key) -> Result<Option<Found>, TreeError> {
+        self.look_up(key)
+    }
+
+    async fn open(&self, key: &Key) -> Result<Arc<dyn OpenFile>, TreeError> {
+        self.open_file(key)
+    }
+
+    async fn write_file(
+        &self,
+        entry: &Entry,
+        body: BoxStream<'_, Result<Bytes, StoreError>>,
+        standing: Standing,
+    ) -> Result<Applied, TreeError> {
+        self.write(entry, body, standing).await
+    }
+
+    async fn apply(&self, op: &TreeOp) -> Result<Applied, TreeError> {
+        match op {
+            TreeOp::CreateDirectory { key } => self.make_directory(key).map(|()| Applied::default()),
+            TreeOp::CreateSymlink { entry, standing } => self.symlink(entry, *standing),
+            TreeOp::SetAttributes { entry } => self.set_attributes(entry),
+            TreeOp::RemoveEmptyDirectory { key } => self.remove_empty(key),
+        }
+    }
+
+    async fn finish(&self) -> Result<(), TreeError> {
+        let error = |error| failed("finishing", b".", error);
+        let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let worked = staging.is_some();
+        if let Some(staging) = staging {
+            staging.remove().map_err(error)?;
+        }
+        self.directories().clear();
+        if worked {
+            // The names that were made and moved, in however many directories.
+            rustix::fs::syncfs(&self.root).map_err(|errno| error(errno.into()))?;
+        }
+        Ok(())
+    }
+}
+
+fn name_of<'k>(attempt: &'static str, key: &Key, name: &'k str) -> Result<Name<'k>, TreeError> {
+    // Invariant: a segment of a Key is always a name.
+    Name::new(name.as_bytes()).ok_or_else(|| TreeError::new(attempt, key.as_str().as_bytes(), TreeErrorKind::Conflict))
+}
+
+/// The text of a link; `None` for anything else.
+fn read_target(directory: impl AsFd, name: Name<'_>, look: &Look) -> io::Result<Option<Vec<u8>>> {
+    if look.file_type() == Some(FileType::Symlink) { sys::read_link(directory, name).map(Some) } else { Ok(None) }
+}
+
+/// What was looked at, as an entry; `None` when it is nothing that has an object.
+fn found(path: &str, look: &Look, target: Option<Vec<u8>>) -> Option<Found> {
+    let (key, kind) = match look.file_type()? {
+        FileType::File => (path.to_owned(), EntryKind::File { size: look.size() }),
+        FileType::Directory => (format!("{path}/"), EntryKind::Directory),
+        FileType::Symlink => (path.to_owned(), EntryKind::Symlink { target: SymlinkTarget::parse(&target?).ok()? }),
+        _ => return None,
+    };
+    let entry = Entry::new(Key::try_from(key).ok()?, kind, look.attributes().ok()?).ok()?;
+    Some(Found { entry, fingerprint: look.fingerprint() })
+}
+
+/// Sets owner, permissions and times, in the order in which none undoes another, and looks at what came of it.
+fn set_attributes(fd: impl AsFd, attributes: &Attributes) -> io::Result<Applied> {
+    let mut shortfalls = Vec::new();
+    let mut permissions = attributes.permissions;
+    if !sys::change_owner(&fd, attributes.uid, attributes.gid)? {
+        shortfalls.push(Shortfall::Owner { uid: attributes.uid, gid: attributes.gid });
+        // A set-id bit is meant for that owner and would serve another.
+        permissions = permissions.without(Permissions::SET_UID | Permissions::SET_GID);
+    }
+    // After the owner: a change of owner clears bits on files, and does not on directories.
+    sys::change_permissions(&fd, permissions)?;
+    sys::change_times(&fd, attributes)?;
+    let kept = sys::look(&fd)?;
+    if kept.permissions() != attributes.permissions {
+        shortfalls.push(Shortfall::Permissions { wanted: attributes.permissions, kept: kept.permissions() });
+    }
+    if kept.mtime() != attributes.mtime {
+        shortfalls.push(Shortfall::Mtime { wanted: attributes.mtime, kept: kept.mtime() });
+    }
+    Ok(Applied { shortfalls })
+}
+
+/// A regular file, open to be read.
+struct LocalFile {
+    file: File,
+    found: Found,
+}
+
+impl OpenFile for LocalFile {
+    fn found(&self) -> &Found {
+        &self.found
+    }
+
+    fn again(&self) -> BoxFuture<'_, Result<Found, TreeError>> {
+        let key = self.found.entry.key();
+        let path = key.as_str().as_bytes();
+        let again = sys::look(&self.file).map_err(|error| failed("looking at", path, error)).and_then(|look| {
+            let changed = || TreeError::new("looking at", path, TreeErrorKind::Changed);
+            found(key.path(), &look, None).ok_or_else(changed)
+        });
+        Box::pin(async { again })
+    }
+
+    fn read(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, TreeError>> {
+        let path = self.found.entry.key().as_str().as_bytes();
+        let read = read_fully(&self.file, offset, length).map_err(|error| failed("reading", path, error));
+        Box::pin(async { read })
+    }
+}
+
+fn read_fully(file: &File, offset: u64, length: usize) -> io::Result<Bytes> {
+    let mut buffer = vec![0; length];
+    let mut filled: usize = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset.saturating_add(filled as u64)) {
+            Ok(0) => break,
+            Ok(read) => filled = filled.saturating_add(read),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer.into())
+}

@@ -1,0 +1,206 @@
+//! The private directory in which new files and links grow until they are renamed into place.
+
+use super::super::{Applied, Shortfall, Standing};
+use super::sys::{self, Name};
+use crate::metadata::Attributes;
+use crate::mode::FileType;
+use crate::symlink::SymlinkTarget;
+use rustix::fs::{FlockOperation, fsync};
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the name of every staging directory starts with. Names that do are neither exported nor imported.
+const PREFIX: &str = ".posix-s3-staging-";
+
+/// Whether a name directly below the root is kept for staging.
+pub(super) fn is_reserved(name: &[u8]) -> bool {
+    name.starts_with(PREFIX.as_bytes())
+}
+
+/// A directory in the root: 0700, ours, without access-control lists, on the same file system.
+///
+/// It is locked as long as it is in use, so that one a crash left behind can be told from one at work.
+pub(super) struct Staging {
+    root: Arc<OwnedFd>,
+    name: String,
+    directory: OwnedFd,
+    files: AtomicU64,
+}
+
+impl Staging {
+    pub(super) fn new(root: Arc<OwnedFd>) -> io::Result<Self> {
+        remove_leftovers(&root)?;
+        let name = random_name()?;
+        sys::create_directory(&root, checked(&name)?)?;
+        let directory = sys::open_directory(&root, checked(&name)?)?;
+        let look = sys::look(&directory)?;
+        if look.ids().0 != rustix::process::geteuid().as_raw() || look.fingerprint().links > 2 {
+            return Err(io::Error::other("the staging directory was exchanged while it was made"));
+        }
+        sys::remove_inherited_lists(&directory)?;
+        rustix::fs::fchmod(&directory, rustix::fs::Mode::RWXU)?;
+        rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self { root, name, directory, files: AtomicU64::new(0) })
+    }
+
+    /// Starts a new file.
+    pub(super) fn file(self: &Arc<Self>) -> io::Result<StagedFile> {
+        let name = self.next_name();
+        let file = sys::create_file(&self.directory, checked(&name)?)?;
+        let staged = Staged { staging: Arc::clone(self), name };
+        let look = sys::look(&file)?;
+        if look.file_type() != Some(FileType::File) || look.fingerprint().links != 1 {
+            return Err(io::Error::other("the staged file was exchanged while it was made"));
+        }
+        Ok(StagedFile { staged, file: file.into(), length: 0 })
+    }
+
+    /// Makes a new link.
+    pub(super) fn symlink(self: &Arc<Self>, target: &SymlinkTarget) -> io::Result<Staged> {
+        let name = self.next_name();
+        sys::create_symlink(&self.directory, checked(&name)?, target.as_bytes())?;
+        Ok(Staged { staging: Arc::clone(self), name })
+    }
+
+    fn next_name(&self) -> String {
+        self.files.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+
+    /// Removes the directory, which is empty once every staged file is published or dropped.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        sys::remove_directory(&self.root, checked(&self.name)?)
+    }
+}
+
+fn random_name() -> io::Result<String> {
+    let mut random = [0_u8; 16];
+    getrandom(&mut random, GetRandomFlags::empty())?;
+    let mut name = String::from(PREFIX);
+    for byte in random {
+        // Writing to a String cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    Ok(name)
+}
+
+fn checked(name: &str) -> io::Result<Name<'_>> {
+    Name::new(name.as_bytes()).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// Removes staging directories that a crash left behind: named so, ours, 0700, and locked by nobody.
+///
+/// What looks different inside, such as a directory, stays, and so does the whole.
+fn remove_leftovers(root: impl AsFd) -> io::Result<()> {
+    for (name, _) in sys::names(&root)? {
+        let Some(name) = Name::new(&name).filter(|name| is_reserved(name.as_bytes())) else { continue };
+        let Ok(directory) = sys::open_directory(&root, name) else { continue };
+        let look = sys::look(&directory)?;
+        let ours = look.ids().0 == rustix::process::geteuid().as_raw() && look.permissions().bits() == 0o700;
+        if !ours || rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        for (staged, _) in sys::names(&directory)? {
+            if let Some(staged) = Name::new(&staged) {
+                // A directory in there is none of ours; it keeps the leftover from going.
+                let _ = sys::remove(&directory, staged);
+            }
+        }
+        let _ = sys::remove_directory(&root, name);
+    }
+    Ok(())
+}
+
+/// A file or link that is not yet in place; dropped before, it is gone.
+pub(super) struct Staged {
+    staging: Arc<Staging>,
+    name: String,
+}
+
+impl Staged {
+    /// Moves it to its name and makes sure that it is what the name shows.
+    pub(super) fn publish(&self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<()> {
+        let staged = checked(&self.name)?;
+        let before = sys::look_at(&self.staging.directory, staged)?;
+        match standing {
+            Standing::Nothing => sys::rename_new(&self.staging.directory, staged, &parent, name)?,
+            Standing::Replaceable => sys::rename(&self.staging.directory, staged, &parent, name)?,
+        }
+        let after = sys::look_at(&parent, name)?;
+        if after.fingerprint().inode != before.fingerprint().inode {
+            return Err(io::Error::other("the name was taken by somebody else at once"));
+        }
+        Ok(())
+    }
+
+    /// Sets owner and times of a link. Its permissions mean nothing to Linux and are never set.
+    pub(super) fn set_link_attributes(&self, attributes: &Attributes) -> io::Result<Applied> {
+        let (directory, name) = (&self.staging.directory, checked(&self.name)?);
+        let mut shortfalls = Vec::new();
+        if !sys::change_owner_of_link(directory, name, attributes.uid, attributes.gid)? {
+            shortfalls.push(Shortfall::Owner { uid: attributes.uid, gid: attributes.gid });
+        }
+        sys::change_times_of_link(directory, name, attributes)?;
+        let kept = sys::look_at(directory, name)?;
+        if kept.mtime() != attributes.mtime {
+            shortfalls.push(Shortfall::Mtime { wanted: attributes.mtime, kept: kept.mtime() });
+        }
+        Ok(Applied { shortfalls })
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Ok(name) = checked(&self.name) {
+            // After it was published there is nothing of this name.
+            let _ = sys::remove(&self.staging.directory, name);
+        }
+    }
+}
+
+/// A file that is being written.
+pub(super) struct StagedFile {
+    staged: Staged,
+    file: File,
+    length: u64,
+}
+
+impl StagedFile {
+    /// Appends a piece, leaving a hole where it is all zeros.
+    pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        if piece.iter().all(|&byte| byte == 0) {
+            self.file.seek(SeekFrom::Start(self.length.saturating_add(piece.len() as u64)))?;
+        } else {
+            self.file.write_all(piece)?;
+        }
+        self.length = self.length.saturating_add(piece.len() as u64);
+        Ok(())
+    }
+
+    /// How many bytes were written.
+    pub(super) const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Gives the file its length, which a hole at the end does not.
+    pub(super) fn end(&self) -> io::Result<()> {
+        self.file.set_len(self.length)
+    }
+
+    pub(super) fn descriptor(&self) -> impl AsFd + '_ {
+        &self.file
+    }
+
+    /// Brings the file to the disk. After an error it must be thrown away: what was lost is not known.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(fsync(&self.file)?)
+    }
+
+    pub(super) fn publish(&self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<()> {
+        self.staged.publish(parent, name, standing)
+    }
+}

@@ -1,0 +1,286 @@
+//! System calls on one name in one open directory.
+//!
+//! Everything that touches the disk goes through here, and every call takes a held descriptor and a [`Name`], which
+//! cannot hold a slash. So no call can walk a path, and a trailing slash cannot void `O_NOFOLLOW`.
+
+use super::super::{Fingerprint, TreeError, TreeErrorKind};
+use crate::metadata::Attributes;
+use crate::mode::{FileType, Permissions};
+use crate::owner::{Gid, Uid};
+use crate::timestamp::Timestamp;
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// One name in a directory.
+///
+/// - It is not empty, not `.` and not `..`, and holds neither a slash nor NUL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name<'a>(&'a [u8]);
+
+impl<'a> Name<'a> {
+    /// Checks a name.
+    pub(super) fn new(name: &'a [u8]) -> Option<Self> {
+        let usable = !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0);
+        usable.then_some(Self(name))
+    }
+
+    pub(super) const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// What a look at an inode tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    stat: Statx,
+}
+
+/// A file system as seen from here: the device, and the mount where the kernel tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mount {
+    device: (u32, u32),
+    mount: Option<u64>,
+}
+
+impl Look {
+    pub(super) fn file_type(&self) -> Option<FileType> {
+        FileType::from_mode(self.stat.stx_mode.into())
+    }
+
+    pub(super) fn is_directory(&self) -> bool {
+        self.file_type() == Some(FileType::Directory)
+    }
+
+    pub(super) fn permissions(&self) -> Permissions {
+        Permissions::from_mode(self.stat.stx_mode.into())
+    }
+
+    pub(super) const fn size(&self) -> u64 {
+        self.stat.stx_size
+    }
+
+    /// The owner and group as the kernel has them.
+    pub(super) const fn ids(&self) -> (u32, u32) {
+        (self.stat.stx_uid, self.stat.stx_gid)
+    }
+
+    pub(super) fn mtime(&self) -> Timestamp {
+        timestamp(self.stat.stx_mtime)
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint {
+            inode: self.stat.stx_ino,
+            ctime: timestamp(self.stat.stx_ctime),
+            links: self.stat.stx_nlink.into(),
+        }
+    }
+
+    /// The attributes, or the id that no object can hold.
+    pub(super) fn attributes(&self) -> Result<Attributes, u32> {
+        let (uid, gid) = self.ids();
+        Ok(Attributes {
+            permissions: self.permissions(),
+            uid: Uid::new(uid).ok_or(uid)?,
+            gid: Gid::new(gid).ok_or(gid)?,
+            atime: timestamp(self.stat.stx_atime),
+            mtime: self.mtime(),
+        })
+    }
+
+    pub(super) fn mount(&self) -> Mount {
+        let knows_mount = self.stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+        Mount {
+            device: (self.stat.stx_dev_major, self.stat.stx_dev_minor),
+            mount: knows_mount.then_some(self.stat.stx_mnt_id),
+        }
+    }
+}
+
+fn timestamp(time: StatxTimestamp) -> Timestamp {
+    // The kernel keeps nanoseconds below 10^9.
+    Timestamp::from_unix(time.tv_sec, time.tv_nsec).unwrap_or(Timestamp::EPOCH)
+}
+
+fn flags() -> StatxFlags {
+    StatxFlags::BASIC_STATS | StatxFlags::MNT_ID
+}
+
+/// Looks at an inode by its descriptor.
+pub(super) fn look(fd: impl AsFd) -> io::Result<Look> {
+    Ok(Look { stat: rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, flags())? })
+}
+
+/// Looks at a name without following it.
+pub(super) fn look_at(directory: impl AsFd, name: Name<'_>) -> io::Result<Look> {
+    Ok(Look { stat: rustix::fs::statx(directory, name.0, AtFlags::SYMLINK_NOFOLLOW, flags())? })
+}
+
+/// Opens the directory of a name; a link is refused.
+pub(super) fn open_directory(directory: impl AsFd, name: Name<'_>) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, name.0, flags, Mode::empty())?)
+}
+
+/// Opens a name to be read, without waiting for a pipe's other end and, where permitted, without touching its atime.
+pub(super) fn open_file(directory: impl AsFd, name: Name<'_>) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    match rustix::fs::openat(&directory, name.0, flags | OFlags::NOATIME, Mode::empty()) {
+        // Only the owner and the superuser may leave the access time alone.
+        Err(Errno::PERM) => Ok(rustix::fs::openat(directory, name.0, flags, Mode::empty())?),
+        other => Ok(other?),
+    }
+}
+
+/// Makes a new file, open to the caller alone.
+pub(super) fn create_file(directory: impl AsFd, name: Name<'_>) -> io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, name.0, flags, Mode::RUSR | Mode::WUSR)?)
+}
+
+/// Makes a new directory, open to the caller alone.
+pub(super) fn create_directory(directory: impl AsFd, name: Name<'_>) -> io::Result<()> {
+    Ok(rustix::fs::mkdirat(directory, name.0, Mode::RWXU)?)
+}
+
+/// Makes a link; its target is text.
+pub(super) fn create_symlink(directory: impl AsFd, name: Name<'_>, target: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::symlinkat(target, directory, name.0)?)
+}
+
+/// Reads a link's text.
+pub(super) fn read_link(directory: impl AsFd, name: Name<'_>) -> io::Result<Vec<u8>> {
+    Ok(rustix::fs::readlinkat(directory, name.0, Vec::new())?.into_bytes())
+}
+
+/// Moves a name over whatever file or link stands at the other.
+pub(super) fn rename(from: impl AsFd, name: Name<'_>, to: impl AsFd, new: Name<'_>) -> io::Result<()> {
+    Ok(rustix::fs::renameat(from, name.0, to, new.0)?)
+}
+
+/// Moves a name to another that must not exist.
+pub(super) fn rename_new(from: impl AsFd, name: Name<'_>, to: impl AsFd, new: Name<'_>) -> io::Result<()> {
+    match rustix::fs::renameat_with(&from, name.0, &to, new.0, RenameFlags::NOREPLACE) {
+        // The file system does not know the flag: look first, which leaves a moment in between.
+        Err(Errno::INVAL | Errno::NOSYS) => match look_at(&to, new) {
+            Ok(_) => Err(Errno::EXIST.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => rename(from, name, to, new),
+            Err(error) => Err(error),
+        },
+        other => Ok(other?),
+    }
+}
+
+/// Removes a file or link.
+pub(super) fn remove(directory: impl AsFd, name: Name<'_>) -> io::Result<()> {
+    Ok(rustix::fs::unlinkat(directory, name.0, AtFlags::empty())?)
+}
+
+/// Removes a directory that is empty.
+pub(super) fn remove_directory(directory: impl AsFd, name: Name<'_>) -> io::Result<()> {
+    Ok(rustix::fs::unlinkat(directory, name.0, AtFlags::REMOVEDIR)?)
+}
+
+/// Gives an inode to an owner. Where only the group may be changed, that is done.
+///
+/// Says whether both were applied.
+pub(super) fn change_owner(fd: impl AsFd, uid: Uid, gid: Gid) -> io::Result<bool> {
+    let (uid, gid) = (raw_uid(uid), raw_gid(gid));
+    either_owner(|| rustix::fs::fchown(&fd, Some(uid), Some(gid)), || rustix::fs::fchown(&fd, None, Some(gid)))
+}
+
+/// As [`change_owner`], for a link, which has no descriptor of its own.
+pub(super) fn change_owner_of_link(directory: impl AsFd, name: Name<'_>, uid: Uid, gid: Gid) -> io::Result<bool> {
+    let (uid, gid, flags) = (raw_uid(uid), raw_gid(gid), AtFlags::SYMLINK_NOFOLLOW);
+    either_owner(
+        || rustix::fs::chownat(&directory, name.0, Some(uid), Some(gid), flags),
+        || rustix::fs::chownat(&directory, name.0, None, Some(gid), flags),
+    )
+}
+
+fn either_owner(
+    both: impl FnOnce() -> rustix::io::Result<()>,
+    group: impl FnOnce() -> rustix::io::Result<()>,
+) -> io::Result<bool> {
+    match both() {
+        Ok(()) => Ok(true),
+        // The group alone is a try: what is not applied is reported either way.
+        Err(Errno::PERM) => {
+            let _ = group();
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn raw_uid(uid: Uid) -> rustix::fs::Uid {
+    // Invariant: a Uid is never the value that means "unchanged".
+    rustix::fs::Uid::from_raw(uid.get())
+}
+
+fn raw_gid(gid: Gid) -> rustix::fs::Gid {
+    rustix::fs::Gid::from_raw(gid.get())
+}
+
+/// Sets the permissions of an inode.
+pub(super) fn change_permissions(fd: impl AsFd, permissions: Permissions) -> io::Result<()> {
+    Ok(rustix::fs::fchmod(fd, Mode::from_raw_mode(permissions.bits()))?)
+}
+
+/// Sets the times of an inode.
+pub(super) fn change_times(fd: impl AsFd, attributes: &Attributes) -> io::Result<()> {
+    Ok(rustix::fs::futimens(fd, &times(attributes))?)
+}
+
+/// As [`change_times`], for a link.
+pub(super) fn change_times_of_link(directory: impl AsFd, name: Name<'_>, attributes: &Attributes) -> io::Result<()> {
+    Ok(rustix::fs::utimensat(directory, name.0, &times(attributes), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+fn times(attributes: &Attributes) -> Timestamps {
+    // Invariant: a Timestamp's nanoseconds are below 10^9, so neither special value can come out of data.
+    let spec = |time: Timestamp| Timespec { tv_sec: time.seconds(), tv_nsec: time.subsecond_nanos().into() };
+    Timestamps { last_access: spec(attributes.atime), last_modification: spec(attributes.mtime) }
+}
+
+/// Removes access-control lists that an inode inherited from its directory.
+pub(super) fn remove_inherited_lists(fd: impl AsFd) -> io::Result<()> {
+    for list in ["system.posix_acl_access", "system.posix_acl_default"] {
+        match rustix::fs::fremovexattr(&fd, list) {
+            // There is none, the file system has none, or lists are somebody else's business there.
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Every name in a directory except `.` and `..`, with what the directory says of its type: whether it is a directory,
+/// or `None` when it does not say.
+pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<(Box<[u8]>, Option<bool>)>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        let is_directory = match entry.file_type() {
+            rustix::fs::FileType::Unknown => None,
+            file_type => Some(file_type == rustix::fs::FileType::Directory),
+        };
+        names.push((name.into(), is_directory));
+    }
+    Ok(names)
+}
+
+/// A failure at a path, with the kinds that only this side can tell.
+pub(super) fn failed(attempt: &'static str, path: &[u8], error: io::Error) -> TreeError {
+    // A link where a directory or file was to be opened.
+    if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+        return TreeError::new(attempt, path, TreeErrorKind::Conflict).with_source(error);
+    }
+    TreeError::io(attempt, path, error)
+}

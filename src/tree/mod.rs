@@ -1,0 +1,353 @@
+//! The POSIX side: [`Tree`], what its calls take and answer, and the trees that come with the crate.
+
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod local;
+mod memory;
+
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub use local::LocalTree;
+pub use memory::MemoryTree;
+
+use crate::entry::Entry;
+use crate::escape::{escape, excerpt};
+use crate::key::{InvalidKey, Key};
+use crate::mode::FileType;
+use crate::owner::{Gid, Uid};
+use crate::store::{SourceError, StoreError};
+use crate::timestamp::Timestamp;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// A directory tree, as far as this crate needs one.
+///
+/// - Nothing outside the root is read or changed, whatever links the tree holds and whoever changes it meanwhile.
+/// - No link is followed: a link is an entry, and a path through one is refused.
+/// - A name shows the old file or the finished new one, with its attributes; never a part, never a wider mode first.
+pub trait Tree: Send + Sync {
+    /// Walks everything below the root in key order.
+    ///
+    /// - Each name ends in exactly one [`Walked`]. The root itself is not an entry.
+    /// - What cannot be read is said to be so, and the walk goes on.
+    /// - Memory grows with the depth and the widest directory, not with the number of entries.
+    fn walk(&self) -> BoxStream<'_, Walked>;
+
+    /// What stands at a path now, or `None`. A trailing slash of the key does not matter.
+    ///
+    /// # Errors
+    /// [`TreeErrorKind::Conflict`] when a parent is something else than a directory.
+    fn lookup(&self, key: &Key) -> impl Future<Output = Result<Option<Found>, TreeError>> + Send;
+
+    /// Opens a regular file to be read.
+    ///
+    /// # Errors
+    /// [`TreeErrorKind::NotFound`]; [`TreeErrorKind::Changed`] when it is not a regular file any more.
+    fn open(&self, key: &Key) -> impl Future<Output = Result<Arc<dyn OpenFile>, TreeError>> + Send;
+
+    /// Puts a file into place whose bytes are those of `body`; missing parents are made, open to the caller alone.
+    ///
+    /// # Errors
+    /// [`TreeErrorKind::Conflict`] when a directory stands there, or anything at all where `standing` says that nothing does;
+    /// [`TreeErrorKind::Body`] when the body fails or is not exactly as long as the entry says. The name then shows what
+    /// it showed before.
+    fn write_file(
+        &self,
+        entry: &Entry,
+        body: BoxStream<'_, Result<Bytes, StoreError>>,
+        standing: Standing,
+    ) -> impl Future<Output = Result<Applied, TreeError>> + Send;
+
+    /// Does anything that needs no body.
+    ///
+    /// # Errors
+    /// [`TreeErrorKind::Conflict`] when something stands there that the operation does not replace.
+    fn apply(&self, op: &TreeOp) -> impl Future<Output = Result<Applied, TreeError>> + Send;
+
+    /// Ends a run: what was staged is removed, and everything done is on the disk when this returns.
+    ///
+    /// # Errors
+    /// When that cannot be said.
+    fn finish(&self) -> impl Future<Output = Result<(), TreeError>> + Send;
+}
+
+/// An entry as it was found, with what tells a later version of it apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The entry.
+    pub entry: Entry,
+    /// What tells versions apart.
+    pub fingerprint: Fingerprint,
+}
+
+/// What tells versions of a file apart besides its attributes and size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    /// The number of the inode.
+    pub inode: u64,
+    /// When the inode was last changed in any way.
+    pub ctime: Timestamp,
+    /// How many names the inode has.
+    pub links: u64,
+}
+
+impl Found {
+    /// Whether this is the same version of the same file as `other`: everything but the access time is equal.
+    #[must_use]
+    pub fn is_same_version(&self, other: &Self) -> bool {
+        let (mine, theirs) = (self.entry.attributes(), other.entry.attributes());
+        self.fingerprint == other.fingerprint
+            && self.entry.kind() == other.entry.kind()
+            && mine.mtime == theirs.mtime
+            && mine.permissions == theirs.permissions
+            && (mine.uid, mine.gid) == (theirs.uid, theirs.gid)
+    }
+}
+
+/// One step of a walk.
+#[derive(Debug)]
+pub enum Walked {
+    /// A file, directory or link.
+    Found(Found),
+    /// Something that has no object: it is reported and left out, with all that is below it.
+    Skipped {
+        /// Its path relative to the root, as bytes.
+        path: Box<[u8]>,
+        /// Why.
+        reason: SkipReason,
+    },
+    /// Something that could not be read. What is below it is unknown, not absent.
+    Failed {
+        /// Its path relative to the root, as bytes.
+        path: Box<[u8]>,
+        /// Why.
+        error: TreeError,
+    },
+}
+
+/// Why something in a tree has no object.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// A device, pipe or socket.
+    #[error("a {file_type} has no object")]
+    Special {
+        /// Its type.
+        file_type: FileType,
+    },
+    /// The path is no key: not UTF-8, or longer than 1,024 bytes.
+    #[error("the path is no key")]
+    Key(#[from] InvalidKey),
+    /// Another file system is mounted here.
+    #[error("another file system is mounted here")]
+    MountPoint,
+    /// The name is the one under which imports stage their work.
+    #[error("the name is reserved for files being imported")]
+    Reserved,
+    /// It was gone, or something else, when its turn came.
+    #[error("it vanished during the walk")]
+    Vanished,
+    /// The owner is 4,294,967,295, which no object can hold.
+    #[error("its owner {id} cannot be stored")]
+    Owner {
+        /// The id.
+        id: u32,
+    },
+}
+
+/// A regular file that is open to be read.
+pub trait OpenFile: Send + Sync {
+    /// The file as it was when it was opened.
+    fn found(&self) -> &Found;
+
+    /// The file as it is now, by its descriptor.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    fn again(&self) -> BoxFuture<'_, Result<Found, TreeError>>;
+
+    /// Reads up to `length` bytes from `offset`; fewer only at the end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn read(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, TreeError>>;
+}
+
+/// What is to be done to a tree. Files are written by [`Tree::write_file`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TreeOp {
+    /// Makes a directory, open to the caller alone until its attributes are set; missing parents too.
+    /// One that is there stays as it is.
+    CreateDirectory {
+        /// Its key.
+        key: Key,
+    },
+    /// Puts a link into place, with its attributes; missing parents are made.
+    CreateSymlink {
+        /// The link.
+        entry: Entry,
+        /// What may stand there.
+        standing: Standing,
+    },
+    /// Sets the attributes of a file or directory that is there.
+    SetAttributes {
+        /// The entry as it is to be.
+        entry: Entry,
+    },
+    /// Removes a directory if it is empty; one that is not, stays.
+    RemoveEmptyDirectory {
+        /// Its key.
+        key: Key,
+    },
+}
+
+/// What may stand at a path before something is put there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Nothing. Whatever turns up all the same stays.
+    Nothing,
+    /// A file or link, which is replaced. A directory never is.
+    Replaceable,
+}
+
+/// What came of an operation that was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Applied {
+    /// What could not be applied and was left as it is.
+    pub shortfalls: Vec<Shortfall>,
+}
+
+/// An attribute that could not be applied.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Shortfall {
+    /// The caller may not give files away.
+    #[error("the owner {uid}:{gid} could not be applied")]
+    Owner {
+        /// The owner wanted.
+        uid: Uid,
+        /// The group wanted.
+        gid: Gid,
+    },
+    /// The file system keeps another time than it was given.
+    #[error("the mtime {wanted} was kept as {kept}")]
+    Mtime {
+        /// The time wanted.
+        wanted: Timestamp,
+        /// The time it has.
+        kept: Timestamp,
+    },
+    /// The file system keeps other permissions than it was given.
+    #[error("the permissions {wanted} were kept as {kept}")]
+    Permissions {
+        /// The permissions wanted.
+        wanted: crate::mode::Permissions,
+        /// The permissions it has.
+        kept: crate::mode::Permissions,
+    },
+    /// The empty-directory rule kept a directory that was to go.
+    #[error("the directory is not empty and stays")]
+    NotEmpty,
+}
+
+/// A call to a tree that failed: what kind of failure, at which path, and the cause as source.
+#[derive(Debug, Error)]
+#[error("{attempt} \"{path}\" failed: {kind}")]
+pub struct TreeError {
+    attempt: &'static str,
+    path: Box<str>,
+    kind: TreeErrorKind,
+    #[source]
+    source: Option<SourceError>,
+}
+
+impl TreeError {
+    /// A failure without a further cause; `attempt` says what was tried, as in "opening".
+    #[must_use]
+    pub fn new(attempt: &'static str, path: &[u8], kind: TreeErrorKind) -> Self {
+        Self { attempt, path: excerpt(path), kind, source: None }
+    }
+
+    /// The same failure with its cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<SourceError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// A failure of the operating system.
+    pub(crate) fn io(attempt: &'static str, path: &[u8], error: io::Error) -> Self {
+        Self::new(attempt, path, TreeErrorKind::of(&error)).with_source(error)
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub const fn kind(&self) -> TreeErrorKind {
+        self.kind
+    }
+}
+
+/// The kinds of failure that callers tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum TreeErrorKind {
+    /// There is nothing of this name.
+    #[error("there is no such file or directory")]
+    NotFound,
+    /// Something else stands there, or in the path to it.
+    #[error("something else stands there")]
+    Conflict,
+    /// The caller may not.
+    #[error("permission denied")]
+    Denied,
+    /// The file changed while it was read, or is not what it was.
+    #[error("it changed meanwhile")]
+    Changed,
+    /// The path leads into another file system.
+    #[error("another file system is mounted there")]
+    MountPoint,
+    /// The name is the one under which imports stage their work.
+    #[error("the name is reserved")]
+    Reserved,
+    /// Attributes can only be set on a new inode: the file has several names or cannot be opened.
+    #[error("it has to be written anew")]
+    NeedsNewInode,
+    /// There is no room left.
+    #[error("no space left")]
+    NoSpace,
+    /// The body to write failed or has another length.
+    #[error("the body is not what was announced")]
+    Body,
+    /// Anything else; the source tells.
+    #[error("the file system failed")]
+    Other,
+}
+
+impl TreeErrorKind {
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::NotFound,
+            io::ErrorKind::PermissionDenied => Self::Denied,
+            io::ErrorKind::AlreadyExists
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::DirectoryNotEmpty => Self::Conflict,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A path as bytes, printed safely.
+pub(crate) struct ShownPath<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for ShownPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(self.0).fmt(f)
+    }
+}
