@@ -17,7 +17,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// How many different inputs a batch goes through, so that no branch is learned by heart.
-const INPUTS: usize = 64;
+const INPUTS: u32 = 64;
 
 fn main() {
     let race = match std::env::args().any(|argument| argument == "--bench") {
@@ -49,7 +49,7 @@ impl Race {
             for turn in 0..N {
                 let at = (round + turn) % N;
                 let spent = time(passes[at], forms[at]);
-                times[at].0.push(spent.as_secs_f64() * 1e9 / f64::from(passes[at]) / INPUTS as f64);
+                times[at].0.push(spent.as_secs_f64() * 1e9 / f64::from(passes[at]) / f64::from(INPUTS));
             }
         }
         times
@@ -111,7 +111,7 @@ fn headers(race: Race) {
         println!("| {name} | {} | {} | {} |", ours.median(), naive.median(), ours.over(&naive));
     };
 
-    let files: Vec<File> = (0..INPUTS as u32).map(File::example).collect();
+    let files: Vec<File> = (0..INPUTS).map(File::example).collect();
     let answers: Vec<HeaderMap> = files.iter().map(answer).collect();
     for (file, answer) in files.iter().zip(&answers) {
         let (file_type, attributes) = Attributes::decode(&Fields::from_headers(answer)).unwrap();
@@ -247,11 +247,11 @@ fn keys(race: Race) {
         "| key | bytes | from bytes, ns | naive, ns | ours / naive (range) | from text, ns | `Box<str>`, ns | ours / `Box<str>` (range) | check, ns | copy, ns | check / copy (range) |"
     );
     println!("|---|---:|---:|---:|---|---:|---:|---|---:|---:|---|");
-    let directories = |at: usize, length: usize| -> String {
-        let names = (0..).map(|depth| format!("directory-{:05}/", at * 97 + depth * 31));
-        names.take(length.div_ceil(16)).collect::<String>()[..length - 1].to_owned() + "x"
+    let directories = |at: u32, length: usize| -> String {
+        let names = (0..64).map(|depth| format!("directory-{:05}/", at * 97 + depth * 31));
+        names.collect::<String>().chars().take(length - 1).chain(['x']).collect()
     };
-    let examples: [(&str, &dyn Fn(usize) -> String); 9] = [
+    let examples: [(&str, &dyn Fn(u32) -> String); 9] = [
         ("short", &|at| format!("projects/run-{at:04}/sample-{at:07}.csv")),
         ("middle", &|at| directories(at, 100)),
         ("long", &|at| directories(at, 1000)),

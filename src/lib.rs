@@ -2,12 +2,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod content_type;
+#[cfg(feature = "engine")]
+pub mod engine;
 mod entry;
 mod escape;
 mod key;
 mod metadata;
 mod mode;
 mod owner;
+pub mod plan;
 mod profile;
 #[cfg(feature = "engine")]
 pub mod store;

@@ -465,7 +465,7 @@ impl<'a> Fields<'a> {
     fn read<T, E>(
         &self,
         field: Field,
-        parse: impl FnOnce(&[u8]) -> Result<T, E>,
+        parse: impl Fn(&[u8]) -> Result<T, E>,
         fault: impl FnOnce(E) -> FieldFault,
     ) -> Result<Option<T>, InvalidField> {
         let text = match self.slot(field) {
@@ -477,7 +477,8 @@ impl<'a> Fields<'a> {
         };
         parse(text).map(Some).map_err(|error| {
             // The distortions are told apart only once the value has turned out to be none.
-            let fault = if text.contains(&b',') {
+            let mut values = text.split(|&byte| byte == b',');
+            let fault = if text.contains(&b',') && values.all(|value| parse(value.trim_ascii()).is_ok()) {
                 FieldFault::Repeated(Distorted::new(text))
             } else if text.starts_with(b"=?") && text.ends_with(b"?=") {
                 FieldFault::EncodedWord(Distorted::new(text))

@@ -158,3 +158,33 @@ impl<S: ObjectStore + ?Sized> ObjectStore for Arc<S> {
         (**self).delete(key, precondition).await
     }
 }
+
+impl<S: ObjectStore + ?Sized> ObjectStore for &S {
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        (**self).list(request).await
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+        (**self).head(key).await
+    }
+
+    async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
+        (**self).get(key, options).await
+    }
+
+    async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        (**self).put(key, body, options).await
+    }
+
+    async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        (**self).replace_metadata(key, options).await
+    }
+
+    async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
+        (**self).delete(key, precondition).await
+    }
+}

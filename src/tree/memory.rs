@@ -1,7 +1,7 @@
 //! [`MemoryTree`]: a tree in memory, under the same contract as one on a disk.
 
 use super::{
-    Applied, Fingerprint, Found, OpenFile, Shortfall, Standing, Tree, TreeError, TreeErrorKind, TreeOp, Walked,
+    Applied, Fingerprint, Found, OpenFile, Present, Shortfall, Standing, Tree, TreeError, TreeErrorKind, TreeOp, Walked,
 };
 use crate::entry::{Entry, EntryKind};
 use crate::key::Key;
@@ -218,10 +218,10 @@ impl Tree for MemoryTree {
         .boxed()
     }
 
-    async fn lookup(&self, key: &Key) -> Result<Option<Found>, TreeError> {
+    async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
         let world = self.world();
         world.check_parents("looking up", key)?;
-        Ok(world.at(key.path()).map(|node| node.found.clone()))
+        Ok(world.at(key.path()).map_or(Present::Nothing, |node| Present::Entry(node.found.clone())))
     }
 
     async fn open(&self, key: &Key) -> Result<Arc<dyn OpenFile>, TreeError> {

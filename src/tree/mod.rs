@@ -9,7 +9,7 @@ pub use local::LocalTree;
 pub use memory::MemoryTree;
 
 use crate::entry::Entry;
-use crate::escape::{escape, excerpt};
+use crate::escape::excerpt;
 use crate::key::{InvalidKey, Key};
 use crate::mode::FileType;
 use crate::owner::{Gid, Uid};
@@ -18,7 +18,6 @@ use crate::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -37,11 +36,11 @@ pub trait Tree: Send + Sync {
     /// - Memory grows with the depth and the widest directory, not with the number of entries.
     fn walk(&self) -> BoxStream<'_, Walked>;
 
-    /// What stands at a path now, or `None`. A trailing slash of the key does not matter.
+    /// What stands at a path now. A trailing slash of the key does not matter.
     ///
     /// # Errors
     /// [`TreeErrorKind::Conflict`] when a parent is something else than a directory.
-    fn lookup(&self, key: &Key) -> impl Future<Output = Result<Option<Found>, TreeError>> + Send;
+    fn lookup(&self, key: &Key) -> impl Future<Output = Result<Present, TreeError>> + Send;
 
     /// Opens a regular file to be read.
     ///
@@ -73,6 +72,28 @@ pub trait Tree: Send + Sync {
     /// # Errors
     /// When that cannot be said.
     fn finish(&self) -> impl Future<Output = Result<(), TreeError>> + Send;
+}
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Present {
+    /// Nothing.
+    Nothing,
+    /// A file, directory or link.
+    Entry(Found),
+    /// Something that has no object: a device, pipe or socket.
+    Other,
+}
+
+impl Present {
+    /// The entry, if it is one.
+    #[must_use]
+    pub const fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Entry(found) => Some(&found.entry),
+            Self::Nothing | Self::Other => None,
+        }
+    }
 }
 
 /// An entry as it was found, with what tells a later version of it apart.
@@ -216,7 +237,6 @@ pub enum Standing {
 
 /// What came of an operation that was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use]
 pub struct Applied {
     /// What could not be applied and was left as it is.
     pub shortfalls: Vec<Shortfall>,
@@ -340,14 +360,5 @@ impl TreeErrorKind {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
             _ => Self::Other,
         }
-    }
-}
-
-/// A path as bytes, printed safely.
-pub(crate) struct ShownPath<'a>(pub(crate) &'a [u8]);
-
-impl fmt::Display for ShownPath<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escape(self.0).fmt(f)
     }
 }

@@ -18,7 +18,7 @@ mod walk;
 use self::directories::Directories;
 use self::staging::Staging;
 use self::sys::{Look, Mount, Name, failed};
-use super::{Applied, Found, OpenFile, Shortfall, Standing, Tree, TreeError, TreeErrorKind, TreeOp, Walked};
+use super::{Applied, Found, OpenFile, Present, Shortfall, Standing, Tree, TreeError, TreeErrorKind, TreeOp, Walked};
 use crate::entry::{Entry, EntryKind};
 use crate::key::Key;
 use crate::metadata::Attributes;
@@ -51,7 +51,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// std::os::unix::fs::symlink("/etc", directory.path().join("link"))?;
 /// let tree = LocalTree::open(directory.path())?;
 /// futures_executor::block_on(async {
-///     assert!(tree.lookup(&Key::parse("link").unwrap()).await.unwrap().is_some());
+///     assert!(tree.lookup(&Key::parse("link").unwrap()).await.unwrap().entry().is_some());
 ///     assert!(tree.lookup(&Key::parse("link/passwd").unwrap()).await.is_err()); // not through the link
 /// });
 /// # Ok::<(), std::io::Error>(())
@@ -253,23 +253,22 @@ impl LocalTree {
         }
     }
 
-    fn look_up(&self, key: &Key) -> Result<Option<Found>, TreeError> {
+    fn look_up(&self, key: &Key) -> Result<Present, TreeError> {
         const ATTEMPT: &str = "looking up";
         let path = key.as_str().as_bytes();
         let (parent, name) = match self.parent(ATTEMPT, key) {
-            Err(error) if error.kind() == TreeErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == TreeErrorKind::NotFound => return Ok(Present::Nothing),
             other => other?,
         };
         let look = match sys::look_at(&parent, name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Present::Nothing),
             other => other.map_err(|error| failed(ATTEMPT, path, error))?,
         };
         if look.mount() != self.mount {
             return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::MountPoint));
         }
         let target = read_target(&parent, name, &look).map_err(|error| failed(ATTEMPT, path, error))?;
-        // What has no object is still something that stands there.
-        found(key.path(), &look, target).map(Some).ok_or_else(|| TreeError::new(ATTEMPT, path, TreeErrorKind::Conflict))
+        Ok(found(key.path(), &look, target).map_or(Present::Other, Present::Entry))
     }
 
     fn open_file(&self, key: &Key) -> Result<Arc<dyn OpenFile>, TreeError> {
@@ -305,7 +304,7 @@ impl Tree for LocalTree {
         stream::iter(walk::Walk::new(self)).boxed()
     }
 
-    async fn lookup(&self, key: &Key) -> Result<Option<Found>, TreeError> {
+    async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
         self.look_up(key)
     }
 

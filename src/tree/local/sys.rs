@@ -257,9 +257,11 @@ pub(super) fn remove_inherited_lists(fd: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Every name in a directory except `.` and `..`, with what the directory says of its type: whether it is a directory,
-/// or `None` when it does not say.
-pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<(Box<[u8]>, Option<bool>)>> {
+/// A name as its directory has it, and whether it is a directory, or `None` where that is not said.
+pub(super) type DirectoryName = (Box<[u8]>, Option<bool>);
+
+/// Every name in a directory except `.` and `..`.
+pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<DirectoryName>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;

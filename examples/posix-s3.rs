@@ -1,0 +1,352 @@
+//! The crate at work: a directory to a bucket and back, from the command line.
+//!
+//! ```sh
+//! cargo run --example posix-s3 -- export DIR dir:BUCKET
+//! cargo run --example posix-s3 -- import dir:BUCKET DIR
+//! cargo run --example posix-s3 -- audit dir:BUCKET
+//! ```
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use posix_s3::engine::{
+    Audit, ExportOptions, ImportOptions, Jobs, Outcome, Problem, Progress, Remark, Report, RunError, Verdict, audit,
+    export, import,
+};
+use posix_s3::store::{DirectoryStore, DynObjectStore, MemoryStore};
+use posix_s3::tree::LocalTree;
+use posix_s3::{Prefix, Profile};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Keeps POSIX trees in S3, in the schema of FSx for Lustre, DataSync, File Gateway and S3 Files.
+///
+/// A STORE is `dir:PATH` (a bucket in a directory) or `memory:` (a bucket that is gone at the end).
+#[derive(Parser)]
+#[command(name = "posix-s3", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sends a directory to a store.
+    Export {
+        dir: PathBuf,
+        store: String,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Fetches a store into a directory, which is made if it is not there.
+    Import {
+        store: String,
+        dir: PathBuf,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Says what an import would refuse, default or repair, and why.
+    Audit {
+        store: String,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Every entry that would change, with its reason. Comes with incremental runs.
+    Plan { dir: PathBuf, store: String },
+    /// The lifecycle of the link. Comes with links.
+    Status { store: String },
+}
+
+#[derive(Args)]
+struct Options {
+    /// Whether the bucket is trusted as FSx does, or strangers write to it.
+    #[arg(long, value_enum, default_value_t = Attitude::Fsx)]
+    profile: Attitude,
+    /// The part of the bucket that is meant, such as `data/in/`; the whole of it by default.
+    #[arg(long, default_value = "")]
+    prefix: Prefix,
+    /// How many entries are worked on at once.
+    #[arg(long, default_value_t = Jobs::default().get(), value_name = "N")]
+    jobs: usize,
+    /// Prints one JSON object to standard output, and nothing else.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Attitude {
+    Fsx,
+    Untrusted,
+}
+
+impl Options {
+    fn profile(&self) -> Profile {
+        match self.profile {
+            Attitude::Fsx => Profile::fsx(),
+            Attitude::Untrusted => Profile::untrusted(),
+        }
+    }
+
+    fn jobs(&self) -> Result<Jobs, Failure> {
+        Jobs::new(self.jobs).ok_or_else(|| Failure::of("--jobs", "expected 1 or more, found 0"))
+    }
+}
+
+/// A run that could not be made: what it was about, and what is wrong.
+struct Failure(String);
+
+impl Failure {
+    fn of(what: impl Display, wrong: impl Display) -> Self {
+        Self(format!("{what}: {wrong}"))
+    }
+
+    fn from_error(what: impl Display, error: &dyn Error) -> Self {
+        let mut text = format!("{what}: {error}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        Self(text)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(usage) => {
+            let asked_for_help = !usage.use_stderr();
+            let _ = usage.print();
+            return ExitCode::from(if asked_for_help { 0 } else { 2 });
+        }
+    };
+    match run(&arguments.command) {
+        Ok(complete) => ExitCode::from(u8::from(!complete)),
+        Err(Failure(text)) => {
+            eprintln!("posix-s3: {text}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Says whether everything was done.
+fn run(command: &Command) -> Result<bool, Failure> {
+    match command {
+        Command::Export { dir, store, options } => {
+            let tree = open_tree(dir)?;
+            let store = open_store(store)?;
+            let export_options =
+                ExportOptions::new(options.profile()).with_prefix(options.prefix.clone()).with_jobs(options.jobs()?);
+            let bar = Bar::new(options.json);
+            let report = futures_executor::block_on(export(&tree, &store, &export_options, &bar));
+            show(report, &bar, options.json)
+        }
+        Command::Import { store, dir, options } => {
+            let store = open_store(store)?;
+            std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
+            let tree = open_tree(dir)?;
+            let import_options =
+                ImportOptions::new(options.profile()).with_prefix(options.prefix.clone()).with_jobs(options.jobs()?);
+            let bar = Bar::new(options.json);
+            let report = futures_executor::block_on(import(&store, &tree, &import_options, &bar));
+            show(report, &bar, options.json)
+        }
+        Command::Audit { store, options } => run_audit(store, options),
+        Command::Plan { .. } => Err(Failure::of("plan", "this version has no incremental runs yet, and so no plan")),
+        Command::Status { .. } => Err(Failure::of("status", "this version has no links yet, and so no lifecycle")),
+    }
+}
+
+fn open_tree(dir: &Path) -> Result<LocalTree, Failure> {
+    LocalTree::open(dir).map_err(|error| Failure::from_error(dir.display(), &error))
+}
+
+fn open_store(store: &str) -> Result<Arc<dyn DynObjectStore>, Failure> {
+    if store == "memory:" {
+        return Ok(Arc::new(MemoryStore::new()));
+    }
+    if let Some(path) = store.strip_prefix("dir:").filter(|path| !path.is_empty()) {
+        let store = DirectoryStore::open(path).map_err(|error| Failure::from_error(store, &error))?;
+        return Ok(Arc::new(store));
+    }
+    if store.starts_with("s3://") {
+        return Err(Failure::of(store, "this version has no S3 client yet; use `dir:PATH`"));
+    }
+    Err(Failure::of(format!("{store:?}"), "expected a store, `dir:PATH` or `memory:`"))
+}
+
+fn show(report: Result<Report, RunError>, bar: &Bar, json: bool) -> Result<bool, Failure> {
+    bar.bar.finish_and_clear();
+    let (report, failure) = match &report {
+        Ok(report) => (report, None),
+        Err(error) => (error.report(), Some(Failure::from_error("stopped", error))),
+    };
+    if json {
+        print_json(report)?;
+    } else {
+        print_problems(&report.problems, report.problems_omitted);
+        print_summary(report);
+    }
+    match failure {
+        Some(failure) => Err(failure),
+        None => Ok(report.is_complete()),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::from_error("--json", &error))?;
+    println!("{text}");
+    Ok(())
+}
+
+/// How many lines of one kind are shown before the rest is counted.
+const SHOWN: usize = 20;
+
+fn print_problems(problems: &[Problem], omitted: u64) {
+    let mut by_outcome: BTreeMap<Outcome, Vec<&Problem>> = BTreeMap::new();
+    for problem in problems {
+        by_outcome.entry(problem.outcome).or_default().push(problem);
+    }
+    for (outcome, problems) in by_outcome {
+        for problem in problems.iter().take(SHOWN) {
+            eprintln!("{outcome}: {}: {}", problem.key, problem.reason);
+        }
+        if problems.len() > SHOWN {
+            eprintln!("{outcome}: … and {} more; --json lists all", problems.len().saturating_sub(SHOWN));
+        }
+    }
+    if omitted > 0 {
+        eprintln!("… and {omitted} problems more than a report lists");
+    }
+}
+
+fn print_summary(report: &Report) {
+    let calls = report.store_calls;
+    let mut table = new_table();
+    for (name, number) in [
+        ("entries", report.entries),
+        ("unchanged", report.unchanged),
+        ("written", report.written),
+        ("metadata only", report.metadata_only),
+        ("skipped", report.skipped),
+        ("failed", report.failed),
+        ("conflicts", report.conflicts),
+        ("deleted", report.deleted),
+    ] {
+        table.add_row([name.to_owned(), number.to_string()]);
+    }
+    table.add_row(["bytes".to_owned(), HumanBytes(report.bytes).to_string()]);
+    let calls = [
+        ("list", calls.list),
+        ("head", calls.head),
+        ("get", calls.get),
+        ("put", calls.put),
+        ("copy", calls.copy),
+        ("delete", calls.delete),
+    ];
+    let calls = calls.into_iter().filter(|(_, count)| *count > 0);
+    let calls: Vec<String> = calls.map(|(name, count)| format!("{count} {name}")).collect();
+    table.add_row(["store calls".to_owned(), calls.join(", ")]);
+    println!("{table}");
+}
+
+fn new_table() -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    table.set_header(["", ""]);
+    table.load_preset(presets::NOTHING);
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn run_audit(store: &str, options: &Options) -> Result<bool, Failure> {
+    let store = open_store(store)?;
+    let profile = options.profile();
+    let mut remarks = Vec::new();
+    let mut shown: BTreeMap<Verdict, usize> = BTreeMap::new();
+    let remark = |remark: Remark| {
+        if options.json {
+            remarks.push(remark);
+            return;
+        }
+        let shown = shown.entry(remark.verdict).or_default();
+        if *shown < SHOWN {
+            println!("{:9} {}: {}", remark.verdict, remark.key, remark.reason);
+        }
+        *shown = shown.saturating_add(1);
+    };
+    let audit = futures_executor::block_on(audit(&store, &options.prefix, &profile, remark))
+        .map_err(|error| Failure::from_error("audit", &error))?;
+    if options.json {
+        print_json(&serde_json::json!({ "audit": audit, "remarks": remarks }))?;
+    } else {
+        for (verdict, count) in shown.into_iter().filter(|(_, count)| *count > SHOWN) {
+            println!("{verdict:9} … and {} more; --json lists all", count.saturating_sub(SHOWN));
+        }
+        print_audit(&audit);
+    }
+    Ok(audit.failed == 0)
+}
+
+fn print_audit(audit: &Audit) {
+    let mut table = new_table();
+    for (name, number) in [
+        ("objects", audit.objects),
+        ("files", audit.files),
+        ("directories", audit.directories),
+        ("links", audit.symlinks),
+        ("implied directories", audit.implied),
+        ("refused", audit.refused),
+        ("defaulted", audit.defaulted),
+        ("repaired", audit.repaired),
+        ("failed", audit.failed),
+    ] {
+        table.add_row([name.to_owned(), number.to_string()]);
+    }
+    println!("{table}");
+}
+
+/// A progress bar on a terminal; nothing elsewhere.
+struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    fn new(quiet: bool) -> Self {
+        let target = if quiet || !std::io::stderr().is_terminal() {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} entries, {msg} ({per_sec}) {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar }
+    }
+}
+
+impl Progress for Bar {
+    fn ended(&self, key: &str, _: Outcome) {
+        self.bar.inc(1);
+        if !self.bar.is_hidden() {
+            self.bar.set_message(key.to_owned());
+        }
+    }
+
+    fn bytes(&self, _: u64) {
+        let _ = std::io::stdout().flush();
+    }
+}

@@ -1,0 +1,206 @@
+//! [`audit`]: what an import would refuse, default or repair, without a tree.
+
+use super::listing::Listing;
+use super::report::RunErrorKind;
+use crate::entry::{Chain, ObjectHead};
+use crate::escape::escape;
+use crate::key::{Key, Prefix};
+use crate::metadata::Fields;
+use crate::mode::FileType;
+use crate::plan::Claim;
+use crate::profile::Profile;
+use crate::store::{GetOptions, ListedObject, ObjectMeta, ObjectStore, StoreError};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use std::fmt;
+
+/// What an audit found, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Audit {
+    /// How many objects there are.
+    pub objects: u64,
+    /// How many would become files.
+    pub files: u64,
+    /// How many would become directories.
+    pub directories: u64,
+    /// How many would become links.
+    pub symlinks: u64,
+    /// How many directories have no object and would get the defaults.
+    pub implied: u64,
+    /// How many would not be imported.
+    pub refused: u64,
+    /// How many of those imported would take at least one field from elsewhere than their headers.
+    pub defaulted: u64,
+    /// How many of those imported are odd in some way that the import puts right.
+    pub repaired: u64,
+    /// How many could not be looked at.
+    pub failed: u64,
+}
+
+/// Something an audit has to say about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Remark {
+    /// The key, safe to print.
+    pub key: Box<str>,
+    /// What an import would do.
+    pub verdict: Verdict,
+    /// Why, in words.
+    pub reason: Box<str>,
+}
+
+/// What an import would do with an object that is not plain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It would not be imported.
+    Refused,
+    /// It would be imported with fields from elsewhere than its headers.
+    Defaulted,
+    /// It would be imported, and something odd about it put right.
+    Repaired,
+    /// A directory without an object would be made.
+    Implied,
+    /// It could not be looked at.
+    Failed,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Refused => "refused",
+            Self::Defaulted => "defaulted",
+            Self::Repaired => "repaired",
+            Self::Implied => "implied",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// Looks at every object below a prefix as an import would, and says what is not plain about it.
+///
+/// Nothing is changed. Bodies are read only of links, to see their targets.
+///
+/// # Errors
+/// [`RunErrorKind`] when the bucket cannot be listed to the end, or its listing cannot be trusted.
+pub async fn audit<S: ObjectStore>(
+    store: &S,
+    prefix: &Prefix,
+    profile: &Profile,
+    mut remark: impl FnMut(Remark),
+) -> Result<Audit, RunErrorKind> {
+    let mut audit = Audit::default();
+    let mut listing = Listing::new(store, prefix, profile.clash)?;
+    while let Some(claim) = listing.next().await? {
+        let one = &mut audit.objects;
+        *one = one.saturating_add(1);
+        match claim {
+            Claim::Object { key, object } => {
+                for (verdict, reason) in judge(store, profile, &key, &object, &mut audit).await {
+                    remark(Remark { key: key.to_string().into(), verdict, reason });
+                }
+            }
+            Claim::ImpliedDirectory { key } => {
+                *one = one.saturating_sub(1);
+                count(&mut audit.implied);
+                let reason = "it has no object and gets the defaults".into();
+                remark(Remark { key: key.to_string().into(), verdict: Verdict::Implied, reason });
+            }
+            Claim::Refused { key, error } => {
+                count(&mut audit.refused);
+                let key = escape(key.as_bytes()).to_string().into();
+                remark(Remark { key, verdict: Verdict::Refused, reason: error.to_string().into() });
+            }
+            Claim::Shadowed { key, by } => {
+                count(&mut audit.refused);
+                let reason = format!("\"{by}\" has the path").into();
+                remark(Remark { key: key.to_string().into(), verdict: Verdict::Refused, reason });
+            }
+            Claim::Root => {
+                count(&mut audit.refused);
+                let reason = "the object of the prefix itself is the root, whose attributes are not imported".into();
+                remark(Remark { key: prefix.to_string().into(), verdict: Verdict::Refused, reason });
+            }
+        }
+    }
+    Ok(audit)
+}
+
+fn count(number: &mut u64) {
+    *number = number.saturating_add(1);
+}
+
+type Said = (Verdict, Box<str>);
+
+async fn judge<S: ObjectStore>(
+    store: &S,
+    profile: &Profile,
+    key: &Key,
+    object: &ListedObject,
+    audit: &mut Audit,
+) -> Vec<Said> {
+    let meta = match store.head(&object.key).await {
+        Ok(meta) => meta,
+        Err(error) => return failed(&error, audit),
+    };
+    let fields = Fields::from_headers(&meta.headers);
+    let head = ObjectHead { key, fields, size: meta.size, last_modified: meta.last_modified };
+    let decoded = match head.decode(profile, None) {
+        Ok(decoded) => decoded,
+        Err(refusal) => return refused(&refusal, audit),
+    };
+    let body = if decoded.file_type == FileType::Symlink {
+        match small_body(store, &object.key, &meta).await {
+            Ok(body) => body,
+            Err(error) => return failed(&error, audit),
+        }
+    } else {
+        Bytes::new()
+    };
+    let (file_type, origins, findings) = (decoded.file_type, decoded.origins, decoded.findings.clone());
+    if let Err(refusal) = decoded.into_entry(key, &body, profile) {
+        return refused(&refusal, audit);
+    }
+    count(match file_type {
+        FileType::Directory => &mut audit.directories,
+        FileType::Symlink => &mut audit.symlinks,
+        _ => &mut audit.files,
+    });
+    let mut said = Vec::new();
+    let defaulted: Vec<&str> = origins.defaulted().collect();
+    if !defaulted.is_empty() {
+        count(&mut audit.defaulted);
+        said.push((Verdict::Defaulted, format!("no usable header for {}", defaulted.join(", ")).into()));
+    }
+    if !findings.is_empty() {
+        count(&mut audit.repaired);
+        said.extend(findings.iter().map(|finding| (Verdict::Repaired, finding.to_string().into())));
+    }
+    said
+}
+
+fn refused(refusal: &dyn std::error::Error, audit: &mut Audit) -> Vec<Said> {
+    count(&mut audit.refused);
+    vec![(Verdict::Refused, Chain(refusal).to_string().into())]
+}
+
+fn failed(error: &StoreError, audit: &mut Audit) -> Vec<Said> {
+    count(&mut audit.failed);
+    vec![(Verdict::Failed, Chain(error).to_string().into())]
+}
+
+/// The body of a link, at most as long as its head says.
+async fn small_body<S: ObjectStore>(store: &S, key: &str, meta: &ObjectMeta) -> Result<Bytes, StoreError> {
+    let mut output = store.get(key, &GetOptions::default()).await?;
+    let mut body = Vec::new();
+    while let Some(piece) = output.body.next().await {
+        body.extend_from_slice(&piece?);
+        if body.len() as u64 > meta.size {
+            break;
+        }
+    }
+    Ok(body.into())
+}

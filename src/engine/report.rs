@@ -1,0 +1,312 @@
+//! [`Report`]: what a run did, entry by entry in one of seven outcomes.
+
+use crate::plan::Disorder;
+use crate::store::{StoreCalls, StoreError};
+use crate::tree::TreeError;
+use std::fmt;
+use std::num::NonZeroUsize;
+use thiserror::Error;
+
+/// Which way a run goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Direction {
+    /// From a tree to a bucket.
+    Export,
+    /// From a bucket to a tree.
+    Import,
+}
+
+/// How an entry ended. Every entry ends in exactly one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Both sides agreed already.
+    Unchanged,
+    /// Data and attributes were written.
+    Written,
+    /// Only attributes were written.
+    MetadataOnly,
+    /// Left out by a rule; the reason says which.
+    Skipped,
+    /// It could not be done; what the other side had stays.
+    Failed,
+    /// Something stands in the way that the run does not replace.
+    Conflict,
+}
+
+impl Outcome {
+    /// The name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Written => "written",
+            Self::MetadataOnly => "metadata-only",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Something to say about an entry: why it was left out, failed, or did not come out exactly.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Problem {
+    /// The key, safe to print; see [`escape`](crate::escape).
+    pub key: Box<str>,
+    /// How the entry ended.
+    pub outcome: Outcome,
+    /// Why, in words.
+    pub reason: Box<str>,
+}
+
+/// What a run did.
+///
+/// - `entries` is the sum of the outcomes; deletions come on top.
+/// - Every entry that is neither unchanged nor written exactly has a problem, up to [`Report::PROBLEMS`] of them; the
+///   rest is counted. A [`Progress`] sees all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Report {
+    /// Which way.
+    pub direction: Direction,
+    /// How many entries there were.
+    pub entries: u64,
+    /// How many were in agreement.
+    pub unchanged: u64,
+    /// How many were written.
+    pub written: u64,
+    /// Of how many only the attributes were written.
+    pub metadata_only: u64,
+    /// How many were deleted; not among the entries.
+    pub deleted: u64,
+    /// How many were left out.
+    pub skipped: u64,
+    /// How many failed.
+    pub failed: u64,
+    /// How many are in conflict.
+    pub conflicts: u64,
+    /// How many bytes of files and links were written.
+    pub bytes: u64,
+    /// How often each call of the store was made.
+    pub store_calls: StoreCalls,
+    /// What there is to say, in key order.
+    pub problems: Vec<Problem>,
+    /// How many problems are not listed.
+    pub problems_omitted: u64,
+}
+
+impl Report {
+    /// The most problems that a report lists.
+    pub const PROBLEMS: usize = 100_000;
+
+    pub(super) const fn new(direction: Direction) -> Self {
+        Self {
+            direction,
+            entries: 0,
+            unchanged: 0,
+            written: 0,
+            metadata_only: 0,
+            deleted: 0,
+            skipped: 0,
+            failed: 0,
+            conflicts: 0,
+            bytes: 0,
+            store_calls: StoreCalls { list: 0, head: 0, get: 0, put: 0, copy: 0, delete: 0 },
+            problems: Vec::new(),
+            problems_omitted: 0,
+        }
+    }
+
+    /// Whether no entry failed or is in conflict.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.failed == 0 && self.conflicts == 0
+    }
+
+    /// Counts an entry that has ended.
+    pub(super) fn end(&mut self, entry: Ended, progress: &dyn Progress) {
+        let count = match entry.outcome {
+            Outcome::Unchanged => &mut self.unchanged,
+            Outcome::Written => &mut self.written,
+            Outcome::MetadataOnly => &mut self.metadata_only,
+            Outcome::Skipped => &mut self.skipped,
+            Outcome::Failed => &mut self.failed,
+            Outcome::Conflict => &mut self.conflicts,
+        };
+        *count = count.saturating_add(1);
+        self.entries = self.entries.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(entry.bytes);
+        progress.ended(&entry.key, entry.outcome);
+        for reason in entry.reasons {
+            let problem = Problem { key: entry.key.clone(), outcome: entry.outcome, reason };
+            progress.problem(&problem);
+            if self.problems.len() < Self::PROBLEMS {
+                self.problems.push(problem);
+            } else {
+                self.problems_omitted = self.problems_omitted.saturating_add(1);
+            }
+        }
+    }
+
+    pub(super) fn finish(&mut self, store_calls: StoreCalls) {
+        self.store_calls = store_calls;
+        self.problems.sort();
+    }
+}
+
+/// An entry that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// Safe to print.
+    pub(super) key: Box<str>,
+    pub(super) outcome: Outcome,
+    pub(super) reasons: Vec<Box<str>>,
+    pub(super) bytes: u64,
+}
+
+impl Ended {
+    pub(super) fn new(key: impl fmt::Display, outcome: Outcome) -> Self {
+        Self { key: key.to_string().into(), outcome, reasons: Vec::new(), bytes: 0 }
+    }
+
+    pub(super) fn because(mut self, reason: impl fmt::Display) -> Self {
+        self.reasons.push(reason.to_string().into());
+        self
+    }
+}
+
+/// Told about a run as it goes; for progress bars and logs.
+///
+/// The calls come from wherever the run's future is polled and should return at once.
+pub trait Progress: Send + Sync {
+    /// An entry has ended. The key is safe to print.
+    fn ended(&self, key: &str, outcome: Outcome) {
+        let _ = (key, outcome);
+    }
+
+    /// Bytes of a file were read or written.
+    fn bytes(&self, count: u64) {
+        let _ = count;
+    }
+
+    /// There is something to say about an entry.
+    fn problem(&self, problem: &Problem) {
+        let _ = problem;
+    }
+}
+
+/// A [`Progress`] that does nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {}
+
+/// How many entries are worked on at once, 1 or more.
+///
+/// The memory that a run takes grows with it: up to 2 MiB each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+pub struct Jobs(NonZeroUsize);
+
+impl Jobs {
+    /// Takes a number, or answers `None` for 0.
+    #[must_use]
+    pub const fn new(jobs: usize) -> Option<Self> {
+        match NonZeroUsize::new(jobs) {
+            Some(jobs) => Some(Self(jobs)),
+            None => None,
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0.get()
+    }
+}
+
+impl Default for Jobs {
+    /// Sixteen: enough to hide the latency of a store, few enough for its limits.
+    fn default() -> Self {
+        Self(NonZeroUsize::MIN.saturating_add(15))
+    }
+}
+
+/// A run that could not be made or had to stop, with what it had done by then.
+#[derive(Debug, Error)]
+#[error("the {direction} stopped: {kind}", direction = direction_name(.report.direction))]
+pub struct RunError {
+    /// Why.
+    #[source]
+    kind: RunErrorKind,
+    report: Box<Report>,
+}
+
+const fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Export => "export",
+        Direction::Import => "import",
+    }
+}
+
+impl RunError {
+    pub(super) fn new(kind: RunErrorKind, report: Report) -> Self {
+        Self { kind, report: Box::new(report) }
+    }
+
+    /// Why the run stopped.
+    #[must_use]
+    pub const fn kind(&self) -> &RunErrorKind {
+        &self.kind
+    }
+
+    /// What was done by then. Entries that were not reached are not in it.
+    #[must_use]
+    pub const fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+/// Why a run stopped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunErrorKind {
+    /// The bucket could not be listed to the end.
+    #[error("the bucket could not be listed")]
+    List(#[from] StoreError),
+    /// The listing was not in key order, so that nothing can be concluded from it.
+    #[error("the listing cannot be trusted")]
+    Disorder(#[from] Disorder),
+    /// The store does not list in key order.
+    #[error("the store does not list in key order, which an import needs")]
+    Unordered,
+    /// A listed key does not start with the prefix that was asked for.
+    #[error("the listing holds the key \"{key}\", which was not asked for")]
+    Foreign {
+        /// The key, safe to print.
+        key: Box<str>,
+    },
+    /// The listing goes on and on without a key.
+    #[error("the listing answered {pages} empty pages in a row")]
+    Endless {
+        /// How many.
+        pages: u32,
+    },
+    /// The tree could not be read at all, or what was done to it could not be brought to the disk.
+    #[error("the tree failed")]
+    Tree(#[from] TreeError),
+    /// What was put off to the end could not be kept.
+    #[error("the temporary file failed")]
+    Spool(#[from] std::io::Error),
+}

@@ -1,0 +1,221 @@
+//! [`Spool`]: what an import puts off to its end, kept in a file once it is more than a little.
+
+use super::report::Outcome;
+use crate::entry::{Entry, EntryKind};
+use crate::key::Key;
+use crate::metadata::Attributes;
+use crate::mode::Permissions;
+use crate::owner::{Gid, Uid};
+use crate::symlink::SymlinkTarget;
+use crate::timestamp::Timestamp;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use tempfile::SpooledTempFile;
+
+/// How many bytes are kept in memory.
+const IN_MEMORY: usize = 1 << 20;
+
+/// An entry that is finished at the end of the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Deferred {
+    /// The entry as it is to be.
+    pub(super) entry: Entry,
+    /// How it ends if the rest succeeds; `None` for a directory without an object, which is no entry of the report.
+    pub(super) outcome: Option<Outcome>,
+    /// What there is to say about it.
+    pub(super) reasons: Vec<Box<str>>,
+    /// A directory whose object was refused goes again if nothing is in it.
+    pub(super) unless_empty: bool,
+}
+
+/// A stack and queue of deferred entries whose memory does not grow with their number.
+///
+/// Each record has its length before and behind it, so that it can be read from either end.
+pub(super) struct Spool {
+    file: SpooledTempFile,
+    end: u64,
+}
+
+impl Spool {
+    pub(super) fn new() -> Self {
+        Self { file: SpooledTempFile::new(IN_MEMORY), end: 0 }
+    }
+
+    pub(super) fn push(&mut self, deferred: &Deferred) -> io::Result<()> {
+        let record = encode(deferred);
+        let length = u32::try_from(record.len()).map_err(io::Error::other)?.to_le_bytes();
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.file.write_all(&length)?;
+        self.file.write_all(&record)?;
+        self.file.write_all(&length)?;
+        self.end = self.end.saturating_add(record.len() as u64).saturating_add(8);
+        Ok(())
+    }
+
+    /// Takes the last one.
+    pub(super) fn pop(&mut self) -> io::Result<Option<Deferred>> {
+        let Some(at) = self.end.checked_sub(4) else { return Ok(None) };
+        let length = self.length_at(at)?;
+        let start = at.checked_sub(length).ok_or_else(cut)?;
+        let deferred = self.record_at(start, length)?;
+        self.end = start.checked_sub(4).ok_or_else(cut)?;
+        Ok(Some(deferred))
+    }
+
+    /// Reads the one at `position`, which starts at 0 and is moved on.
+    pub(super) fn next(&mut self, position: &mut u64) -> io::Result<Option<Deferred>> {
+        if *position >= self.end {
+            return Ok(None);
+        }
+        let length = self.length_at(*position)?;
+        let deferred = self.record_at(position.saturating_add(4), length)?;
+        *position = position.saturating_add(length).saturating_add(8);
+        Ok(Some(deferred))
+    }
+
+    fn length_at(&mut self, at: u64) -> io::Result<u64> {
+        let mut length = [0; 4];
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.read_exact(&mut length)?;
+        Ok(u32::from_le_bytes(length).into())
+    }
+
+    fn record_at(&mut self, start: u64, length: u64) -> io::Result<Deferred> {
+        let mut record = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        self.file.seek(SeekFrom::Start(start))?;
+        self.file.read_exact(&mut record)?;
+        decode(&mut record.as_slice()).ok_or_else(cut)
+    }
+}
+
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a record of the temporary file is damaged")
+}
+
+fn encode(deferred: &Deferred) -> Vec<u8> {
+    let mut record = Vec::with_capacity(128);
+    let attributes = deferred.entry.attributes();
+    put(&mut record, deferred.entry.key().as_str().as_bytes());
+    match deferred.entry.kind() {
+        EntryKind::Symlink { target } => put(&mut record, target.as_bytes()),
+        EntryKind::Directory | EntryKind::File { .. } => put(&mut record, b""),
+    }
+    record.extend_from_slice(&attributes.permissions.bits().to_le_bytes());
+    record.extend_from_slice(&attributes.uid.get().to_le_bytes());
+    record.extend_from_slice(&attributes.gid.get().to_le_bytes());
+    record.extend_from_slice(&attributes.atime.nanoseconds().to_le_bytes());
+    record.extend_from_slice(&attributes.mtime.nanoseconds().to_le_bytes());
+    record.push(match deferred.outcome {
+        None => 0,
+        Some(Outcome::Unchanged) => 1,
+        Some(Outcome::Written) => 2,
+        Some(Outcome::MetadataOnly) => 3,
+        Some(Outcome::Skipped) => 4,
+        Some(Outcome::Failed) => 5,
+        Some(Outcome::Conflict) => 6,
+    });
+    record.push(deferred.unless_empty.into());
+    for reason in &deferred.reasons {
+        put(&mut record, reason.as_bytes());
+    }
+    record
+}
+
+fn put(record: &mut Vec<u8>, bytes: &[u8]) {
+    // Keys, targets and reasons are a few KiB at most.
+    record.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    record.extend_from_slice(bytes);
+}
+
+fn decode(record: &mut &[u8]) -> Option<Deferred> {
+    let key = Key::from_bytes(take_bytes(record)?).ok()?;
+    let target = take_bytes(record)?;
+    let kind = if key.is_directory() {
+        EntryKind::Directory
+    } else {
+        EntryKind::Symlink { target: SymlinkTarget::parse(target).ok()? }
+    };
+    let attributes = Attributes {
+        permissions: Permissions::from_bits(u32::from_le_bytes(take(record)?))?,
+        uid: Uid::new(u32::from_le_bytes(take(record)?))?,
+        gid: Gid::new(u32::from_le_bytes(take(record)?))?,
+        atime: Timestamp::from_nanoseconds(i128::from_le_bytes(take(record)?))?,
+        mtime: Timestamp::from_nanoseconds(i128::from_le_bytes(take(record)?))?,
+    };
+    let [outcome, unless_empty] = take(record)?;
+    let outcome = match outcome {
+        0 => None,
+        1 => Some(Outcome::Unchanged),
+        2 => Some(Outcome::Written),
+        3 => Some(Outcome::MetadataOnly),
+        4 => Some(Outcome::Skipped),
+        5 => Some(Outcome::Failed),
+        6 => Some(Outcome::Conflict),
+        _ => return None,
+    };
+    let mut reasons = Vec::new();
+    while !record.is_empty() {
+        reasons.push(std::str::from_utf8(take_bytes(record)?).ok()?.into());
+    }
+    let entry = Entry::new(key, kind, attributes).ok()?;
+    Some(Deferred { entry, outcome, reasons, unless_empty: unless_empty != 0 })
+}
+
+fn take<const N: usize>(record: &mut &[u8]) -> Option<[u8; N]> {
+    let (bytes, rest) = record.split_first_chunk()?;
+    *record = rest;
+    Some(*bytes)
+}
+
+fn take_bytes<'a>(record: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(u32::from_le_bytes(take(record)?)).ok()?;
+    let (bytes, rest) = record.split_at_checked(length)?;
+    *record = rest;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deferred(key: &str, number: i64) -> Deferred {
+        let attributes = Attributes {
+            permissions: Permissions::from_mode(0o1755),
+            uid: Uid::NOBODY,
+            gid: Gid::ROOT,
+            atime: Timestamp::from_unix(-number, 1).unwrap(),
+            mtime: Timestamp::from_unix(number, 999_999_999).unwrap(),
+        };
+        let kind = if key.ends_with('/') {
+            EntryKind::Directory
+        } else {
+            EntryKind::Symlink { target: SymlinkTarget::parse(b"\xff/x").unwrap() }
+        };
+        Deferred {
+            entry: Entry::new(key.parse().unwrap(), kind, attributes).unwrap(),
+            outcome: Some(Outcome::Written),
+            reasons: vec!["one".into(), "two".into()],
+            unless_empty: number % 2 == 0,
+        }
+    }
+
+    #[test]
+    fn records_come_back_from_either_end() {
+        let all: Vec<Deferred> = (0..20_000).map(|number| deferred("a/link", number)).collect();
+        let mut spool = Spool::new();
+        for one in &all {
+            spool.push(one).unwrap();
+        }
+        assert!(spool.file.is_rolled());
+        let mut position = 0;
+        for one in &all {
+            assert_eq!(spool.next(&mut position).unwrap().as_ref(), Some(one));
+        }
+        assert_eq!(spool.next(&mut position).unwrap(), None);
+        for one in all.iter().rev() {
+            assert_eq!(spool.pop().unwrap().as_ref(), Some(one));
+        }
+        assert_eq!(spool.pop().unwrap(), None);
+        spool.push(&deferred("d/", 1)).unwrap();
+        assert_eq!(spool.pop().unwrap(), Some(deferred("d/", 1)));
+    }
+}

@@ -1,0 +1,79 @@
+//! From an entry to what is done in the bucket.
+
+use crate::entry::{Entry, EntryKind};
+use crate::key::{InvalidKey, Prefix};
+use crate::profile::Profile;
+use crate::symlink::{InvalidTarget, SymlinkTarget};
+use http::HeaderMap;
+use thiserror::Error;
+
+/// The largest object that S3 holds, in bytes: 5 TiB.
+pub const MAX_OBJECT_BYTES: u64 = 5 << 40;
+
+/// What is to be done in a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreOp {
+    /// An object is put.
+    Put {
+        /// Its whole key.
+        object_key: String,
+        /// Its headers.
+        headers: HeaderMap,
+        /// Where its body comes from.
+        payload: Payload,
+    },
+}
+
+/// Where the body of an object comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// There is none: a directory.
+    Empty,
+    /// The text of a link.
+    Target(SymlinkTarget),
+    /// The bytes of the file at the entry's key.
+    File {
+        /// How many there are.
+        size: u64,
+    },
+}
+
+/// Why an entry is not exported.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ExportRefusal {
+    /// Prefix and key are longer than S3 takes.
+    #[error("the object's key would be too long")]
+    Key(#[from] InvalidKey),
+    /// The link's target is longer than the profile takes.
+    #[error("the link cannot be stored")]
+    Target(#[from] InvalidTarget),
+    /// The file is larger than S3 takes.
+    #[error("expected a file of at most {MAX_OBJECT_BYTES} bytes, found {size}")]
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+/// What putting an entry into the bucket takes.
+///
+/// # Errors
+/// [`ExportRefusal`] when S3 or the profile cannot hold it.
+pub fn put(entry: &Entry, prefix: &Prefix, profile: &Profile) -> Result<StoreOp, ExportRefusal> {
+    let object_key = prefix.object_key(entry.key())?;
+    let payload = match entry.kind() {
+        EntryKind::Directory => Payload::Empty,
+        EntryKind::Symlink { target } => {
+            let most = profile.link_target_bytes;
+            if target.size() > most as u64 {
+                return Err(InvalidTarget::TooLong { bytes: target.size(), most }.into());
+            }
+            Payload::Target(target.clone())
+        }
+        EntryKind::File { size } if *size > MAX_OBJECT_BYTES => return Err(ExportRefusal::TooLarge { size: *size }),
+        EntryKind::File { size } => Payload::File { size: *size },
+    };
+    Ok(StoreOp::Put { object_key, headers: entry.encode(profile), payload })
+}
