@@ -21,7 +21,7 @@ use posix_s3::{Prefix, Profile};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -256,18 +256,20 @@ fn print_summary(report: &Report) {
     let calls = calls.into_iter().filter(|(_, count)| *count > 0);
     let calls: Vec<String> = calls.map(|(name, count)| format!("{count} {name}")).collect();
     table.add_row(["store calls".to_owned(), calls.join(", ")]);
+    align_numbers(&mut table);
     println!("{table}");
 }
 
 fn new_table() -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_BORDERS_ONLY);
-    table.set_header(["", ""]);
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table
+}
+
+fn align_numbers(table: &mut Table) {
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table
 }
 
 fn run_audit(store: &str, options: &Options) -> Result<bool, Failure> {
@@ -314,6 +316,7 @@ fn print_audit(audit: &Audit) {
     ] {
         table.add_row([name.to_owned(), number.to_string()]);
     }
+    align_numbers(&mut table);
     println!("{table}");
 }
 
@@ -344,9 +347,5 @@ impl Progress for Bar {
         if !self.bar.is_hidden() {
             self.bar.set_message(key.to_owned());
         }
-    }
-
-    fn bytes(&self, _: u64) {
-        let _ = std::io::stdout().flush();
     }
 }

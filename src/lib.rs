@@ -12,6 +12,8 @@ mod mode;
 mod owner;
 pub mod plan;
 mod profile;
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod sparse;
 #[cfg(feature = "engine")]
 pub mod store;
 mod symlink;

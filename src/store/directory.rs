@@ -18,6 +18,7 @@ use super::{
     Operation, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind, check_key, check_precondition,
     check_put, check_range, page_size,
 };
+use crate::sparse::SparseFile;
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -28,7 +29,7 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -175,7 +176,7 @@ impl DirectoryStore {
             rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
             // Someone who opened the bucket before the lock was taken may have removed the file as a leftover.
             if file.metadata()?.nlink() == 1 {
-                return Ok(Staged { file, path });
+                return Ok(Staged { file: SparseFile::new(file), path });
             }
         }
     }
@@ -195,6 +196,26 @@ impl DirectoryStore {
         let parent = path.parent().unwrap_or(&self.root);
         make_directories(&self.root, parent).map_err(failed)?;
         fs::rename(&staged.path, &path).and_then(|()| sync_directory(parent)).map_err(failed)
+    }
+
+    /// Puts the bytes of the present version under new headers; fails its precondition when another comes in between.
+    fn try_replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        const OPERATION: Operation = Operation::ReplaceMetadata;
+        let failed = |error| io_error(OPERATION, key, error);
+        let (old, object) = self.open_object(OPERATION, key)?;
+        check_precondition(OPERATION, key, &options.precondition, Some(&object.meta.etag))?;
+        let mut staged = self.stage().map_err(failed)?;
+        let mut offset = 0;
+        while offset < object.meta.size {
+            let piece = read_piece(&old, offset..object.meta.size).map_err(failed)?;
+            staged.file.write(&piece).map_err(failed)?;
+            offset = offset.saturating_add(piece.len() as u64);
+        }
+        let meta =
+            ObjectMeta { headers: options.headers.clone(), last_modified: SystemTime::now().into(), ..object.meta };
+        staged.finish(&meta).map_err(failed)?;
+        self.publish(OPERATION, key, &staged, &Precondition::Match(meta.etag.clone()))?;
+        Ok(PutOutput { etag: meta.etag })
     }
 
     fn walk_from(&self, request: &ListRequest) -> io::Result<KeyWalk> {
@@ -273,7 +294,6 @@ impl ObjectStore for DirectoryStore {
             key: key.to_owned(),
             range,
             checksum: whole.then(|| (Md5::new(), object.meta.etag.clone())),
-            buffer: Vec::new(),
         };
         let body = stream::unfold(Some(reader), |reader| async move {
             let mut reader = reader?;
@@ -296,7 +316,7 @@ impl ObjectStore for DirectoryStore {
             let unread = |error| StoreError::new(Operation::Put, key, StoreErrorKind::Body).with_source(error);
             let piece = body.read(offset, PIECE).await.map_err(unread)?;
             checksum.update(&piece);
-            write_sparse(&mut staged.file, &piece).map_err(failed)?;
+            staged.file.write(&piece).map_err(failed)?;
             offset = offset.saturating_add(piece.len() as u64);
         }
         let meta = ObjectMeta {
@@ -311,20 +331,16 @@ impl ObjectStore for DirectoryStore {
     }
 
     async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
-        const OPERATION: Operation = Operation::ReplaceMetadata;
-        check_put(OPERATION, key, options)?;
-        let failed = |error| io_error(OPERATION, key, error);
-        let (mut old, object) = self.open_object(OPERATION, key)?;
-        let mut staged = self.stage().map_err(failed)?;
-        old.seek(SeekFrom::Start(0)).map_err(failed)?;
-        io::copy(&mut (&old).take(object.meta.size), &mut staged.file).map_err(failed)?;
-        let meta =
-            ObjectMeta { headers: options.headers.clone(), last_modified: SystemTime::now().into(), ..object.meta };
-        staged.finish(&meta).map_err(failed)?;
-        check_precondition(OPERATION, key, &options.precondition, Some(&meta.etag))?;
-        // Only onto the bytes that were copied: another version in between is a failed precondition.
-        self.publish(OPERATION, key, &staged, &Precondition::Match(meta.etag.clone()))?;
-        Ok(PutOutput { etag: meta.etag })
+        check_put(Operation::ReplaceMetadata, key, options)?;
+        loop {
+            match self.try_replace_metadata(key, options) {
+                // Another version came in between; it is what the new headers go to.
+                Err(error)
+                    if error.kind() == StoreErrorKind::PreconditionFailed
+                        && options.precondition == Precondition::None => {}
+                other => return other,
+            }
+        }
     }
 
     async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
@@ -363,17 +379,16 @@ impl Drop for Commit<'_> {
 
 /// A new version of an object that is not yet in place; dropped before, it is gone.
 struct Staged {
-    file: File,
+    file: SparseFile,
     path: PathBuf,
 }
 
 impl Staged {
     /// Writes the headers behind the body and brings everything to the disk.
     fn finish(&mut self, meta: &ObjectMeta) -> io::Result<()> {
-        self.file.set_len(meta.size)?;
-        self.file.seek(SeekFrom::Start(meta.size))?;
-        self.file.write_all(&trailer_of(meta))?;
-        self.file.sync_all()
+        let file = self.file.end()?;
+        file.write_all(&trailer_of(meta))?;
+        file.sync_all()
     }
 }
 
@@ -397,15 +412,6 @@ fn remove_leftovers(staging: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Writes a piece, leaving a hole where it is all zeros; the length is set at the end.
-fn write_sparse(file: &mut File, piece: &[u8]) -> io::Result<()> {
-    if piece.iter().all(|&byte| byte == 0) {
-        file.seek_relative(i64::try_from(piece.len()).unwrap_or(0))
-    } else {
-        file.write_all(piece)
-    }
 }
 
 fn make_directories(root: &Path, directory: &Path) -> io::Result<()> {
@@ -444,23 +450,20 @@ struct Reader {
     key: String,
     range: Range<u64>,
     checksum: Option<(Md5, ETag)>,
-    buffer: Vec<u8>,
 }
 
 impl Reader {
     fn next_piece(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let left = usize::try_from(self.range.end.saturating_sub(self.range.start)).unwrap_or(usize::MAX);
-        if left == 0 {
+        if self.range.is_empty() {
             return self.verify().map(|()| None);
         }
-        self.buffer.resize(left.min(PIECE), 0);
-        let read = self.file.read_exact_at(&mut self.buffer, self.range.start);
-        read.map_err(|error| io_error(Operation::Get, &self.key, error))?;
-        self.range.start = self.range.start.saturating_add(self.buffer.len() as u64);
+        let piece = read_piece(&self.file, self.range.clone());
+        let piece = piece.map_err(|error| io_error(Operation::Get, &self.key, error))?;
+        self.range.start = self.range.start.saturating_add(piece.len() as u64);
         if let Some((checksum, _)) = &mut self.checksum {
-            checksum.update(&self.buffer);
+            checksum.update(&piece);
         }
-        Ok(Some(std::mem::take(&mut self.buffer).into()))
+        Ok(Some(piece))
     }
 
     fn verify(&mut self) -> Result<(), StoreError> {
@@ -472,6 +475,14 @@ impl Reader {
         let source = format!("expected bytes with the checksum {etag}, found {found}");
         Err(StoreError::new(Operation::Get, &self.key, StoreErrorKind::Corrupt).with_source(source))
     }
+}
+
+/// Reads the first piece of a range.
+fn read_piece(file: &File, range: Range<u64>) -> io::Result<Bytes> {
+    let left = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+    let mut piece = vec![0; left.min(PIECE)];
+    file.read_exact_at(&mut piece, range.start)?;
+    Ok(piece.into())
 }
 
 /// The last bytes of every object file: the form and the length of the lines before it.

@@ -175,7 +175,7 @@ impl LocalTree {
             let source = format!("expected {} bytes, found {}", entry.object_size(), staged.length());
             return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(source));
         }
-        let finish = || {
+        let mut finish = || {
             staged.end()?;
             let applied = set_attributes(staged.descriptor(), entry.attributes())?;
             staged.sync()?;

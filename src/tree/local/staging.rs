@@ -4,12 +4,13 @@ use super::super::{Applied, Shortfall, Standing};
 use super::sys::{self, Name};
 use crate::metadata::Attributes;
 use crate::mode::FileType;
+use crate::sparse::SparseFile;
 use crate::symlink::SymlinkTarget;
-use rustix::fs::{FlockOperation, fsync};
+use rustix::fs::FlockOperation;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,7 +58,7 @@ impl Staging {
         if look.file_type() != Some(FileType::File) || look.fingerprint().links != 1 {
             return Err(io::Error::other("the staged file was exchanged while it was made"));
         }
-        Ok(StagedFile { staged, file: file.into(), length: 0 })
+        Ok(StagedFile { staged, file: SparseFile::new(file.into()) })
     }
 
     /// Makes a new link.
@@ -165,41 +166,35 @@ impl Drop for Staged {
 /// A file that is being written.
 pub(super) struct StagedFile {
     staged: Staged,
-    file: File,
-    length: u64,
+    file: SparseFile,
 }
 
 impl StagedFile {
-    /// Appends a piece, leaving a hole where it is all zeros.
+    /// Appends a piece.
     pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        if piece.iter().all(|&byte| byte == 0) {
-            self.file.seek(SeekFrom::Start(self.length.saturating_add(piece.len() as u64)))?;
-        } else {
-            self.file.write_all(piece)?;
-        }
-        self.length = self.length.saturating_add(piece.len() as u64);
-        Ok(())
+        self.file.write(piece)
     }
 
     /// How many bytes were written.
     pub(super) const fn length(&self) -> u64 {
-        self.length
+        self.file.length()
     }
 
-    /// Gives the file its length, which a hole at the end does not.
-    pub(super) fn end(&self) -> io::Result<()> {
-        self.file.set_len(self.length)
+    /// Ends the writing; attributes come after it.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        self.file.end().map(|_| ())
     }
 
-    pub(super) fn descriptor(&self) -> impl AsFd + '_ {
-        &self.file
+    pub(super) const fn descriptor(&self) -> &File {
+        self.file.file()
     }
 
     /// Brings the file to the disk. After an error it must be thrown away: what was lost is not known.
     pub(super) fn sync(&self) -> io::Result<()> {
-        Ok(fsync(&self.file)?)
+        self.descriptor().sync_all()
     }
 
+    /// Moves it to its name.
     pub(super) fn publish(&self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<()> {
         self.staged.publish(parent, name, standing)
     }

@@ -1,0 +1,75 @@
+//! [`SparseFile`]: a file written from its start, with holes where there are only zeros.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+
+/// A file that grows by pieces. A piece of zeros becomes a hole.
+pub(crate) struct SparseFile {
+    file: File,
+    length: u64,
+}
+
+impl SparseFile {
+    /// Starts with an empty file.
+    pub(crate) const fn new(file: File) -> Self {
+        Self { file, length: 0 }
+    }
+
+    /// Appends a piece.
+    pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        let end = self.length.saturating_add(piece.len() as u64);
+        if is_zero(piece) {
+            self.file.seek(SeekFrom::Start(end))?;
+        } else {
+            self.file.write_all(piece)?;
+        }
+        self.length = end;
+        Ok(())
+    }
+
+    /// How many bytes were appended.
+    pub(crate) const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Gives the file its length, which a hole at the end does not, and hands it out, standing at its end.
+    pub(crate) fn end(&mut self) -> io::Result<&mut File> {
+        self.file.set_len(self.length)?;
+        self.file.seek(SeekFrom::Start(self.length))?;
+        Ok(&mut self.file)
+    }
+
+    pub(crate) const fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// Whether there are only zeros, compared block by block.
+fn is_zero(piece: &[u8]) -> bool {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    piece.chunks(ZEROS.len()).all(|block| ZEROS.starts_with(block))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn zeros_become_holes_and_read_back_as_zeros() {
+        let mut sparse = SparseFile::new(tempfile::tempfile().unwrap());
+        let zeros = vec![0; 1 << 20];
+        for piece in [&zeros[..], b"x", &zeros, &zeros] {
+            sparse.write(piece).unwrap();
+        }
+        let file = sparse.end().unwrap();
+        assert_eq!(file.metadata().unwrap().len(), (3 << 20) + 1);
+        assert!(file.metadata().unwrap().blocks() < 100);
+        file.seek(SeekFrom::Start(0)).unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.iter().position(|&byte| byte != 0), Some(1 << 20));
+        assert_eq!(bytes.len(), (3 << 20) + 1);
+    }
+}
