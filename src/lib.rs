@@ -1,25 +1,44 @@
-#![doc = "placeholder"]
+#![cfg_attr(all(feature = "local", target_os = "linux"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "local", target_os = "linux")),
+    doc = "POSIX metadata of files, directories and symbolic links in S3 objects."
+)]
+//!
+//! # Reading order
+//!
+//! The vocabulary, pure: [`Key`], [`Mode`], [`Timestamp`], [`Uid`] and [`Gid`], [`Attributes`] and their headers,
+//! [`SymlinkTarget`], [`Entry`], [`Profile`]. The decisions, pure: [`plan`]. The edges: `store` and `tree`. What moves
+//! decisions to the edges: `engine`. Why it is so: [`docs`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// The vocabulary: what a file is in the bucket. Pure.
 mod content_type;
-#[cfg(feature = "engine")]
-pub mod engine;
 mod entry;
 mod escape;
 mod key;
 mod metadata;
 mod mode;
 mod owner;
-pub mod plan;
 mod profile;
+mod symlink;
+mod timestamp;
+
+// The decisions: what has to be done. Pure.
+pub mod plan;
+
+// The edges.
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod sparse;
 #[cfg(feature = "engine")]
 pub mod store;
-mod symlink;
-mod timestamp;
 #[cfg(feature = "engine")]
 pub mod tree;
+
+// What moves decisions to the edges.
+#[cfg(feature = "engine")]
+pub mod engine;
+
+pub mod docs;
 
 pub use content_type::ContentTypes;
 pub use entry::{DecodedHead, Entry, EntryKind, Finding, KindMismatch, ObjectHead, Refusal};

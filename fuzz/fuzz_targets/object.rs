@@ -74,7 +74,9 @@ fuzz_target!(|input: &[u8]| {
                 assert_eq!(target.as_bytes(), body);
                 assert!(attitude == Attitude::Fsx || !target.leaves_root(&key));
             }
-            posix_s3_fuzz::reads_back(&entry);
+            if attitude == Attitude::Fsx && current.is_none() {
+                posix_s3_fuzz::reads_back(&entry);
+            }
 
             let written = entry.encode(&profile);
             let mode = u32::from_str_radix(written[&FILE_PERMISSIONS].to_str().unwrap(), 8).unwrap();

@@ -245,7 +245,7 @@ impl Default for Jobs {
 
 /// A run that could not be made or had to stop, with what it had done by then.
 #[derive(Debug, Error)]
-#[error("the {direction} stopped: {kind}", direction = direction_name(.report.direction))]
+#[error("the {direction} stopped", direction = direction_name(.report.direction))]
 pub struct RunError {
     /// Why.
     #[source]

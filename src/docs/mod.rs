@@ -1,0 +1,7 @@
+//! The long documents, as part of the documentation.
+
+#[doc = include_str!("semantics.md")]
+pub mod semantics {}
+
+#[doc = include_str!("design.md")]
+pub mod design {}
