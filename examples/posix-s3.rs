@@ -41,28 +41,41 @@ struct Arguments {
 enum Command {
     /// Sends a directory to a store.
     Export {
+        /// The directory.
         dir: PathBuf,
+        /// `dir:PATH` or `memory:`.
         store: String,
         #[command(flatten)]
         options: Options,
     },
     /// Fetches a store into a directory, which is made if it is not there.
     Import {
+        /// `dir:PATH` or `memory:`.
         store: String,
+        /// The directory.
         dir: PathBuf,
         #[command(flatten)]
         options: Options,
     },
     /// Says what an import would refuse, default or repair, and why.
     Audit {
+        /// `dir:PATH` or `memory:`.
         store: String,
         #[command(flatten)]
         options: Options,
     },
     /// Every entry that would change, with its reason. Comes with incremental runs.
-    Plan { dir: PathBuf, store: String },
+    Plan {
+        /// The directory.
+        dir: PathBuf,
+        /// The store.
+        store: String,
+    },
     /// The lifecycle of the link. Comes with links.
-    Status { store: String },
+    Status {
+        /// The store.
+        store: String,
+    },
 }
 
 #[derive(Args)]
@@ -143,7 +156,7 @@ fn run(command: &Command) -> Result<bool, Failure> {
     match command {
         Command::Export { dir, store, options } => {
             let tree = open_tree(dir)?;
-            let store = open_store(store)?;
+            let store = open_store_apart(store, dir)?;
             let export_options =
                 ExportOptions::new(options.profile()).with_prefix(options.prefix.clone()).with_jobs(options.jobs()?);
             let bar = Bar::new(options.json);
@@ -151,8 +164,8 @@ fn run(command: &Command) -> Result<bool, Failure> {
             show(report, &bar, options.json)
         }
         Command::Import { store, dir, options } => {
-            let store = open_store(store)?;
             std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
+            let store = open_store_apart(store, dir)?;
             let tree = open_tree(dir)?;
             let import_options =
                 ImportOptions::new(options.profile()).with_prefix(options.prefix.clone()).with_jobs(options.jobs()?);
@@ -182,6 +195,26 @@ fn open_store(store: &str) -> Result<Arc<dyn DynObjectStore>, Failure> {
         return Err(Failure::of(store, "this version has no S3 client yet; use `dir:PATH`"));
     }
     Err(Failure::of(format!("{store:?}"), "expected a store, `dir:PATH` or `memory:`"))
+}
+
+/// Opens a store that is neither in the directory nor around it: a bucket that holds itself would grow with every run.
+fn open_store_apart(store: &str, dir: &Path) -> Result<Arc<dyn DynObjectStore>, Failure> {
+    if let Some(bucket) = store.strip_prefix("dir:") {
+        let failed = |error| Failure::from_error(store, &error);
+        let (bucket, dir) = (real_path(Path::new(bucket)).map_err(failed)?, real_path(dir).map_err(failed)?);
+        if bucket.starts_with(&dir) || dir.starts_with(&bucket) {
+            return Err(Failure::of(store, format!("the bucket and {} lie in one another", dir.display())));
+        }
+    }
+    open_store(store)
+}
+
+/// A path without links, also where its end is not there yet.
+fn real_path(path: &Path) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let there = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(&path);
+    let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
+    Ok(there.canonicalize()?.join(rest))
 }
 
 fn show(report: Result<Report, RunError>, bar: &Bar, json: bool) -> Result<bool, Failure> {

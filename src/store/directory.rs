@@ -182,7 +182,7 @@ impl DirectoryStore {
     }
 
     /// Puts a finished version into place, under the bucket's lock.
-    fn publish(
+    async fn publish(
         &self,
         operation: Operation,
         key: &str,
@@ -190,16 +190,26 @@ impl DirectoryStore {
         precondition: &Precondition,
     ) -> Result<(), StoreError> {
         let failed = |error| io_error(operation, key, error);
-        let _commit = self.commit().map_err(failed)?;
-        check_precondition(operation, key, precondition, self.current_etag(operation, key)?.as_ref())?;
         let path = self.path_of(key);
         let parent = path.parent().unwrap_or(&self.root);
-        make_directories(&self.root, parent).map_err(failed)?;
-        fs::rename(&staged.path, &path).and_then(|()| sync_directory(parent)).map_err(failed)
+        {
+            let _commit = self.commit().map_err(failed)?;
+            check_precondition(operation, key, precondition, self.current_etag(operation, key)?.as_ref())?;
+            make_directories(&self.root, parent).map_err(failed)?;
+            fs::rename(&staged.path, &path).map_err(failed)?;
+        }
+        let parent = parent.to_path_buf();
+        blocking::unblock(move || match sync_directory(&parent) {
+            // Its last object was deleted meanwhile, and the directory with it.
+            Err(error) if is_absent(&error) => Ok(()),
+            other => other,
+        })
+        .await
+        .map_err(failed)
     }
 
     /// Puts the bytes of the present version under new headers; fails its precondition when another comes in between.
-    fn try_replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
+    async fn try_replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
         const OPERATION: Operation = Operation::ReplaceMetadata;
         let failed = |error| io_error(OPERATION, key, error);
         let (old, object) = self.open_object(OPERATION, key)?;
@@ -213,8 +223,8 @@ impl DirectoryStore {
         }
         let meta =
             ObjectMeta { headers: options.headers.clone(), last_modified: SystemTime::now().into(), ..object.meta };
-        staged.finish(&meta).map_err(failed)?;
-        self.publish(OPERATION, key, &staged, &Precondition::Match(meta.etag.clone()))?;
+        let staged = staged.finish(&meta).await.map_err(failed)?;
+        self.publish(OPERATION, key, &staged, &Precondition::Match(meta.etag.clone())).await?;
         Ok(PutOutput { etag: meta.etag })
     }
 
@@ -325,15 +335,15 @@ impl ObjectStore for DirectoryStore {
             last_modified: SystemTime::now().into(),
             headers: options.headers.clone(),
         };
-        staged.finish(&meta).map_err(failed)?;
-        self.publish(Operation::Put, key, &staged, &options.precondition)?;
+        let staged = staged.finish(&meta).await.map_err(failed)?;
+        self.publish(Operation::Put, key, &staged, &options.precondition).await?;
         Ok(PutOutput { etag: meta.etag })
     }
 
     async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
         check_put(Operation::ReplaceMetadata, key, options)?;
         loop {
-            match self.try_replace_metadata(key, options) {
+            match self.try_replace_metadata(key, options).await {
                 // Another version came in between; it is what the new headers go to.
                 Err(error)
                     if error.kind() == StoreErrorKind::PreconditionFailed
@@ -385,10 +395,15 @@ struct Staged {
 
 impl Staged {
     /// Writes the headers behind the body and brings everything to the disk.
-    fn finish(&mut self, meta: &ObjectMeta) -> io::Result<()> {
-        let file = self.file.end()?;
-        file.write_all(&trailer_of(meta))?;
-        file.sync_all()
+    async fn finish(mut self, meta: &ObjectMeta) -> io::Result<Self> {
+        let trailer = trailer_of(meta);
+        blocking::unblock(move || {
+            let file = self.file.end()?;
+            file.write_all(&trailer)?;
+            file.sync_all()?;
+            Ok(self)
+        })
+        .await
     }
 }
 

@@ -205,7 +205,7 @@ fn import_one(key: &str, object: &Object, rules: &Rules, existing: &Tree, tree: 
         return Verdict::Conflict("not a directory above");
     }
     let now = existing.get(path);
-    if now.is_some_and(|now| (now.kind == Kind::Directory) != key.ends_with('/')) && !replaceable(key, now) {
+    if now.is_some_and(|now| (now.kind == Kind::Directory) != key.ends_with('/')) {
         return Verdict::Conflict("something else stands there");
     }
     let read = match read_object(key, object, rules, now) {
@@ -249,11 +249,6 @@ fn import_one(key: &str, object: &Object, rules: &Rules, existing: &Tree, tree: 
     }
     tree.insert(path.to_owned(), read);
     Verdict::Written
-}
-
-/// Whether what stands at the path of a key gives way to its object: files and links do, to files and links.
-fn replaceable(key: &str, now: Option<&Node>) -> bool {
-    !key.ends_with('/') && now.is_none_or(|now| now.kind != Kind::Directory)
 }
 
 /// What an object says: its kind with the body, and its attributes.

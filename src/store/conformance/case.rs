@@ -136,11 +136,12 @@ impl<'a> Case<'a> {
         let mut token = None;
         while pages.len() < TOO_MANY {
             let page = self.page(tail, token, max_keys).await?;
-            token.clone_from(&page.next);
+            let next = page.next.clone();
             pages.push(page);
-            if token.is_none() {
+            if next.is_none() {
                 return Ok(pages);
             }
+            token = next;
         }
         Err(Violation::new("a last page", format!("{TOO_MANY} pages and a token for the next")))
     }

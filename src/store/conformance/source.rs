@@ -11,7 +11,7 @@ use std::task::Poll;
 /// What the error of a body that cannot be read says, to be found among the causes of the store's error.
 pub(super) const UNREADABLE: &str = "the conformance check lets this body fail";
 
-/// How large a body has to be so that no store takes it in one piece, or hardly any.
+/// How large a body is that hardly any store takes in one piece.
 pub(super) const SEVERAL_PIECES: usize = (2 << 20) + 12_345;
 
 /// What is wrong with a body.
@@ -72,7 +72,11 @@ pub(super) fn flawed(bytes: impl Into<Bytes>, flaw: Flaw) -> Body {
 /// Bytes that differ from place to place, and from seed to seed at every place. The period is a prime, so that pieces
 /// in the wrong order are seen.
 pub(super) fn pattern(length: usize, seed: u8) -> Bytes {
-    (0..251_u8).cycle().skip(usize::from(seed)).take(length).collect()
+    const PERIOD: u8 = 251;
+    let period: Vec<u8> = (0..PERIOD).cycle().skip(usize::from(seed)).take(usize::from(PERIOD)).collect();
+    let mut bytes = period.repeat((length / usize::from(PERIOD)).saturating_add(1));
+    bytes.truncate(length);
+    bytes.into()
 }
 
 /// Gives the others a turn.

@@ -100,8 +100,9 @@ impl LocalTree {
 
     /// The descriptor of the directory that holds a path, and the path's own name in it.
     fn parent<'k>(&self, attempt: &'static str, key: &'k Key) -> Result<(Arc<OwnedFd>, Name<'k>), TreeError> {
-        let (parent, name) = key.path().rsplit_once('/').unwrap_or(("", key.path()));
-        Ok((self.directory(attempt, parent)?, name_of(attempt, key, name)?))
+        let (parent, _) = key.path().rsplit_once('/').unwrap_or(("", key.path()));
+        let name = Name::last_of(key).map_err(|error| failed(attempt, key.as_str().as_bytes(), error))?;
+        Ok((self.directory(attempt, parent)?, name))
     }
 
     /// As [`parent`](Self::parent), and what is missing on the way is made.
@@ -161,7 +162,7 @@ impl LocalTree {
     ) -> Result<Applied, TreeError> {
         const ATTEMPT: &str = "writing";
         let path = entry.key().as_str().as_bytes();
-        let (parent, name) = self.parent_made(ATTEMPT, entry.key())?;
+        let (parent, _) = self.parent_made(ATTEMPT, entry.key())?;
         let mut staged = self.staging()?.file().map_err(|error| failed(ATTEMPT, path, error))?;
         while let Some(piece) = body.next().await {
             let unread = |error| TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(error);
@@ -175,14 +176,15 @@ impl LocalTree {
             let source = format!("expected {} bytes, found {}", entry.object_size(), staged.length());
             return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(source));
         }
-        let mut finish = || {
+        let (key, attributes) = (entry.key().clone(), *entry.attributes());
+        let finish = move || {
             staged.end()?;
-            let applied = set_attributes(staged.descriptor(), entry.attributes())?;
+            let applied = set_attributes(staged.descriptor(), &attributes)?;
             staged.sync()?;
-            staged.publish(&parent, name, standing)?;
+            staged.publish(&parent, Name::last_of(&key)?, standing)?;
             Ok(applied)
         };
-        finish().map_err(|error| failed(ATTEMPT, path, error))
+        blocking::unblock(finish).await.map_err(|error| failed(ATTEMPT, path, error))
     }
 
     fn symlink(&self, entry: &Entry, standing: Standing) -> Result<Applied, TreeError> {
@@ -344,11 +346,6 @@ impl Tree for LocalTree {
         }
         Ok(())
     }
-}
-
-fn name_of<'k>(attempt: &'static str, key: &Key, name: &'k str) -> Result<Name<'k>, TreeError> {
-    // Invariant: a segment of a Key is always a name.
-    Name::new(name.as_bytes()).ok_or_else(|| TreeError::new(attempt, key.as_str().as_bytes(), TreeErrorKind::Conflict))
 }
 
 /// The text of a link; `None` for anything else.

@@ -4,6 +4,7 @@
 //! cannot hold a slash. So no call can walk a path, and a trailing slash cannot void `O_NOFOLLOW`.
 
 use super::super::{Fingerprint, TreeError, TreeErrorKind};
+use crate::key::Key;
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
 use crate::owner::{Gid, Uid};
@@ -24,6 +25,12 @@ impl<'a> Name<'a> {
     pub(super) fn new(name: &'a [u8]) -> Option<Self> {
         let usable = !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0);
         usable.then_some(Self(name))
+    }
+
+    /// The last name of a key's path.
+    pub(super) fn last_of(key: &'a Key) -> io::Result<Self> {
+        // Invariant: a segment of a Key is always a name.
+        Self::new(key.name().as_bytes()).ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
     pub(super) const fn as_bytes(self) -> &'a [u8] {
