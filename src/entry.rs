@@ -4,7 +4,7 @@ use crate::key::Key;
 use crate::metadata::{
     Attributes, DecodedAttributes, Fallback, Field, Fields, InvalidField, Origin, Origins, USER_AGENT,
 };
-use crate::mode::{FileType, Permissions};
+use crate::mode::{FileType, Mode, Permissions};
 use crate::profile::{Atime, Damage, LinkTargets, Profile};
 use crate::symlink::{InvalidTarget, SymlinkTarget};
 use crate::timestamp::Timestamp;
@@ -139,12 +139,16 @@ impl Entry {
         }
     }
 
-    /// The same entry as a profile stores and restores it: without the permission bits that it drops.
+    /// The same entry as a profile stores and restores it: without the permission bits that it drops, and with mtime for
+    /// an access time that it leaves out.
     ///
     /// What an export writes and what an import makes are equal exactly when this is.
     #[must_use]
     pub fn normalized(mut self, profile: &Profile) -> Self {
         self.attributes.permissions = profile.permissions(self.file_type(), self.attributes.permissions);
+        if profile.atime == Atime::LeftOut {
+            self.attributes.atime = self.attributes.mtime;
+        }
         self
     }
 
@@ -190,48 +194,36 @@ pub struct ObjectHead<'a> {
 impl ObjectHead<'_> {
     /// Decides what the object is and which attributes it has.
     ///
-    /// `current` are the attributes of the file that the object replaces, if there is one: a changed object that lost
-    /// its metadata keeps them. For an object that is new to the tree it is `None`, and the profile's defaults apply.
+    /// `current` is what stands where the object goes, if anything does: a changed object that lost its metadata keeps the
+    /// permissions and ids of an entry of its own type. Else the profile's defaults apply.
     ///
     /// The kind: a trailing `/` is a directory whatever the type digits say; else link digits make a link; file digits
     /// or none a file; the digits of a directory or of a special file are refused.
     ///
     /// # Errors
     /// [`Refusal`], when the object is not imported.
-    pub fn decode(&self, profile: &Profile, current: Option<&Attributes>) -> Result<DecodedHead, Refusal> {
-        let is_directory = self.key.is_directory();
-        let expected_type = if is_directory { FileType::Directory } else { FileType::File };
-        let fallback = match current {
-            Some(current) => Fallback {
-                permissions: current.permissions,
-                uid: current.uid,
-                gid: current.gid,
-                modified: self.last_modified,
-                origin: Origin::Kept,
-            },
-            None => Fallback {
-                permissions: profile.defaults.permissions(expected_type),
-                uid: profile.defaults.uid,
-                gid: profile.defaults.gid,
-                modified: self.last_modified,
-                origin: Origin::Default,
-            },
-        };
-        let DecodedAttributes { mut attributes, file_type: digits, origins, damaged } =
-            Attributes::decode_or_default(&self.fields, &fallback);
-
-        let mut findings = Vec::new();
-        let file_type = match (is_directory, digits) {
-            (true, Some(digits)) if digits != FileType::Directory => {
-                findings.push(Finding::TypeIgnored { digits });
-                FileType::Directory
-            }
-            (true, _) => FileType::Directory,
-            (false, None | Some(FileType::File)) => FileType::File,
-            (false, Some(FileType::Symlink)) => FileType::Symlink,
+    pub fn decode(&self, profile: &Profile, current: Option<&Entry>) -> Result<DecodedHead, Refusal> {
+        let digits = self.fields.mode().ok().flatten().and_then(Mode::file_type);
+        let (file_type, ignored) = match (self.key.is_directory(), digits) {
+            (true, Some(digits)) if digits != FileType::Directory => (FileType::Directory, Some(digits)),
+            (true, _) => (FileType::Directory, None),
+            (false, None | Some(FileType::File)) => (FileType::File, None),
+            (false, Some(FileType::Symlink)) => (FileType::Symlink, None),
             (false, Some(FileType::Directory)) => return Err(Refusal::DirectoryWithoutSlash),
             (false, Some(file_type)) => return Err(Refusal::UnsupportedType { file_type }),
         };
+        let kept = current.filter(|current| current.file_type() == file_type).map(Entry::attributes);
+        let (permissions, uid, gid, origin) = match kept {
+            Some(kept) => (kept.permissions, kept.uid, kept.gid, Origin::Kept),
+            None => {
+                let defaults = &profile.defaults;
+                (defaults.permissions(file_type), defaults.uid, defaults.gid, Origin::Default)
+            }
+        };
+        let fallback = Fallback { permissions, uid, gid, modified: self.last_modified, origin };
+        let DecodedAttributes { mut attributes, origins, damaged, .. } =
+            Attributes::decode_or_default(&self.fields, &fallback);
+        let mut findings: Vec<Finding> = ignored.map(|digits| Finding::TypeIgnored { digits }).into_iter().collect();
         if profile.damage == Damage::Refuse {
             if let Some(damaged) = damaged.into_iter().next() {
                 return Err(Refusal::Damaged(damaged));
@@ -254,7 +246,7 @@ impl ObjectHead<'_> {
             findings.push(Finding::BodyIgnored { bytes: self.size });
         }
         let applied = profile.permissions(file_type, attributes.permissions);
-        if applied != attributes.permissions && origins.permissions == Origin::Header {
+        if applied != attributes.permissions {
             findings.push(Finding::BitsDropped { found: attributes.permissions, applied });
         }
         attributes.permissions = applied;
@@ -364,7 +356,7 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// The name of the finding in vectors and reports.
+    /// The name of the finding, for programs.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -427,7 +419,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The name of the reason in vectors and reports.
+    /// The name of the reason in vectors.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {

@@ -316,7 +316,7 @@ pub enum KeyFault {
 }
 
 impl KeyFault {
-    /// The name of the reason in vectors and reports.
+    /// The name of the reason in vectors.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {

@@ -27,8 +27,8 @@ mod timestamp;
 pub mod plan;
 
 // The edges.
-#[cfg(all(feature = "local", target_os = "linux"))]
-mod sparse;
+#[cfg(feature = "engine")]
+mod io;
 #[cfg(feature = "engine")]
 pub mod store;
 #[cfg(feature = "engine")]

@@ -545,7 +545,7 @@ pub enum FieldFault {
 }
 
 impl FieldFault {
-    /// The name of the reason in vectors and reports.
+    /// The name of the reason in vectors.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {

@@ -312,7 +312,7 @@ pub enum ModeFault {
 }
 
 impl ModeFault {
-    /// The name of the reason in vectors and reports.
+    /// The name of the reason in vectors.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {

@@ -187,7 +187,7 @@ pub enum IdFault {
 }
 
 impl IdFault {
-    /// The name of the reason in vectors and reports.
+    /// The name of the reason in vectors.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {

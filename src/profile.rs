@@ -90,7 +90,7 @@ pub enum Attitude {
     /// As FSx does: link targets are kept verbatim, a damaged field falls back by itself.
     Fsx,
     /// Strangers write to the bucket: link targets that leave the root are refused, and so is an object with a
-    /// damaged field.
+    /// damaged field; no set-id bit is ever applied.
     Untrusted,
 }
 
@@ -193,8 +193,9 @@ impl Profile {
                 uid,
                 gid,
             },
-            set_id: match service {
-                Service::Fsx2022 | Service::Fsx2026 => SetId::DropSetUid,
+            set_id: match (service, attitude) {
+                (Service::Fsx2022 | Service::Fsx2026, Attitude::Fsx) => SetId::DropSetUid,
+                // Strangers give no privilege, whatever the edition.
                 _ => SetId::DropBoth,
             },
             clash: Clash::DirectoryWins,

@@ -136,7 +136,7 @@ pub enum InvalidTarget {
 }
 
 impl InvalidTarget {
-    /// The name of the reason in vectors and reports.
+    /// The name of the reason in vectors.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {

@@ -250,7 +250,7 @@ pub enum TimestampFault {
 }
 
 impl TimestampFault {
-    /// The name of the reason in vectors and reports.
+    /// The name of the reason in vectors.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {

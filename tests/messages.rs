@@ -122,7 +122,7 @@ fn of_what_a_local_tree_refuses() {
     let directory = tempfile::tempdir().unwrap();
     let tree = LocalTree::open(directory.path()).unwrap();
     let made = |key: &str| {
-        let op = TreeOp::CreateDirectory { key: key.parse().unwrap() };
+        let op = TreeOp::CreateDirectory { key: key.parse().unwrap(), attributes: None };
         block_on(tree.apply(&op)).map(|_| ()).map_err(|error| chain(&error))
     };
     std::fs::write(directory.path().join("file"), "").unwrap();

@@ -103,7 +103,7 @@ pub async fn audit<S: ObjectStore>(
                     remark(Remark { key: key.to_string().into(), verdict, reason });
                 }
             }
-            Claim::ImpliedDirectory { key } => {
+            Claim::ImpliedDirectory { key, .. } => {
                 *one = one.saturating_sub(1);
                 count(&mut audit.implied);
                 let reason = "it has no object and gets the defaults".into();

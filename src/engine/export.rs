@@ -82,11 +82,15 @@ pub async fn export<T: Tree, S: ObjectStore>(
     let run = &Export { tree, store, options, progress };
     let mut report = Report::new(Direction::Export);
     let mut ended = tree.walk().map(|walked| run.entry(walked)).buffered(options.jobs.get());
+    let mut walked = Ok(());
     while let Some(entry) = ended.next().await {
-        report.end(entry, progress);
+        match entry {
+            Ok(entry) => report.end(entry, progress),
+            Err(error) => walked = Err(error),
+        }
     }
     drop(ended);
-    let finished = tree.finish().await;
+    let finished = walked.and(tree.finish().await);
     report.finish(store.calls());
     match finished {
         Ok(()) => Ok(report),
@@ -109,15 +113,17 @@ enum Unsent {
 }
 
 impl<T: Tree, S: ObjectStore> Export<'_, T, S> {
-    async fn entry(&self, walked: Walked) -> Ended {
-        match walked {
+    /// Ends an entry; an error is that of the root, without which there is nothing to export.
+    async fn entry(&self, walked: Walked) -> Result<Ended, TreeError> {
+        Ok(match walked {
+            Walked::Failed { path, error } if path.is_empty() => return Err(error),
             Walked::Skipped { path, reason } => Ended::new(escape(&path), Outcome::Skipped).because(Chain(&reason)),
             Walked::Failed { path, error } => Ended::new(escape(&path), Outcome::Failed).because(Chain(&error)),
             Walked::Found(Found { entry, .. }) if entry.file_type() == crate::FileType::File => {
                 self.file(entry.key()).await
             }
             Walked::Found(Found { entry, .. }) => self.small(&entry).await,
-        }
+        })
     }
 
     /// A directory or link: the entry holds all there is.

@@ -121,7 +121,7 @@ enum Prepared {
     Directory {
         key: Key,
         object: ListedObject,
-        before: Option<Attributes>,
+        before: Option<Entry>,
     },
     FileOrLink {
         key: Key,
@@ -143,7 +143,7 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
             let mut listing = listing?;
             match listing.next().await {
                 Ok(Some(claim)) => {
-                    let prepared = self.prepare(claim, &listing).await;
+                    let prepared = self.prepare(claim).await;
                     Some((Ok(prepared), Some(listing)))
                 }
                 Ok(None) => None,
@@ -182,7 +182,7 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
     }
 
     /// What has to be done in the order of the listing: directories are made before anything in them is begun.
-    async fn prepare(&self, claim: Claim<ListedObject>, listing: &Listing<'_, Counted<&S>>) -> Prepared {
+    async fn prepare(&self, claim: Claim<ListedObject>) -> Prepared {
         let done = |ended| Prepared::Done(Done::Ended(ended));
         match claim {
             Claim::Root => done(
@@ -194,20 +194,22 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
                 let reason = format!("\"{by}\" has the path");
                 done(Ended::new(&key, Outcome::Skipped).because(reason))
             }
-            Claim::ImpliedDirectory { key } => match self.ensure_directory(&key).await {
-                Ok(None) => match self.default_directory(&key, listing.modified_next()) {
-                    Some(entry) => Prepared::Done(Done::Deferred(Deferred {
+            Claim::ImpliedDirectory { key, first } => {
+                let Some(entry) = self.default_directory(&key, first.last_modified) else {
+                    return Prepared::Done(Done::Nothing);
+                };
+                match self.ensure_directory(&key, Some(*entry.attributes())).await {
+                    Ok(None) => Prepared::Done(Done::Deferred(Deferred {
                         entry,
                         outcome: None,
                         reasons: Vec::new(),
                         unless_empty: false,
                     })),
-                    None => Prepared::Done(Done::Nothing),
-                },
-                // What is wrong with the directory is said of each entry in it.
-                Ok(Some(_)) | Err(_) => Prepared::Done(Done::Nothing),
-            },
-            Claim::Object { key, object } if key.is_directory() => match self.ensure_directory(&key).await {
+                    // What is wrong with the directory is said of each entry in it.
+                    Ok(Some(_)) | Err(_) => Prepared::Done(Done::Nothing),
+                }
+            }
+            Claim::Object { key, object } if key.is_directory() => match self.ensure_directory(&key, None).await {
                 Ok(before) => Prepared::Directory { key, object, before },
                 Err(error) => done(tree_failure(&key, &error)),
             },
@@ -215,12 +217,15 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
         }
     }
 
-    /// Makes a directory if it is not there; answers the attributes of one that is.
-    async fn ensure_directory(&self, key: &Key) -> Result<Option<Attributes>, TreeError> {
+    /// Makes a directory if it is not there; answers the one that is.
+    ///
+    /// A directory without an object has its attributes from the first moment, since no later run would know that they
+    /// are still to come. One with an object is open to the caller alone until it is full.
+    async fn ensure_directory(&self, key: &Key, attributes: Option<Attributes>) -> Result<Option<Entry>, TreeError> {
         match self.tree.lookup(key).await? {
-            Present::Entry(found) if *found.entry.kind() == EntryKind::Directory => Ok(Some(*found.entry.attributes())),
+            Present::Entry(found) if *found.entry.kind() == EntryKind::Directory => Ok(Some(found.entry)),
             Present::Nothing => {
-                self.tree.apply(&TreeOp::CreateDirectory { key: key.clone() }).await?;
+                self.tree.apply(&TreeOp::CreateDirectory { key: key.clone(), attributes }).await?;
                 Ok(None)
             }
             Present::Entry(_) | Present::Other => {
@@ -252,7 +257,7 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
         }
     }
 
-    async fn directory(&self, key: Key, object: &ListedObject, before: Option<Attributes>) -> Done {
+    async fn directory(&self, key: Key, object: &ListedObject, before: Option<Entry>) -> Done {
         let read = match self.store.head(&object.key).await {
             Ok(meta) => decode(&key, &meta, &self.options.profile, before.as_ref())
                 .and_then(|head| {
@@ -262,25 +267,26 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
                 .map_err(|refusal| refused(&key, &refusal)),
             Err(error) => Err(store_failure(&key, &error)),
         };
+        let deferred = |entry, outcome, reasons, unless_empty| {
+            Done::Deferred(Deferred { entry, outcome: Some(outcome), reasons, unless_empty })
+        };
         match (read, before) {
             (Ok((entry, reasons)), before) => {
-                let current = before.and_then(|now| Entry::new(key, EntryKind::Directory, now).ok());
-                let outcome = match compare(FileType::Directory, 0, entry.attributes(), current.as_ref()) {
-                    ImportStep::Write => Outcome::Written,
-                    ImportStep::SetAttributes => Outcome::MetadataOnly,
-                    ImportStep::Nothing => Outcome::Unchanged,
-                };
-                Done::Deferred(Deferred { entry, outcome: Some(outcome), reasons, unless_empty: false })
+                let step = compare(FileType::Directory, 0, entry.attributes(), before.as_ref());
+                match (step, before) {
+                    (ImportStep::Nothing, _) => deferred(entry, Outcome::Unchanged, reasons, false),
+                    (_, Some(before)) if self.options.existing == Existing::Keep => {
+                        // What is put into it must not change its times either.
+                        deferred(before, Outcome::Conflict, vec![KEPT.into()], false)
+                    }
+                    (ImportStep::SetAttributes, _) => deferred(entry, Outcome::MetadataOnly, reasons, false),
+                    (ImportStep::Write, _) => deferred(entry, Outcome::Written, reasons, false),
+                }
             }
             (Err(ended), Some(_)) => Done::Ended(ended),
             // It was made for its object's sake, and stays only for what is in it.
             (Err(ended), None) => match self.default_directory(&key, object.last_modified) {
-                Some(entry) => Done::Deferred(Deferred {
-                    entry,
-                    outcome: Some(ended.outcome),
-                    reasons: ended.reasons,
-                    unless_empty: true,
-                }),
+                Some(entry) => deferred(entry, ended.outcome, ended.reasons, true),
                 None => Done::Ended(ended),
             },
         }
@@ -292,11 +298,10 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
         if current.is_some_and(|current| *current.kind() == EntryKind::Directory) {
             return Err(Ended::new(key, Outcome::Conflict).because("a directory stands there"));
         }
-        let kept = current.filter(|current| current.file_type() == FileType::File).map(Entry::attributes);
         if current.is_some_and(|current| current.object_size() == object.size) {
             // The bytes may be there already: the head tells.
             let meta = self.store.head(&object.key).await.map_err(|error| store_failure(key, &error))?;
-            let head = decode(key, &meta, &self.options.profile, kept).map_err(|refusal| refused(key, &refusal))?;
+            let head = decode(key, &meta, &self.options.profile, current).map_err(|refusal| refused(key, &refusal))?;
             let step = compare(head.file_type, meta.size, &head.attributes, current);
             match step {
                 ImportStep::Nothing => {
@@ -314,13 +319,11 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
         let standing = match present {
             Present::Nothing => Standing::Nothing,
             Present::Entry(_) | Present::Other if self.options.existing == Existing::Keep => {
-                return Err(
-                    Ended::new(key, Outcome::Conflict).because("something that differs stands there and is kept")
-                );
+                return Err(Ended::new(key, Outcome::Conflict).because(KEPT));
             }
             Present::Entry(_) | Present::Other => Standing::Replaceable,
         };
-        self.fetch(key, object, kept, standing).await
+        self.fetch(key, object, current, standing).await
     }
 
     /// Sets the attributes of a file whose bytes are right; `None` when that takes a new inode.
@@ -344,13 +347,13 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
         &self,
         key: &Key,
         object: &ListedObject,
-        kept: Option<&Attributes>,
+        current: Option<&Entry>,
         standing: Standing,
     ) -> Result<Done, Ended> {
         let GetOutput { meta, mut body } =
             self.store.get(&object.key, &GetOptions::default()).await.map_err(|error| store_failure(key, &error))?;
         let profile = &self.options.profile;
-        let head = decode(key, &meta, profile, kept).map_err(|refusal| refused(key, &refusal))?;
+        let head = decode(key, &meta, profile, current).map_err(|refusal| refused(key, &refusal))?;
         let reasons = reasons_of(&head);
         if head.file_type == FileType::Symlink {
             // Decoding has refused what is longer than a target; the body may still be longer than it was said to be.
@@ -374,10 +377,10 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
             }));
         }
         let entry = head.into_entry(key, b"", profile).map_err(|refusal| refused(key, &refusal))?;
-        let body = body.inspect(|piece| {
-            if let Ok(piece) = piece {
-                self.progress.bytes(piece.len() as u64);
-            }
+        let body = body.map(|piece| {
+            let piece = piece?;
+            self.progress.bytes(piece.len() as u64);
+            Ok(piece)
         });
         match self.tree.write_file(&entry, body.boxed(), standing).await {
             Ok(applied) => {
@@ -396,6 +399,9 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
             Ok(Present::Nothing) => Standing::Nothing,
             Ok(Present::Entry(found)) if *found.entry.kind() == EntryKind::Directory => {
                 return Ended::new(&key, Outcome::Conflict).because("a directory stands there");
+            }
+            Ok(Present::Entry(_) | Present::Other) if self.options.existing == Existing::Keep => {
+                return Ended::new(&key, Outcome::Conflict).because(KEPT);
             }
             Ok(Present::Entry(_) | Present::Other) => Standing::Replaceable,
             Err(error) => return tree_failure(&key, &error),
@@ -438,12 +444,10 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
     }
 }
 
-fn decode(
-    key: &Key,
-    meta: &ObjectMeta,
-    profile: &Profile,
-    current: Option<&Attributes>,
-) -> Result<DecodedHead, Refusal> {
+/// Why an entry that differs was left alone.
+const KEPT: &str = "something that differs stands there and is kept";
+
+fn decode(key: &Key, meta: &ObjectMeta, profile: &Profile, current: Option<&Entry>) -> Result<DecodedHead, Refusal> {
     let fields = Fields::from_headers(&meta.headers);
     ObjectHead { key, fields, size: meta.size, last_modified: meta.last_modified }.decode(profile, current)
 }

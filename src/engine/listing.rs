@@ -6,7 +6,6 @@ use crate::key::Prefix;
 use crate::plan::{Claim, Claims};
 use crate::profile::Clash;
 use crate::store::{ListRequest, ListedObject, ObjectStore, Support};
-use crate::timestamp::Timestamp;
 use std::collections::VecDeque;
 
 /// How many empty pages in a row a listing may answer.
@@ -64,14 +63,5 @@ impl<'s, S: ObjectStore> Listing<'s, S> {
                 None => self.ready.extend(claims.finish()),
             }
         }
-    }
-
-    /// When the object of the next claim that has one was last modified: what a directory implied by it is dated.
-    pub(super) fn modified_next(&self) -> Timestamp {
-        let modified = self.ready.iter().find_map(|claim| match claim {
-            Claim::Object { object, .. } => Some(object.last_modified),
-            _ => None,
-        });
-        modified.unwrap_or(Timestamp::EPOCH)
     }
 }

@@ -1,4 +1,4 @@
-//! [`Report`]: what a run did, entry by entry in one of seven outcomes.
+//! [`Report`]: what a run did, entry by entry in one of six outcomes.
 
 use crate::plan::Disorder;
 use crate::store::{StoreCalls, StoreError};

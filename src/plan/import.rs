@@ -61,6 +61,8 @@ pub enum Claim<O> {
     ImpliedDirectory {
         /// Its key.
         key: Key,
+        /// What the caller knows about the first object below it.
+        first: O,
     },
     /// The key is not fit to be a path.
     Refused {
@@ -84,7 +86,7 @@ impl<O> std::fmt::Display for Claim<O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Object { key, .. } => write!(f, "make {key}"),
-            Self::ImpliedDirectory { key } => write!(f, "make the directory {key} for what is in it"),
+            Self::ImpliedDirectory { key, .. } => write!(f, "make the directory {key} for what is in it"),
             Self::Refused { error, .. } => write!(f, "leave out: {error}"),
             Self::Shadowed { key, by } if by.is_directory() => write!(f, "leave out {key}, since {by} is a directory"),
             Self::Shadowed { key, by } => write!(f, "leave out {key}, since {by} is not a directory"),
@@ -101,7 +103,7 @@ pub struct Disorder {
     key: String,
 }
 
-impl<O> Claims<O> {
+impl<O: Clone> Claims<O> {
     /// Starts before the first key.
     #[must_use]
     pub const fn new(clash: Clash) -> Self {
@@ -134,7 +136,7 @@ impl<O> Claims<O> {
     #[must_use]
     pub fn finish(mut self) -> Vec<Claim<O>> {
         while let Some((key, object)) = self.pending.pop() {
-            self.admit(key, object);
+            self.ready.push(Claim::Object { key, object });
         }
         self.ready
     }
@@ -148,7 +150,7 @@ impl<O> Claims<O> {
     fn release(&mut self, key: &str) {
         while self.pending.last().is_some_and(|(file, _)| !key.starts_with(file.as_str())) {
             if let Some((key, object)) = self.pending.pop() {
-                self.admit(key, object);
+                self.ready.push(Claim::Object { key, object });
             }
         }
         while self.winners.last().is_some_and(|file| !key.starts_with(file.as_str())) {
@@ -171,25 +173,20 @@ impl<O> Claims<O> {
                 self.ready.push(Claim::Shadowed { key: file, by });
             }
         }
+        self.imply_parents(&key, &object);
         if key.is_directory() {
-            self.imply_parents(&key);
             self.directories.push(key.clone());
             self.ready.push(Claim::Object { key, object });
         } else if self.clash == Clash::FirstWins {
             self.winners.push(key.clone());
-            self.admit(key, object);
+            self.ready.push(Claim::Object { key, object });
         } else {
             self.pending.push((key, object));
         }
     }
 
-    fn admit(&mut self, key: Key, object: O) {
-        self.imply_parents(&key);
-        self.ready.push(Claim::Object { key, object });
-    }
-
     /// Says which directories around a key have not been said yet, outermost first.
-    fn imply_parents(&mut self, key: &Key) {
+    fn imply_parents(&mut self, key: &Key, object: &O) {
         while self.directories.last().is_some_and(|directory| !directory.holds(key)) {
             self.directories.pop();
         }
@@ -200,20 +197,20 @@ impl<O> Claims<O> {
             missing.push(directory);
         }
         for directory in missing.into_iter().rev() {
-            self.ready.push(Claim::ImpliedDirectory { key: directory.clone() });
+            self.ready.push(Claim::ImpliedDirectory { key: directory.clone(), first: object.clone() });
             self.directories.push(directory);
         }
     }
 }
 
-/// What happens to a file of the tree that differs from its object, when there is no record of who changed it.
+/// What happens to an entry of the tree that differs from its object, when there is no record of who changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Existing {
-    /// The object replaces it, as FSx does. A directory is never replaced.
+    /// The object replaces it, as FSx does. A directory is never replaced; it gets the attributes of its object.
     #[default]
     Replace,
-    /// It stays, and the report names the conflict.
+    /// It stays as it is, and the report names the conflict; also a directory of which only attributes differ.
     Keep,
 }
 

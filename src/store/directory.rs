@@ -18,7 +18,7 @@ use super::{
     Operation, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind, check_key, check_precondition,
     check_put, check_range, page_size,
 };
-use crate::sparse::SparseFile;
+use crate::io::SparseFile;
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};

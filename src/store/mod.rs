@@ -1,6 +1,5 @@
 //! The store side: [`ObjectStore`], what its calls take and answer, and the stores that come with the crate.
 
-mod body;
 mod counted;
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod directory;
@@ -9,7 +8,7 @@ mod memory;
 
 pub mod conformance;
 
-pub use body::{Body, Source, SourceError};
+pub use crate::io::{Body, Source, SourceError};
 pub use counted::{Counted, StoreCalls};
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub use directory::{DirectoryStore, OpenError};

@@ -1,14 +1,14 @@
 //! [`MemoryTree`]: a tree in memory, under the same contract as one on a disk.
 
 use super::{
-    Applied, Fingerprint, Found, OpenFile, Present, Shortfall, Standing, Tree, TreeError, TreeErrorKind, TreeOp, Walked,
+    Applied, Fingerprint, Found, OpenFile, Present, Shortfall, SourceError, Standing, Tree, TreeError, TreeErrorKind,
+    TreeOp, Walked,
 };
 use crate::entry::{Entry, EntryKind};
 use crate::key::Key;
 use crate::metadata::Attributes;
 use crate::mode::Permissions;
 use crate::owner::{Gid, Uid};
-use crate::store::StoreError;
 use crate::timestamp::Timestamp;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -158,7 +158,12 @@ impl World {
         Timestamp::from_nanoseconds(self.changes.into()).unwrap_or(Timestamp::EPOCH)
     }
 
-    fn make_directories(&mut self, attempt: &'static str, directory: &Key) -> Result<(), TreeError> {
+    fn make_directories(
+        &mut self,
+        attempt: &'static str,
+        directory: &Key,
+        attributes: Option<Attributes>,
+    ) -> Result<(), TreeError> {
         self.check_parents(attempt, directory)?;
         match self.at(directory.path()) {
             Some(node) if *node.found.entry.kind() == EntryKind::Directory => return Ok(()),
@@ -166,15 +171,15 @@ impl World {
             None => {}
         }
         if let Some(parent) = directory.parent() {
-            self.make_directories(attempt, &parent)?;
+            self.make_directories(attempt, &parent, None)?;
         }
-        let attributes = Attributes {
+        let attributes = attributes.unwrap_or(Attributes {
             permissions: Permissions::from_mode(0o700),
             uid: Uid::ROOT,
             gid: Gid::ROOT,
             atime: Timestamp::EPOCH,
             mtime: Timestamp::EPOCH,
-        };
+        });
         self.put(new_entry(directory.clone(), EntryKind::Directory, attributes)?, Bytes::new());
         Ok(())
     }
@@ -188,7 +193,7 @@ impl World {
         standing: Standing,
     ) -> Result<(), TreeError> {
         if let Some(parent) = entry.key().parent() {
-            self.make_directories(attempt, &parent)?;
+            self.make_directories(attempt, &parent, None)?;
         }
         match self.at(entry.key().path()) {
             Some(_) if standing == Standing::Nothing => return Err(conflict(attempt, entry.key())),
@@ -237,7 +242,7 @@ impl Tree for MemoryTree {
     async fn write_file(
         &self,
         entry: &Entry,
-        mut body: BoxStream<'_, Result<Bytes, StoreError>>,
+        mut body: BoxStream<'_, Result<Bytes, SourceError>>,
         standing: Standing,
     ) -> Result<Applied, TreeError> {
         let error = || TreeError::new("writing", entry.key().as_str().as_bytes(), TreeErrorKind::Body);
@@ -256,7 +261,7 @@ impl Tree for MemoryTree {
         let mut world = self.world();
         let mut applied = Applied::default();
         match op {
-            TreeOp::CreateDirectory { key } => world.make_directories("making", key)?,
+            TreeOp::CreateDirectory { key, attributes } => world.make_directories("making", key, *attributes)?,
             TreeOp::CreateSymlink { entry, standing } => world.publish("linking", entry, Bytes::new(), *standing)?,
             TreeOp::SetAttributes { entry } => {
                 let Some(node) = world.nodes.get(entry.key()).filter(|node| node.found.entry.kind() == entry.kind())

@@ -10,10 +10,11 @@ pub use memory::MemoryTree;
 
 use crate::entry::Entry;
 use crate::escape::excerpt;
+pub use crate::io::SourceError;
 use crate::key::{InvalidKey, Key};
+use crate::metadata::Attributes;
 use crate::mode::FileType;
 use crate::owner::{Gid, Uid};
-use crate::store::{SourceError, StoreError};
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -39,7 +40,8 @@ pub trait Tree: Send + Sync {
     /// What stands at a path now. A trailing slash of the key does not matter.
     ///
     /// # Errors
-    /// [`TreeErrorKind::Conflict`] when a parent is something else than a directory.
+    /// [`TreeErrorKind::Conflict`] when a parent is something else than a directory; [`TreeErrorKind::Reserved`] for a name
+    /// that is no entry's.
     fn lookup(&self, key: &Key) -> impl Future<Output = Result<Present, TreeError>> + Send;
 
     /// Opens a regular file to be read.
@@ -57,7 +59,7 @@ pub trait Tree: Send + Sync {
     fn write_file(
         &self,
         entry: &Entry,
-        body: BoxStream<'_, Result<Bytes, StoreError>>,
+        body: BoxStream<'_, Result<Bytes, SourceError>>,
         standing: Standing,
     ) -> impl Future<Output = Result<Applied, TreeError>> + Send;
 
@@ -143,7 +145,7 @@ pub enum Walked {
     },
     /// Something that could not be read. What is below it is unknown, not absent.
     Failed {
-        /// Its path relative to the root, as bytes.
+        /// Its path relative to the root, as bytes; empty for the root itself.
         path: Box<[u8]>,
         /// Why.
         error: TreeError,
@@ -201,11 +203,12 @@ pub trait OpenFile: Send + Sync {
 /// What is to be done to a tree. Files are written by [`Tree::write_file`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TreeOp {
-    /// Makes a directory, open to the caller alone until its attributes are set; missing parents too.
-    /// One that is there stays as it is.
+    /// Makes a directory; missing parents too, open to the caller alone. One that is there stays as it is.
     CreateDirectory {
         /// Its key.
         key: Key,
+        /// The attributes that it has from the first moment; without them it is open to the caller alone.
+        attributes: Option<Attributes>,
     },
     /// Puts a link into place, with its attributes; missing parents are made.
     CreateSymlink {

@@ -18,12 +18,13 @@ mod walk;
 use self::directories::Directories;
 use self::staging::Staging;
 use self::sys::{Look, Mount, Name, failed};
-use super::{Applied, Found, OpenFile, Present, Shortfall, Standing, Tree, TreeError, TreeErrorKind, TreeOp, Walked};
+use super::{
+    Applied, Found, OpenFile, Present, Shortfall, SourceError, Standing, Tree, TreeError, TreeErrorKind, TreeOp, Walked,
+};
 use crate::entry::{Entry, EntryKind};
 use crate::key::Key;
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
-use crate::store::StoreError;
 use crate::symlink::SymlinkTarget;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -111,7 +112,7 @@ impl LocalTree {
         match self.parent(attempt, key) {
             Err(error) if error.kind() == TreeErrorKind::NotFound => {
                 if let Some(parent) = key.parent() {
-                    self.make_directory(&parent)?;
+                    self.make_directory(&parent, None)?;
                 }
                 self.parent(attempt, key)
             }
@@ -119,19 +120,31 @@ impl LocalTree {
         }
     }
 
-    fn make_directory(&self, key: &Key) -> Result<(), TreeError> {
+    fn make_directory(&self, key: &Key, attributes: Option<&Attributes>) -> Result<Applied, TreeError> {
         const ATTEMPT: &str = "making";
-        let error = |error| failed(ATTEMPT, key.as_str().as_bytes(), error);
+        let path = key.as_str().as_bytes();
         let (parent, name) = self.parent_made(ATTEMPT, key)?;
-        match sys::create_directory(&parent, name) {
-            Ok(()) => {
+        let staging = self.staging()?;
+        let made = || {
+            let staged = staging.directory()?;
+            // An ordinary user moves only a directory that is open to the owner.
+            let attributes = attributes.filter(|attributes| attributes.permissions.has(0o200));
+            let applied = match attributes {
+                Some(attributes) => staged.set_directory_attributes(attributes)?,
+                None => Applied::default(),
+            };
+            staged.publish(&parent, name, Standing::Nothing)?;
+            Ok::<_, io::Error>((applied, attributes.is_some()))
+        };
+        match (made(), attributes) {
+            (Err(exists), _) if exists.kind() == io::ErrorKind::AlreadyExists => {
+                self.directory(ATTEMPT, key.path()).map(|_| Applied::default())
+            }
+            (Ok((_, false)), Some(attributes)) => {
                 let made = self.directory(ATTEMPT, key.path())?;
-                sys::remove_inherited_lists(&made).map_err(error)
+                set_attributes(&made, attributes).map_err(|error| failed(ATTEMPT, path, error))
             }
-            Err(exists) if exists.kind() == io::ErrorKind::AlreadyExists => {
-                self.directory(ATTEMPT, key.path()).map(|_| ())
-            }
-            Err(other) => Err(error(other)),
+            (made, _) => made.map(|(applied, _)| applied).map_err(|error| failed(ATTEMPT, path, error)),
         }
     }
 
@@ -157,7 +170,7 @@ impl LocalTree {
     async fn write(
         &self,
         entry: &Entry,
-        mut body: BoxStream<'_, Result<Bytes, StoreError>>,
+        mut body: BoxStream<'_, Result<Bytes, SourceError>>,
         standing: Standing,
     ) -> Result<Applied, TreeError> {
         const ATTEMPT: &str = "writing";
@@ -206,6 +219,7 @@ impl LocalTree {
 
     fn set_attributes(&self, entry: &Entry) -> Result<Applied, TreeError> {
         const ATTEMPT: &str = "setting the attributes of";
+        self.check_reserved(ATTEMPT, entry.key())?;
         let path = entry.key().as_str().as_bytes();
         let error = |error| failed(ATTEMPT, path, error);
         let anew = || TreeError::new(ATTEMPT, path, TreeErrorKind::NeedsNewInode);
@@ -242,6 +256,7 @@ impl LocalTree {
 
     fn remove_empty(&self, key: &Key) -> Result<Applied, TreeError> {
         const ATTEMPT: &str = "removing";
+        self.check_reserved(ATTEMPT, key)?;
         let (parent, name) = self.parent(ATTEMPT, key)?;
         match sys::remove_directory(&parent, name) {
             Ok(()) => {
@@ -257,6 +272,7 @@ impl LocalTree {
 
     fn look_up(&self, key: &Key) -> Result<Present, TreeError> {
         const ATTEMPT: &str = "looking up";
+        self.check_reserved(ATTEMPT, key)?;
         let path = key.as_str().as_bytes();
         let (parent, name) = match self.parent(ATTEMPT, key) {
             Err(error) if error.kind() == TreeErrorKind::NotFound => return Ok(Present::Nothing),
@@ -317,7 +333,7 @@ impl Tree for LocalTree {
     async fn write_file(
         &self,
         entry: &Entry,
-        body: BoxStream<'_, Result<Bytes, StoreError>>,
+        body: BoxStream<'_, Result<Bytes, SourceError>>,
         standing: Standing,
     ) -> Result<Applied, TreeError> {
         self.write(entry, body, standing).await
@@ -325,7 +341,7 @@ impl Tree for LocalTree {
 
     async fn apply(&self, op: &TreeOp) -> Result<Applied, TreeError> {
         match op {
-            TreeOp::CreateDirectory { key } => self.make_directory(key).map(|()| Applied::default()),
+            TreeOp::CreateDirectory { key, attributes } => self.make_directory(key, attributes.as_ref()),
             TreeOp::CreateSymlink { entry, standing } => self.symlink(entry, *standing),
             TreeOp::SetAttributes { entry } => self.set_attributes(entry),
             TreeOp::RemoveEmptyDirectory { key } => self.remove_empty(key),

@@ -2,9 +2,9 @@
 
 use super::super::{Applied, Shortfall, Standing};
 use super::sys::{self, Name};
+use crate::io::SparseFile;
 use crate::metadata::Attributes;
-use crate::mode::FileType;
-use crate::sparse::SparseFile;
+use crate::mode::{FileType, Permissions};
 use crate::symlink::SymlinkTarget;
 use rustix::fs::FlockOperation;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -44,7 +44,7 @@ impl Staging {
             return Err(io::Error::other("the staging directory was exchanged while it was made"));
         }
         sys::remove_inherited_lists(&directory)?;
-        rustix::fs::fchmod(&directory, rustix::fs::Mode::RWXU)?;
+        sys::change_permissions(&directory, Permissions::from_mode(0o700))?;
         rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self { root, name, directory, files: AtomicU64::new(0) })
     }
@@ -66,6 +66,18 @@ impl Staging {
         let name = self.next_name();
         sys::create_symlink(&self.directory, checked(&name)?, target.as_bytes())?;
         Ok(Staged { staging: Arc::clone(self), name })
+    }
+
+    /// Makes a new directory, open to the caller alone and without access-control lists.
+    pub(super) fn directory(self: &Arc<Self>) -> io::Result<Staged> {
+        let name = self.next_name();
+        sys::create_directory(&self.directory, checked(&name)?)?;
+        let staged = Staged { staging: Arc::clone(self), name };
+        let made = sys::open_directory(&self.directory, checked(&staged.name)?)?;
+        // Not set-group-ID after the staging directory, whatever that inherited.
+        sys::change_permissions(&made, Permissions::from_mode(0o700))?;
+        sys::remove_inherited_lists(&made)?;
+        Ok(staged)
     }
 
     fn next_name(&self) -> String {
@@ -95,7 +107,7 @@ fn checked(name: &str) -> io::Result<Name<'_>> {
 
 /// Removes staging directories that a crash left behind: named so, ours, 0700, and locked by nobody.
 ///
-/// What looks different inside, such as a directory, stays, and so does the whole.
+/// What cannot be removed stays, and so does the whole.
 fn remove_leftovers(root: impl AsFd) -> io::Result<()> {
     for (name, _) in sys::names(&root)? {
         let Some(name) = Name::new(&name).filter(|name| is_reserved(name.as_bytes())) else { continue };
@@ -107,8 +119,10 @@ fn remove_leftovers(root: impl AsFd) -> io::Result<()> {
         }
         for (staged, _) in sys::names(&directory)? {
             if let Some(staged) = Name::new(&staged) {
-                // A directory in there is none of ours; it keeps the leftover from going.
-                let _ = sys::remove(&directory, staged);
+                // What cannot be removed, such as a directory that holds something, keeps the leftover from going.
+                if sys::remove(&directory, staged).is_err() {
+                    let _ = sys::remove_directory(&directory, staged);
+                }
             }
         }
         let _ = sys::remove_directory(&root, name);
@@ -138,6 +152,12 @@ impl Staged {
         Ok(())
     }
 
+    /// Sets the attributes of a directory.
+    pub(super) fn set_directory_attributes(&self, attributes: &Attributes) -> io::Result<Applied> {
+        let directory = sys::open_directory(&self.staging.directory, checked(&self.name)?)?;
+        super::set_attributes(directory, attributes)
+    }
+
     /// Sets owner and times of a link. Its permissions mean nothing to Linux and are never set.
     pub(super) fn set_link_attributes(&self, attributes: &Attributes) -> io::Result<Applied> {
         let (directory, name) = (&self.staging.directory, checked(&self.name)?);
@@ -157,8 +177,10 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if let Ok(name) = checked(&self.name) {
-            // After it was published there is nothing of this name.
-            let _ = sys::remove(&self.staging.directory, name);
+            // After it was published there is nothing of this name. A directory is removed as one.
+            if sys::remove(&self.staging.directory, name).is_err() {
+                let _ = sys::remove_directory(&self.staging.directory, name);
+            }
         }
     }
 }

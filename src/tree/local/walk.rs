@@ -128,7 +128,7 @@ impl Iterator for Walk<'_> {
             self.start = false;
             let root = Arc::clone(&self.tree.root);
             if let Err(error) = self.push("".into(), &root) {
-                return Some(Walked::Failed { path: b"/".as_slice().into(), error: failed(ATTEMPT, b"/", error) });
+                return Some(Walked::Failed { path: Box::default(), error: failed(ATTEMPT, b"/", error) });
             }
         }
         loop {
