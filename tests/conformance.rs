@@ -2,6 +2,8 @@
 
 // A test may fail loudly, also in the functions that it calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+#![allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
+#![allow(clippy::print_stdout, reason = "how many checks ran is part of the answer")]
 #![cfg(feature = "engine")]
 
 use broken::{Broken, Fault};
@@ -260,7 +262,7 @@ mod broken {
     use posix_s3::Timestamp;
     use posix_s3::store::{ETag, ListedObject, Operation, StoreErrorKind};
     use std::collections::BTreeMap;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
     use std::sync::{Mutex, MutexGuard};
 
     /// What is wrong with a store.
@@ -320,6 +322,7 @@ mod broken {
         OverwritesInPlace,
         AnswersOldHeads,
         HasAFrozenClock,
+        HasAClockThatGoesBack,
         AnswersOtherETags,
         MakesETagsOfSizes,
         ClobbersOnFailedBodies,
@@ -442,6 +445,7 @@ mod broken {
         (OverwritesInPlace, &["put_replaces_the_bytes_as_a_whole"]),
         (AnswersOldHeads, &["put_is_seen_at_once"]),
         (HasAFrozenClock, &["put_moves_last_modified", "replace_metadata_moves_last_modified"]),
+        (HasAClockThatGoesBack, &["last_modified_does_not_go_back"]),
         (AnswersOtherETags, &["put_answers_the_etag_that_is_seen"]),
         (MakesETagsOfSizes, &["etag_changes_with_the_bytes"]),
         (
@@ -734,6 +738,11 @@ mod broken {
         pub(super) fn with_capabilities(fault: Fault, capabilities: Capabilities) -> Self {
             let store = match fault {
                 HasAFrozenClock => MemoryStore::with_clock(|| Timestamp::EPOCH),
+                HasAClockThatGoesBack => {
+                    let now = AtomicI64::new(1_000_000_000);
+                    let tick = move || Timestamp::from_unix(now.fetch_sub(1, Ordering::Relaxed), 0).unwrap();
+                    MemoryStore::with_clock(tick)
+                }
                 _ => MemoryStore::new(),
             };
             Self {

@@ -86,7 +86,7 @@ impl fmt::Display for Verdict {
 ///
 /// # Errors
 /// [`RunErrorKind`] when the bucket cannot be listed to the end, or its listing cannot be trusted.
-pub async fn audit<S: ObjectStore>(
+pub async fn audit<S: ObjectStore + ?Sized>(
     store: &S,
     prefix: &Prefix,
     profile: &Profile,
@@ -135,7 +135,7 @@ fn count(number: &mut u64) {
 
 type Said = (Verdict, Box<str>);
 
-async fn judge<S: ObjectStore>(
+async fn judge<S: ObjectStore + ?Sized>(
     store: &S,
     profile: &Profile,
     key: &Key,
@@ -193,7 +193,7 @@ fn failed(error: &StoreError, audit: &mut Audit) -> Vec<Said> {
 }
 
 /// The body of a link, at most as long as its head says.
-async fn small_body<S: ObjectStore>(store: &S, key: &str, meta: &ObjectMeta) -> Result<Bytes, StoreError> {
+async fn small_body<S: ObjectStore + ?Sized>(store: &S, key: &str, meta: &ObjectMeta) -> Result<Bytes, StoreError> {
     let mut output = store.get(key, &GetOptions::default()).await?;
     let mut body = Vec::new();
     while let Some(piece) = output.body.next().await {

@@ -72,7 +72,7 @@ impl ExportOptions {
 /// assert_eq!(report.entries, 0);
 /// # Ok::<(), posix_s3::engine::RunError>(())
 /// ```
-pub async fn export<T: Tree, S: ObjectStore>(
+pub async fn export<T: Tree, S: ObjectStore + ?Sized>(
     tree: &T,
     store: &S,
     options: &ExportOptions,
@@ -81,7 +81,7 @@ pub async fn export<T: Tree, S: ObjectStore>(
     let store = &Counted::new(store);
     let run = &Export { tree, store, options, progress };
     let mut report = Report::new(Direction::Export);
-    let mut ended = tree.walk().map(|walked| run.entry(walked)).buffered(options.jobs.get());
+    let mut ended = tree.walk().map(|walked| run.entry(walked)).buffered(options.jobs.get()).boxed();
     let mut walked = Ok(());
     while let Some(entry) = ended.next().await {
         match entry {
@@ -98,7 +98,7 @@ pub async fn export<T: Tree, S: ObjectStore>(
     }
 }
 
-struct Export<'r, T, S> {
+struct Export<'r, T, S: ?Sized> {
     tree: &'r T,
     store: &'r Counted<&'r S>,
     options: &'r ExportOptions,
@@ -112,7 +112,7 @@ enum Unsent {
     Ended(Ended),
 }
 
-impl<T: Tree, S: ObjectStore> Export<'_, T, S> {
+impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     /// Ends an entry; an error is that of the root, without which there is nothing to export.
     async fn entry(&self, walked: Walked) -> Result<Ended, TreeError> {
         Ok(match walked {

@@ -22,6 +22,7 @@ use crate::profile::Profile;
 use crate::store::{Counted, GetOptions, GetOutput, ListedObject, ObjectMeta, ObjectStore, StoreError, StoreErrorKind};
 use crate::timestamp::Timestamp;
 use crate::tree::{Applied, Present, Shortfall, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use std::error::Error as StdError;
 
@@ -89,7 +90,7 @@ impl ImportOptions {
 /// assert_eq!(report.entries, 0);
 /// # Ok::<(), posix_s3::engine::RunError>(())
 /// ```
-pub async fn import<S: ObjectStore, T: Tree>(
+pub async fn import<S: ObjectStore + ?Sized, T: Tree>(
     store: &S,
     tree: &T,
     options: &ImportOptions,
@@ -107,7 +108,7 @@ pub async fn import<S: ObjectStore, T: Tree>(
     }
 }
 
-struct Import<'r, S, T> {
+struct Import<'r, S: ?Sized, T> {
     store: &'r Counted<&'r S>,
     tree: &'r T,
     options: &'r ImportOptions,
@@ -136,7 +137,7 @@ enum Done {
     Deferred(Deferred),
 }
 
-impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
+impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     async fn all(&self, report: &mut Report) -> Result<(), RunErrorKind> {
         let listing = Listing::new(self.store, &self.options.prefix, self.options.profile.clash)?;
         let prepared = stream::unfold(Some(listing), |listing| async {
@@ -156,7 +157,8 @@ impl<S: ObjectStore, T: Tree> Import<'_, S, T> {
                 Err(error) => Err(error),
             }
         });
-        let mut done = Box::pin(done.buffered(self.options.jobs.get()));
+        // Boxed, so that the compiler can tell that the whole may go to another thread.
+        let mut done: BoxStream<'_, Result<Done, RunErrorKind>> = done.buffered(self.options.jobs.get()).boxed();
         let (mut links, mut directories) = (Spool::new(), Spool::new());
         let mut listed = Ok(());
         while let Some(done) = done.next().await {

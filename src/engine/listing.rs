@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 const EMPTY_PAGES: u32 = 1000;
 
 /// The claims of everything below a prefix, in the order of [`Claims`].
-pub(super) struct Listing<'s, S> {
+pub(super) struct Listing<'s, S: ?Sized> {
     store: &'s S,
     prefix: Prefix,
     request: ListRequest,
@@ -21,7 +21,7 @@ pub(super) struct Listing<'s, S> {
     empty_pages: u32,
 }
 
-impl<'s, S: ObjectStore> Listing<'s, S> {
+impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
     pub(super) fn new(store: &'s S, prefix: &Prefix, clash: Clash) -> Result<Self, RunErrorKind> {
         if store.capabilities().ordered_listing == Support::No {
             return Err(RunErrorKind::Unordered);

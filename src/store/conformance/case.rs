@@ -267,8 +267,7 @@ pub(super) fn headers(list: &[(&str, &[u8])]) -> Checked<HeaderMap> {
     Ok(headers)
 }
 
-/// What a store has to keep of headers: user metadata and, where it was given, `Content-Type`. Values of one name come
-/// as one, as HTTP has it, since S3 answers them so.
+/// The user metadata among headers. Values of one name come as one, as HTTP has it, since S3 answers them so.
 pub(super) fn kept(headers: &HeaderMap) -> BTreeMap<&str, Vec<u8>> {
     let mut kept = BTreeMap::new();
     for name in headers.keys().filter(|name| name.as_str().starts_with(USER_METADATA_PREFIX)) {

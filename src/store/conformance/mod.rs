@@ -26,12 +26,12 @@
 //! assert_eq!(outcome, Outcome::Passed);
 //! ```
 //!
-//! - A check touches nothing but the keys that start with the prefix and its own name. It deletes them before it starts
-//!   and after it ended; what the store would not delete stays there.
-//! - A check never panics and needs no runtime; it runs on whichever one polls it. None waits, but those that wait for a
-//!   Last-Modified call the store until its clock has gone on, for a few seconds at most.
+//! - A check touches nothing but the keys that start with the prefix, its own name and a slash. It deletes them before
+//!   it starts and after it has ended; what the store does not delete stays there.
+//! - A check never panics and needs no runtime; it runs on whichever one polls it. Those that wait for Last-Modified to
+//!   move make the same change again until the clock of the store has gone on, for a few seconds at most.
 //! - Checks share nothing, so that they may run side by side.
-//! - What a store says it cannot do ([`Capabilities`](super::Capabilities)) is skipped, and reported as skipped.
+//! - What a store says it cannot do ([`Capabilities`]) is skipped, and reported as skipped.
 
 // The checks are grouped by what they are about; each group opens with its table.
 mod case;

@@ -1,6 +1,6 @@
 //! Puts: the body arrives whole, or the key keeps what it had.
 
-use super::super::{Body, ETag, GetOptions, StoreError, StoreErrorKind};
+use super::super::{Body, ETag, GetOptions, StoreError, StoreErrorKind, Support};
 use super::case::{Case, Checked, expect, expect_kind, expect_same, headers, owner};
 use super::source::{Flaw, SEVERAL_PIECES, UNREADABLE, drop_after, flawed, pattern, pieces, whole};
 use super::{Check, Violation, check, with_causes};
@@ -20,6 +20,7 @@ pub(super) const CHECKS: &[Check] = &[
     check!(put_replaces_the_bytes_as_a_whole, [], "a shorter body leaves nothing of a longer one, nor a longer one"),
     check!(put_is_seen_at_once, [], "list, head and get see a put that was acknowledged, also when it overwrites"),
     check!(put_moves_last_modified, [], "Last-Modified says when the object was put"),
+    check!(last_modified_does_not_go_back, [], "of two changes, one after the other, the second is not the older"),
     check!(put_answers_the_etag_that_is_seen, [], "put, head, get and list name a version alike"),
     check!(etag_changes_with_the_bytes, [], "other bytes of the same size are another version"),
     check!(a_body_that_fails_puts_nothing, [], "a body that cannot be read makes no object"),
@@ -131,6 +132,19 @@ async fn put_moves_last_modified(case: &Case<'_>) -> Checked {
         case.put("a", "again").await?;
     }
     Ok(())
+}
+
+async fn last_modified_does_not_go_back(case: &Case<'_>) -> Checked {
+    let mut times = Vec::new();
+    for text in ["1", "2", "3"] {
+        case.put("a", text).await?;
+        times.push(case.head("a").await?.last_modified);
+        if case.capabilities().replace_metadata == Support::Yes {
+            case.replace("a", &owner(text)).await?;
+            times.push(case.head("a").await?.last_modified);
+        }
+    }
+    expect(times.is_sorted(), "times in order", || format!("{times:?}"))
 }
 
 async fn put_answers_the_etag_that_is_seen(case: &Case<'_>) -> Checked {

@@ -72,9 +72,9 @@ pub(super) fn flawed(bytes: impl Into<Bytes>, flaw: Flaw) -> Body {
 /// Bytes that differ from place to place, and from seed to seed at every place. The period is a prime, so that pieces
 /// in the wrong order are seen.
 pub(super) fn pattern(length: usize, seed: u8) -> Bytes {
-    const PERIOD: u8 = 251;
-    let period: Vec<u8> = (0..PERIOD).cycle().skip(usize::from(seed)).take(usize::from(PERIOD)).collect();
-    let mut bytes = period.repeat((length / usize::from(PERIOD)).saturating_add(1));
+    const PERIOD: usize = 251;
+    let period: Vec<u8> = (0..251).cycle().skip(usize::from(seed)).take(PERIOD).collect();
+    let mut bytes = period.repeat(length.div_ceil(PERIOD));
     bytes.truncate(length);
     bytes.into()
 }

@@ -36,17 +36,22 @@ pub(super) struct Staging {
 impl Staging {
     pub(super) fn new(root: Arc<OwnedFd>) -> io::Result<Self> {
         remove_leftovers(&root)?;
-        let name = random_name()?;
-        sys::create_directory(&root, checked(&name)?)?;
-        let directory = sys::open_directory(&root, checked(&name)?)?;
-        let look = sys::look(&directory)?;
-        if look.ids().0 != rustix::process::geteuid().as_raw() || look.fingerprint().links > 2 {
-            return Err(io::Error::other("the staging directory was exchanged while it was made"));
+        loop {
+            let name = random_name()?;
+            sys::create_directory(&root, checked(&name)?)?;
+            let directory = sys::open_directory(&root, checked(&name)?)?;
+            let look = sys::look(&directory)?;
+            if look.ids().0 != rustix::process::geteuid().as_raw() || look.fingerprint().links > 2 {
+                return Err(io::Error::other("the staging directory was exchanged while it was made"));
+            }
+            sys::change_permissions(&directory, Permissions::from_mode(0o700))?;
+            sys::remove_inherited_lists(&directory)?;
+            rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
+            // Before the lock was taken, another run may have removed it as a leftover.
+            if sys::look(&directory)?.fingerprint().links > 0 {
+                return Ok(Self { root, name, directory, files: AtomicU64::new(0) });
+            }
         }
-        sys::remove_inherited_lists(&directory)?;
-        sys::change_permissions(&directory, Permissions::from_mode(0o700))?;
-        rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self { root, name, directory, files: AtomicU64::new(0) })
     }
 
     /// Starts a new file.

@@ -122,7 +122,9 @@ pub(super) fn look(fd: impl AsFd) -> io::Result<Look> {
 
 /// Looks at a name without following it.
 pub(super) fn look_at(directory: impl AsFd, name: Name<'_>) -> io::Result<Look> {
-    Ok(Look { stat: rustix::fs::statx(directory, name.0, AtFlags::SYMLINK_NOFOLLOW, flags())? })
+    // A look must not mount anything.
+    let how = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    Ok(Look { stat: rustix::fs::statx(directory, name.0, how, flags())? })
 }
 
 /// Opens the directory of a name; a link is refused.
