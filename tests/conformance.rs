@@ -262,7 +262,7 @@ mod broken {
     use posix_s3::Timestamp;
     use posix_s3::store::{ETag, ListedObject, Operation, StoreErrorKind};
     use std::collections::BTreeMap;
-    use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Mutex, MutexGuard};
 
     /// What is wrong with a store.
@@ -736,17 +736,8 @@ mod broken {
         }
 
         pub(super) fn with_capabilities(fault: Fault, capabilities: Capabilities) -> Self {
-            let store = match fault {
-                HasAFrozenClock => MemoryStore::with_clock(|| Timestamp::EPOCH),
-                HasAClockThatGoesBack => {
-                    let now = AtomicI64::new(1_000_000_000);
-                    let tick = move || Timestamp::from_unix(now.fetch_sub(1, Ordering::Relaxed), 0).unwrap();
-                    MemoryStore::with_clock(tick)
-                }
-                _ => MemoryStore::new(),
-            };
             Self {
-                store: Arc::new(store),
+                store: Arc::new(MemoryStore::new()),
                 fault,
                 capabilities,
                 kept: Mutex::default(),
@@ -830,6 +821,15 @@ mod broken {
                 }
             }
             Ok(bytes)
+        }
+
+        /// The time that this store says an object was last modified.
+        fn time(&self, time: Timestamp) -> Timestamp {
+            match self.fault {
+                HasAFrozenClock => Timestamp::EPOCH,
+                HasAClockThatGoesBack => Timestamp::from_nanoseconds(-time.nanoseconds()).unwrap(),
+                _ => time,
+            }
         }
 
         fn etag(&self, etag: ETag, size: u64) -> ETag {
@@ -993,6 +993,7 @@ mod broken {
                 return fail(Operation::List, &request.prefix, StoreErrorKind::NotFound);
             }
             self.change_page(&request, &mut page).await;
+            page.objects.iter_mut().for_each(|object| object.last_modified = self.time(object.last_modified));
             Ok(page)
         }
 
@@ -1010,6 +1011,7 @@ mod broken {
                 (_, other) => other?,
             };
             meta.etag = self.etag(meta.etag, meta.size);
+            meta.last_modified = self.time(meta.last_modified);
             Ok(meta)
         }
 
@@ -1038,6 +1040,7 @@ mod broken {
             }
             let GetOutput { mut meta, mut body } = self.store.get(key, &options).await?;
             meta.etag = self.etag(meta.etag, meta.size);
+            meta.last_modified = self.time(meta.last_modified);
             match (self.fault, options.range) {
                 (TruncatesBodies, _) => {
                     body = body.map(|piece| piece.map(|piece| piece.slice(..piece.len() - 1))).boxed();

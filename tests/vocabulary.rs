@@ -675,7 +675,7 @@ proptest! {
             target().prop_map(|target| target.as_bytes().into()),
             select(vec![4080, 4081]).prop_map(|length| vec![b't'; length]),
         ],
-        current in prop::option::of(attributes()), modified in timestamp(),
+        current in prop::option::of((attributes(), any::<bool>())), modified in timestamp(),
     ) {
         let headers = header_map(&pairs);
         let head = ObjectHead { key: &key, fields: Fields::from_headers(&headers), size, last_modified: modified };
@@ -696,8 +696,14 @@ proptest! {
                 ("metadata-withheld", strict && head.fields.missing() > 0),
                 ("too-long", is_link && size > most),
             ];
-            let kind = if key.is_directory() { EntryKind::Directory } else { EntryKind::File { size: 0 } };
-            let standing = current.and_then(|attributes| Entry::new(key.clone(), kind, attributes).ok());
+            let standing = current.map(|(attributes, is_link)| {
+                let kind = match (key.is_directory(), is_link) {
+                    (true, _) => EntryKind::Directory,
+                    (_, true) => EntryKind::Symlink { target: SymlinkTarget::parse(b"t").unwrap() },
+                    _ => EntryKind::File { size: 0 },
+                };
+                Entry::new(key.clone(), kind, attributes).unwrap()
+            });
             let decoded = match head.decode(&profile, standing.as_ref()) {
                 Ok(decoded) => decoded,
                 Err(refusal) => {
@@ -709,6 +715,13 @@ proptest! {
             prop_assert_eq!((decoded.file_type, decoded.size), (file_type, size));
             let permissions = decoded.attributes.permissions.bits();
             prop_assert_eq!(permissions & !bits_spec(&profile, file_type), 0);
+            // Only an entry of the same type lends what the object lacks.
+            let lender = standing.as_ref().filter(|standing| standing.file_type() == file_type).map(Entry::attributes);
+            if decoded.origins.uid != Origin::Header {
+                let origin = if lender.is_some() { Origin::Kept } else { Origin::Default };
+                prop_assert_eq!(decoded.origins.uid, origin);
+                prop_assert_eq!(decoded.attributes.uid, lender.map_or(profile.defaults.uid, |lender| lender.uid));
+            }
             let damaged = decoded.findings.iter().filter(|finding| matches!(finding, Finding::Damaged { .. })).count();
             prop_assert_eq!(damaged, lax.damaged.len());
 

@@ -1,5 +1,5 @@
 //! Law: under every service and attitude an object is an entry or refused; an entry encodes to an object that decodes
-//! to the same entry without a finding; no set-id bit that the service drops is ever applied or written.
+//! to the same entry, normalized, without a finding; no set-id bit that the profile drops is ever applied or written.
 //!
 //! Input: the key, a line with the size (that of the body if it is no number), headers as `headers` reads them, an
 //! empty line, the body.
@@ -8,14 +8,15 @@
 
 use libfuzzer_sys::fuzz_target;
 use posix_s3::{
-    Atime, Attitude, Attributes, Entry, EntryKind, FILE_PERMISSIONS, Fields, FileType, Gid, Key, ObjectHead,
-    Permissions, Profile, Refusal, Service, Timestamp, Uid,
+    Attitude, Attributes, Entry, EntryKind, FILE_PERMISSIONS, Fields, FileType, Gid, Key, ObjectHead, Permissions,
+    Profile, Refusal, Service, Timestamp, Uid,
 };
 use posix_s3_fuzz::split_once;
 
-/// The permission bits that may pass, from the table of editions.
-fn allowed(service: Service, file_type: FileType) -> u32 {
-    let set_id = if matches!(service, Service::Fsx2022 | Service::Fsx2026) { 0o2000 } else { 0 };
+/// The permission bits that may pass, from the table of editions; strangers give no privilege.
+fn allowed(profile: &Profile, file_type: FileType) -> u32 {
+    let setgid = matches!(profile.service, Service::Fsx2022 | Service::Fsx2026) && profile.attitude == Attitude::Fsx;
+    let set_id = if setgid { 0o2000 } else { 0 };
     let sticky = if file_type == FileType::Directory { 0o1000 } else { 0 };
     0o777 | set_id | sticky
 }
@@ -23,7 +24,7 @@ fn allowed(service: Service, file_type: FileType) -> u32 {
 fn import(
     object: (&Key, &Fields<'_>, u64, &[u8]),
     profile: &Profile,
-    current: Option<&Attributes>,
+    current: Option<&Entry>,
 ) -> Result<(Entry, usize), Refusal> {
     let (key, &fields, size, body) = object;
     let last_modified = Timestamp::from_unix(1_595_002_920, 0).unwrap();
@@ -51,6 +52,8 @@ fuzz_target!(|input: &[u8]| {
         atime: Timestamp::EPOCH,
         mtime: Timestamp::EPOCH,
     };
+    let kind = if key.is_directory() { EntryKind::Directory } else { EntryKind::File { size: 1 } };
+    let every_bit = Entry::new(key.clone(), kind, every_bit).unwrap();
 
     for service in Service::ALL {
         for (attitude, current) in [
@@ -67,7 +70,7 @@ fuzz_target!(|input: &[u8]| {
                     continue;
                 }
             };
-            let dropped = !allowed(service, entry.file_type());
+            let dropped = !allowed(&profile, entry.file_type());
             assert_eq!(entry.attributes().permissions.bits() & dropped, 0);
             assert_eq!(entry.key().is_directory(), entry.file_type() == FileType::Directory);
             if let EntryKind::Symlink { target } = entry.kind() {
@@ -81,13 +84,8 @@ fuzz_target!(|input: &[u8]| {
             let written = entry.encode(&profile);
             let mode = u32::from_str_radix(written[&FILE_PERMISSIONS].to_str().unwrap(), 8).unwrap();
             assert_eq!(mode & 0o7777 & dropped, 0);
-            // What is not written cannot come back.
-            let atime = match profile.atime {
-                Atime::LeftOut => entry.attributes().mtime,
-                _ => entry.attributes().atime,
-            };
-            let attributes = Attributes { atime, ..*entry.attributes() };
-            let expected = Entry::new(key.clone(), entry.kind().clone(), attributes).unwrap();
+            let expected = entry.clone().normalized(&profile);
+            assert_eq!(expected.encode(&profile), written);
             let object = (&key, &Fields::from_headers(&written), entry.object_size(), body);
             assert_eq!(import(object, &profile, None).unwrap(), (expected, 0));
         }

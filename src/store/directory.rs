@@ -12,7 +12,7 @@
 //! 3. *Preconditions have to hold between processes.* Every change is committed under an exclusive lock of the bucket's lock
 //!    file; bodies are written before it is taken.
 
-use super::memory::{etag_of, foreign_token};
+use super::memory::{etag_of, foreign_token, next_moment};
 use super::{
     Body, Capabilities, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, ObjectMeta, ObjectStore,
     Operation, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind, check_key, check_precondition,
@@ -155,12 +155,27 @@ impl DirectoryStore {
         Ok((file, object))
     }
 
-    fn current_etag(&self, operation: Operation, key: &str) -> Result<Option<ETag>, StoreError> {
-        match self.open_object(operation, key) {
-            Ok((_, object)) => Ok(Some(object.meta.etag)),
-            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// What the key holds now, if the change may happen. A damaged object has no version, but it can be replaced.
+    fn check_current(
+        &self,
+        operation: Operation,
+        key: &str,
+        precondition: &Precondition,
+    ) -> Result<Current, StoreError> {
+        let current = match self.open_object(operation, key) {
+            Ok((_, object)) => Current::Object(object.meta),
+            Err(error) if error.kind() == StoreErrorKind::NotFound => Current::Nothing,
+            Err(error) if error.kind() == StoreErrorKind::Corrupt && *precondition == Precondition::None => {
+                return Ok(Current::Damaged);
+            }
+            Err(error) => return Err(error),
+        };
+        let etag = match &current {
+            Current::Object(meta) => Some(&meta.etag),
+            Current::Nothing | Current::Damaged => None,
+        };
+        check_precondition(operation, key, precondition, etag)?;
+        Ok(current)
     }
 
     /// Starts a new version of an object in the staging directory, locked as long as it is being written.
@@ -176,7 +191,13 @@ impl DirectoryStore {
             rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
             // Someone who opened the bucket before the lock was taken may have removed the file as a leftover.
             if file.metadata()?.nlink() == 1 {
-                return Ok(Staged { file: SparseFile::new(file), path });
+                let meta = ObjectMeta {
+                    size: 0,
+                    etag: ETag::new(""),
+                    last_modified: Timestamp::EPOCH,
+                    headers: HeaderMap::new(),
+                };
+                return Ok(Staged { file: SparseFile::new(file), path, meta });
             }
         }
     }
@@ -186,7 +207,7 @@ impl DirectoryStore {
         &self,
         operation: Operation,
         key: &str,
-        staged: &Staged,
+        mut staged: Staged,
         precondition: &Precondition,
     ) -> Result<(), StoreError> {
         let failed = |error| io_error(operation, key, error);
@@ -194,7 +215,13 @@ impl DirectoryStore {
         let parent = path.parent().unwrap_or(&self.root);
         {
             let _commit = self.commit().map_err(failed)?;
-            check_precondition(operation, key, precondition, self.current_etag(operation, key)?.as_ref())?;
+            if let Current::Object(current) = self.check_current(operation, key, precondition)? {
+                // The clock stood still or went back, or another version overtook this one: time goes on all the same.
+                if current.last_modified >= staged.meta.last_modified {
+                    staged.meta.last_modified = next_moment(current.last_modified);
+                    staged.write_trailer().map_err(failed)?;
+                }
+            }
             make_directories(&self.root, parent).map_err(failed)?;
             fs::rename(&staged.path, &path).map_err(failed)?;
         }
@@ -223,9 +250,10 @@ impl DirectoryStore {
         }
         let meta =
             ObjectMeta { headers: options.headers.clone(), last_modified: SystemTime::now().into(), ..object.meta };
-        let staged = staged.finish(&meta).await.map_err(failed)?;
-        self.publish(OPERATION, key, &staged, &Precondition::Match(meta.etag.clone())).await?;
-        Ok(PutOutput { etag: meta.etag })
+        let etag = meta.etag.clone();
+        let staged = staged.finish(meta).await.map_err(failed)?;
+        self.publish(OPERATION, key, staged, &Precondition::Match(etag.clone())).await?;
+        Ok(PutOutput { etag })
     }
 
     fn walk_from(&self, request: &ListRequest) -> io::Result<KeyWalk> {
@@ -335,9 +363,10 @@ impl ObjectStore for DirectoryStore {
             last_modified: SystemTime::now().into(),
             headers: options.headers.clone(),
         };
-        let staged = staged.finish(&meta).await.map_err(failed)?;
-        self.publish(Operation::Put, key, &staged, &options.precondition).await?;
-        Ok(PutOutput { etag: meta.etag })
+        let etag = meta.etag.clone();
+        let staged = staged.finish(meta).await.map_err(failed)?;
+        self.publish(Operation::Put, key, staged, &options.precondition).await?;
+        Ok(PutOutput { etag })
     }
 
     async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
@@ -358,9 +387,7 @@ impl ObjectStore for DirectoryStore {
         check_key(OPERATION, key)?;
         let failed = |error| io_error(OPERATION, key, error);
         let _commit = self.commit().map_err(failed)?;
-        let current = self.current_etag(OPERATION, key)?;
-        check_precondition(OPERATION, key, precondition, current.as_ref())?;
-        if current.is_none() {
+        if let Current::Nothing = self.check_current(OPERATION, key, precondition)? {
             return Ok(());
         }
         let path = self.path_of(key);
@@ -391,19 +418,28 @@ impl Drop for Commit<'_> {
 struct Staged {
     file: SparseFile,
     path: PathBuf,
+    meta: ObjectMeta,
+}
+
+/// What a key holds.
+enum Current {
+    Nothing,
+    Object(ObjectMeta),
+    Damaged,
 }
 
 impl Staged {
     /// Writes the headers behind the body and brings everything to the disk.
-    async fn finish(mut self, meta: &ObjectMeta) -> io::Result<Self> {
-        let trailer = trailer_of(meta);
-        blocking::unblock(move || {
-            let file = self.file.end()?;
-            file.write_all(&trailer)?;
-            file.sync_all()?;
-            Ok(self)
-        })
-        .await
+    async fn finish(mut self, meta: ObjectMeta) -> io::Result<Self> {
+        self.meta = meta;
+        blocking::unblock(move || self.write_trailer().map(|()| self)).await
+    }
+
+    fn write_trailer(&mut self) -> io::Result<()> {
+        let trailer = trailer_of(&self.meta);
+        let file = self.file.end()?;
+        file.write_all(&trailer)?;
+        file.sync_all()
     }
 }
 

@@ -52,6 +52,12 @@ impl MemoryStore {
         Self { objects: Mutex::default(), now: Arc::new(now) }
     }
 
+    /// The time of a new version: now, and in any case behind the version before.
+    fn modified_after(&self, current: Option<&ObjectMeta>) -> Timestamp {
+        let now = (self.now)();
+        current.map_or(now, |current| now.max(next_moment(current.last_modified)))
+    }
+
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Object>> {
         // A map is whole after every statement below, so a panic elsewhere leaves nothing half done.
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
@@ -124,16 +130,16 @@ impl ObjectStore for MemoryStore {
     async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
         check_put(Operation::Put, key, options)?;
         let body = read_whole(key, &body).await?;
+        let etag = etag_of(&Md5::digest(&body));
+        let mut objects = self.objects();
+        let current = objects.get(key).map(|object| &object.meta);
+        check_precondition(Operation::Put, key, &options.precondition, current.map(|current| &current.etag))?;
         let meta = ObjectMeta {
             size: body.len() as u64,
-            etag: etag_of(&Md5::digest(&body)),
-            last_modified: (self.now)(),
+            etag: etag.clone(),
+            last_modified: self.modified_after(current),
             headers: options.headers.clone(),
         };
-        let mut objects = self.objects();
-        let current = objects.get(key).map(|object| &object.meta.etag);
-        check_precondition(Operation::Put, key, &options.precondition, current)?;
-        let etag = meta.etag.clone();
         objects.insert(key.to_owned(), Object { body, meta });
         Ok(PutOutput { etag })
     }
@@ -146,7 +152,7 @@ impl ObjectStore for MemoryStore {
         };
         check_precondition(Operation::ReplaceMetadata, key, &options.precondition, Some(&object.meta.etag))?;
         object.meta.headers.clone_from(&options.headers);
-        object.meta.last_modified = (self.now)();
+        object.meta.last_modified = self.modified_after(Some(&object.meta));
         Ok(PutOutput { etag: object.meta.etag.clone() })
     }
 
@@ -188,4 +194,9 @@ pub(super) fn etag_of(md5: &[u8]) -> ETag {
 pub(super) fn foreign_token(request: &ListRequest, token: &str) -> StoreError {
     StoreError::new(Operation::List, &request.prefix, StoreErrorKind::InvalidRequest)
         .with_source(InvalidRequest::Token { token: excerpt(token.as_bytes()) })
+}
+
+/// The moment after another, so that a later version is never as old as the one before.
+pub(super) fn next_moment(time: Timestamp) -> Timestamp {
+    Timestamp::from_nanoseconds(time.nanoseconds().saturating_add(1)).unwrap_or(time)
 }

@@ -49,6 +49,7 @@ pub trait ObjectStore: Send + Sync {
     /// - Keys come in the byte order of the whole key, each once, when [`Capabilities::ordered_listing`] says so.
     /// - A prefix is text: `a` also finds `a-b`.
     /// - The pages of one listing joined by [`ListPage::next`] hold every key that was there during the whole of it.
+    /// - A token may be used again, so that a page that was lost on the way can be asked for once more.
     ///
     /// # Errors
     /// [`StoreErrorKind::InvalidRequest`] for a token that this store did not make.
@@ -57,23 +58,24 @@ pub trait ObjectStore: Send + Sync {
     /// Answers headers and size of an object.
     ///
     /// # Errors
-    /// [`StoreErrorKind::NotFound`] when there is none of this key.
+    /// [`StoreErrorKind::NotFound`] when there is none of this key; any kind for the empty key, which names no object.
     fn head(&self, key: &str) -> impl Future<Output = Result<ObjectMeta, StoreError>> + Send;
 
     /// Answers an object, with its headers from the same version as its bytes.
     ///
     /// # Errors
     /// [`StoreErrorKind::NotFound`]; [`StoreErrorKind::PreconditionFailed`] when `if_match` names another version;
-    /// [`StoreErrorKind::InvalidRequest`] when the range starts at or after the end. The body is a stream that ends with an
+    /// [`StoreErrorKind::InvalidRequest`] when the range starts at or after the end of the object, or is empty. The body is a stream that ends with an
     /// error when it comes out shorter than announced or fails its checksum.
     fn get(&self, key: &str, options: &GetOptions) -> impl Future<Output = Result<GetOutput, StoreError>> + Send;
 
     /// Puts an object in the place of whatever the key held.
     ///
     /// The body is read from its start, possibly more than once. When it cannot be read to its end, nothing is put.
+    /// Other bytes have another ETag. Last-Modified never goes back.
     ///
     /// # Errors
-    /// [`StoreErrorKind::PreconditionFailed`]; [`StoreErrorKind::InvalidRequest`] for an invalid key or more than 2 KB of user
+    /// [`StoreErrorKind::PreconditionFailed`], also when a version is asked for and the key holds nothing; [`StoreErrorKind::InvalidRequest`] for an invalid key or more than 2 KB of user
     /// metadata; [`StoreErrorKind::Body`] when the body could not be read, with its error as source.
     fn put(
         &self,
@@ -85,7 +87,8 @@ pub trait ObjectStore: Send + Sync {
     /// Replaces all headers of an object and leaves its bytes and its ETag as they are; Last-Modified moves.
     ///
     /// # Errors
-    /// As [`put`](Self::put), and [`StoreErrorKind::NotFound`].
+    /// As [`put`](Self::put), and [`StoreErrorKind::NotFound`] or, with a version asked for,
+    /// [`StoreErrorKind::PreconditionFailed`] when there is none of this key.
     fn replace_metadata(
         &self,
         key: &str,
@@ -155,7 +158,7 @@ pub struct ListedObject {
     pub size: u64,
     /// The version of the bytes.
     pub etag: ETag,
-    /// When the object was last put or its metadata replaced.
+    /// When the object was last put or its metadata replaced; agrees with [`ObjectMeta::last_modified`] to the second.
     pub last_modified: Timestamp,
 }
 

@@ -166,8 +166,11 @@ pub fn as_linux_keeps(tree: &Tree, root: &Path) -> Tree {
         if matches!(node.kind, Kind::Link(_)) {
             node.mode = 0o777;
         }
-        if !is_superuser() {
-            (node.uid, node.gid) = (mine.uid(), mine.gid());
+        let mine = (mine.uid(), mine.gid());
+        if !is_superuser() && (node.uid, node.gid) != mine {
+            (node.uid, node.gid) = mine;
+            // Mapping decision: a set-id bit is meant for the owner that could not be applied, and would serve another.
+            node.mode &= 0o1777;
         }
     }
     kept
