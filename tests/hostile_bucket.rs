@@ -25,7 +25,7 @@ use posix_s3::store::{
 };
 use posix_s3::tree::{LocalTree, MemoryTree};
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn prefix_and_bucket(place: Place) -> impl Strategy<Value = (String, Bucket)> {
 }
 
 proptest! {
-    #![proptest_config(cases(1000))]
+    #![proptest_config(cases(2000))]
 
     #[test]
     fn a_hostile_bucket_becomes_the_tree_of_the_model(
@@ -90,16 +90,21 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(150))]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn a_hostile_bucket_leaves_everything_outside_a_real_root_alone(
-        (prefix, bucket) in prefix_and_bucket(bridge::disk()), rules in rules(),
+        (prefix, bucket) in prefix_and_bucket(bridge::disk()),
+        rules in rules(),
+        planted in prop_oneof![2 => Just(Vec::new()), 1 => subsequence(vec!["a", "a-", "b"], 1..=2)],
     ) {
         let place = Surrounded::new();
+        for name in planted {
+            symlink(format!("../{name}"), place.root().join(name)).unwrap();
+        }
         let before = place.outside();
         let local = LocalTree::open(place.root()).unwrap();
-        let mut existing = Tree::new();
+        let mut existing = read_disk(&place.root());
         // The second time everything is in agreement, unless it could not be given away.
         for _ in 0..if bridge::is_superuser() { 2 } else { 1 } {
             let (expected, verdicts) = model::import(&bucket, &prefix, &rules, &existing);

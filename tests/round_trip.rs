@@ -47,7 +47,7 @@ fn assert_nothing_to_do(again: &Run) {
 }
 
 proptest! {
-    #![proptest_config(cases(400))]
+    #![proptest_config(cases(1000))]
 
     #[test]
     fn an_export_makes_the_bucket_of_the_model(
@@ -124,7 +124,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(60))]
+    #![proptest_config(cases(100))]
 
     #[test]
     fn a_real_directory_and_a_bucket_in_one_bring_the_tree_back(

@@ -182,7 +182,7 @@ mod tests {
             permissions: Permissions::from_mode(0o1755),
             uid: Uid::NOBODY,
             gid: Gid::ROOT,
-            atime: Timestamp::from_unix(-number, 1).unwrap(),
+            atime: Timestamp::from_unix(number.wrapping_neg(), 1).unwrap(),
             mtime: Timestamp::from_unix(number, 999_999_999).unwrap(),
         };
         let kind = if key.ends_with('/') {
@@ -194,7 +194,7 @@ mod tests {
             entry: Entry::new(key.parse().unwrap(), kind, attributes).unwrap(),
             outcome: Some(Outcome::Written),
             reasons: vec!["one".into(), "two".into()],
-            unless_empty: number % 2 == 0,
+            unless_empty: number & 1 == 0,
         }
     }
 

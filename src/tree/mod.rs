@@ -20,7 +20,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -303,11 +302,6 @@ impl TreeError {
         self
     }
 
-    /// A failure of the operating system.
-    pub(crate) fn io(attempt: &'static str, path: &[u8], error: io::Error) -> Self {
-        Self::new(attempt, path, TreeErrorKind::of(&error)).with_source(error)
-    }
-
     /// What kind of failure it is.
     #[must_use]
     pub const fn kind(&self) -> TreeErrorKind {
@@ -349,19 +343,4 @@ pub enum TreeErrorKind {
     /// Anything else; the source tells.
     #[error("the file system failed")]
     Other,
-}
-
-impl TreeErrorKind {
-    fn of(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::NotFound => Self::NotFound,
-            io::ErrorKind::PermissionDenied => Self::Denied,
-            io::ErrorKind::AlreadyExists
-            | io::ErrorKind::NotADirectory
-            | io::ErrorKind::IsADirectory
-            | io::ErrorKind::DirectoryNotEmpty => Self::Conflict,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
-            _ => Self::Other,
-        }
-    }
 }

@@ -287,11 +287,19 @@ pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<DirectoryName>> {
     Ok(names)
 }
 
-/// A failure at a path, with the kinds that only this side can tell.
+/// A failure of the operating system at a path.
 pub(super) fn failed(attempt: &'static str, path: &[u8], error: io::Error) -> TreeError {
-    // A link where a directory or file was to be opened.
-    if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
-        return TreeError::new(attempt, path, TreeErrorKind::Conflict).with_source(error);
-    }
-    TreeError::io(attempt, path, error)
+    let kind = match error.kind() {
+        // A link where a directory or file was to be opened.
+        _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => TreeErrorKind::Conflict,
+        io::ErrorKind::NotFound => TreeErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied => TreeErrorKind::Denied,
+        io::ErrorKind::AlreadyExists
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::DirectoryNotEmpty => TreeErrorKind::Conflict,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => TreeErrorKind::NoSpace,
+        _ => TreeErrorKind::Other,
+    };
+    TreeError::new(attempt, path, kind).with_source(error)
 }
