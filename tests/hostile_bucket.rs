@@ -43,7 +43,7 @@ fn prefix_and_bucket(place: Place) -> impl Strategy<Value = (String, Bucket)> {
 }
 
 proptest! {
-    #![proptest_config(cases(2000))]
+    #![proptest_config(cases(1200))]
 
     #[test]
     fn a_hostile_bucket_becomes_the_tree_of_the_model(
@@ -90,7 +90,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn a_hostile_bucket_leaves_everything_outside_a_real_root_alone(

@@ -2,12 +2,12 @@
 //!
 //! The order, and why:
 //!
-//! 1. Directories as the listing names them, open to the caller alone, so that what is below them has a place.
-//! 2. Files, in any order.
-//! 3. Links, once every directory and file is there: no key can then pass through one.
-//! 4. The attributes of directories, deepest first, since everything before changes their times.
+//! 1. Directories and files. A directory with an object is open to the caller alone, so that its final mode cannot keep
+//!    out what is below; one without is made, with its attributes, for the first object below it that is accepted.
+//! 2. Links, once every directory and file is there: no key can then pass through one.
+//! 3. The attributes of directories, deepest first, since everything before changes their times.
 //!
-//! What has to wait for 3 and 4 waits in a [`Spool`], so that memory does not grow with it.
+//! What has to wait for 2 and 3 waits in a [`Spool`], so that memory does not grow with it.
 
 use super::listing::Listing;
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Report, RunError, RunErrorKind};
@@ -115,18 +115,21 @@ struct Import<'r, S: ?Sized, T> {
     progress: &'r dyn Progress,
 }
 
-/// A claim after the part of it that must be done in order.
+/// A claim after the part of it that must be done in order. `around` are directories without an object that are not
+/// there, outermost first: they are made if the object is accepted.
 enum Prepared {
     Done(Done),
-    /// A directory that is there now; `before` is what was there.
+    /// A directory; `before` is what was there.
     Directory {
         key: Key,
         object: ListedObject,
         before: Option<Entry>,
+        around: Vec<Entry>,
     },
     FileOrLink {
         key: Key,
         object: ListedObject,
+        around: Vec<Entry>,
     },
 }
 
@@ -140,12 +143,14 @@ enum Done {
 impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     async fn all(&self, report: &mut Report) -> Result<(), RunErrorKind> {
         let listing = Listing::new(self.store, &self.options.prefix, self.options.profile.clash)?;
-        let prepared = stream::unfold(Some(listing), |listing| async {
-            let mut listing = listing?;
+        // Directories around the current key that have no object and are not there, outermost first.
+        let around: Vec<Entry> = Vec::new();
+        let prepared = stream::unfold(Some((listing, around)), |state| async {
+            let (mut listing, mut around) = state?;
             match listing.next().await {
                 Ok(Some(claim)) => {
-                    let prepared = self.prepare(claim).await;
-                    Some((Ok(prepared), Some(listing)))
+                    let prepared = self.prepare(claim, &mut around).await;
+                    Some((Ok(prepared), Some((listing, around))))
                 }
                 Ok(None) => None,
                 Err(error) => Some((Err(error), None)),
@@ -183,8 +188,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         listed
     }
 
-    /// What has to be done in the order of the listing: directories are made before anything in them is begun.
-    async fn prepare(&self, claim: Claim<ListedObject>) -> Prepared {
+    /// What has to be done in the order of the listing: looking at what stands there before anything below is begun.
+    async fn prepare(&self, claim: Claim<ListedObject>, around: &mut Vec<Entry>) -> Prepared {
+        if let Claim::Object { key, .. } | Claim::ImpliedDirectory { key, .. } = &claim {
+            around.retain(|directory| directory.key().holds(key));
+        }
         let done = |ended| Prepared::Done(Done::Ended(ended));
         match claim {
             Claim::Root => done(
@@ -200,40 +208,46 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 let Some(entry) = self.default_directory(&key, first.last_modified) else {
                     return Prepared::Done(Done::Nothing);
                 };
-                match self.ensure_directory(&key, Some(*entry.attributes())).await {
-                    Ok(None) => Prepared::Done(Done::Deferred(Deferred {
-                        entry,
-                        outcome: None,
-                        reasons: Vec::new(),
-                        unless_empty: false,
-                    })),
+                match self.standing_directory(&key).await {
+                    Ok(None) => {
+                        around.push(entry.clone());
+                        Prepared::Done(Done::Deferred(Deferred {
+                            entry,
+                            outcome: None,
+                            reasons: Vec::new(),
+                            unless_empty: true,
+                        }))
+                    }
                     // What is wrong with the directory is said of each entry in it.
                     Ok(Some(_)) | Err(_) => Prepared::Done(Done::Nothing),
                 }
             }
-            Claim::Object { key, object } if key.is_directory() => match self.ensure_directory(&key, None).await {
-                Ok(before) => Prepared::Directory { key, object, before },
+            Claim::Object { key, object } if key.is_directory() => match self.standing_directory(&key).await {
+                Ok(before) => Prepared::Directory { key, object, before, around: around.clone() },
                 Err(error) => done(tree_failure(&key, &error)),
             },
-            Claim::Object { key, object } => Prepared::FileOrLink { key, object },
+            Claim::Object { key, object } => Prepared::FileOrLink { key, object, around: around.clone() },
         }
     }
 
-    /// Makes a directory if it is not there; answers the one that is.
-    ///
-    /// A directory without an object has its attributes from the first moment, since no later run would know that they
-    /// are still to come. One with an object is open to the caller alone until it is full.
-    async fn ensure_directory(&self, key: &Key, attributes: Option<Attributes>) -> Result<Option<Entry>, TreeError> {
+    /// The directory that stands at a path, if one does.
+    async fn standing_directory(&self, key: &Key) -> Result<Option<Entry>, TreeError> {
         match self.tree.lookup(key).await? {
             Present::Entry(found) if *found.entry.kind() == EntryKind::Directory => Ok(Some(found.entry)),
-            Present::Nothing => {
-                self.tree.apply(&TreeOp::CreateDirectory { key: key.clone(), attributes }).await?;
-                Ok(None)
-            }
+            Present::Nothing => Ok(None),
             Present::Entry(_) | Present::Other => {
                 Err(TreeError::new("making", key.as_str().as_bytes(), TreeErrorKind::Conflict))
             }
         }
+    }
+
+    /// Makes the directories around an object that is accepted; until then nothing shows of it.
+    async fn make_around(&self, around: &[Entry]) -> Result<(), TreeError> {
+        for entry in around {
+            let attributes = Some(*entry.attributes());
+            self.tree.apply(&TreeOp::CreateDirectory { key: entry.key().clone(), attributes }).await?;
+        }
+        Ok(())
     }
 
     fn default_directory(&self, key: &Key, modified: Timestamp) -> Option<Entry> {
@@ -251,15 +265,15 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     async fn work(&self, prepared: Prepared) -> Done {
         match prepared {
             Prepared::Done(done) => done,
-            Prepared::Directory { key, object, before } => self.directory(key, &object, before).await,
-            Prepared::FileOrLink { key, object } => match self.file_or_link(&key, &object).await {
+            Prepared::Directory { key, object, before, around } => self.directory(key, &object, before, &around).await,
+            Prepared::FileOrLink { key, object, around } => match self.file_or_link(&key, &object, &around).await {
                 Ok(done) => done,
                 Err(ended) => Done::Ended(ended),
             },
         }
     }
 
-    async fn directory(&self, key: Key, object: &ListedObject, before: Option<Entry>) -> Done {
+    async fn directory(&self, key: Key, object: &ListedObject, before: Option<Entry>, around: &[Entry]) -> Done {
         let read = match self.store.head(&object.key).await {
             Ok(meta) => decode(&key, &meta, &self.options.profile, before.as_ref())
                 .and_then(|head| {
@@ -274,6 +288,17 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         };
         match (read, before) {
             (Ok((entry, reasons)), before) => {
+                if before.is_none() {
+                    let made = match self.make_around(around).await {
+                        Ok(()) => {
+                            self.tree.apply(&TreeOp::CreateDirectory { key: key.clone(), attributes: None }).await
+                        }
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = made {
+                        return Done::Ended(tree_failure(&key, &error));
+                    }
+                }
                 let step = compare(FileType::Directory, 0, entry.attributes(), before.as_ref());
                 match (step, before) {
                     (ImportStep::Nothing, _) => deferred(entry, Outcome::Unchanged, reasons, false),
@@ -286,7 +311,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 }
             }
             (Err(ended), Some(_)) => Done::Ended(ended),
-            // It was made for its object's sake, and stays only for what is in it.
+            // It stays only for what is in it.
             (Err(ended), None) => match self.default_directory(&key, object.last_modified) {
                 Some(entry) => deferred(entry, ended.outcome, ended.reasons, true),
                 None => Done::Ended(ended),
@@ -294,7 +319,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
     }
 
-    async fn file_or_link(&self, key: &Key, object: &ListedObject) -> Result<Done, Ended> {
+    async fn file_or_link(&self, key: &Key, object: &ListedObject, around: &[Entry]) -> Result<Done, Ended> {
         let present = self.tree.lookup(key).await.map_err(|error| tree_failure(key, &error))?;
         let current = present.entry();
         if current.is_some_and(|current| *current.kind() == EntryKind::Directory) {
@@ -325,7 +350,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             Present::Entry(_) | Present::Other => Standing::Replaceable,
         };
-        self.fetch(key, object, current, standing).await
+        self.fetch(key, object, current, standing, around).await
     }
 
     /// Sets the attributes of a file whose bytes are right; `None` when that takes a new inode.
@@ -351,6 +376,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         object: &ListedObject,
         current: Option<&Entry>,
         standing: Standing,
+        around: &[Entry],
     ) -> Result<Done, Ended> {
         let GetOutput { meta, mut body } =
             self.store.get(&object.key, &GetOptions::default()).await.map_err(|error| store_failure(key, &error))?;
@@ -371,6 +397,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 return Err(Ended::new(key, Outcome::Failed).because(reason));
             }
             let entry = head.into_entry(key, &target, profile).map_err(|refusal| refused(key, &refusal))?;
+            self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
             return Ok(Done::Deferred(Deferred {
                 entry,
                 outcome: Some(Outcome::Written),
@@ -379,6 +406,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }));
         }
         let entry = head.into_entry(key, b"", profile).map_err(|refusal| refused(key, &refusal))?;
+        self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
         let body = body.map(|piece| {
             let piece = piece?;
             self.progress.bytes(piece.len() as u64);
@@ -420,7 +448,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let Deferred { entry, outcome, reasons, unless_empty } = deferred;
         let key = entry.key().clone();
         let ended = outcome.map(|outcome| Ended { reasons, ..Ended::new(&key, outcome) });
-        match self.finish_directory(entry, unless_empty).await {
+        match self.finish_directory(entry, outcome, unless_empty).await {
             Ok(applied) => ended.map(|ended| with_shortfalls(ended, &applied)),
             Err(error) => {
                 let failure = tree_failure(&key, &error);
@@ -431,18 +459,30 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
     }
 
-    async fn finish_directory(&self, entry: Entry, unless_empty: bool) -> Result<Applied, TreeError> {
+    async fn finish_directory(
+        &self,
+        entry: Entry,
+        outcome: Option<Outcome>,
+        unless_empty: bool,
+    ) -> Result<Applied, TreeError> {
         if unless_empty {
+            if self.tree.lookup(entry.key()).await? == Present::Nothing {
+                return Ok(Applied::default());
+            }
             let removal = TreeOp::RemoveEmptyDirectory { key: entry.key().clone() };
             if self.tree.apply(&removal).await?.shortfalls != [Shortfall::NotEmpty] {
                 return Ok(Applied::default());
             }
         }
-        let present = self.tree.lookup(entry.key()).await?;
-        match compare(FileType::Directory, 0, entry.attributes(), present.entry()) {
-            ImportStep::Nothing => Ok(Applied::default()),
-            ImportStep::SetAttributes | ImportStep::Write => self.tree.apply(&TreeOp::SetAttributes { entry }).await,
+        // One that was in agreement before is touched only if something in it moved its times. One that was made has
+        // never had all its attributes.
+        if matches!(outcome, Some(Outcome::Unchanged | Outcome::Conflict)) {
+            let present = self.tree.lookup(entry.key()).await?;
+            if compare(FileType::Directory, 0, entry.attributes(), present.entry()) == ImportStep::Nothing {
+                return Ok(Applied::default());
+            }
         }
+        self.tree.apply(&TreeOp::SetAttributes { entry }).await
     }
 }
 
