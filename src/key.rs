@@ -341,20 +341,38 @@ fn check(key: &str) -> Result<(), InvalidKey> {
     }
 }
 
-/// The quick half of the check: one pass without branches that sees whether anything deserves the exact half.
+/// The quick half of the check: passes without branches that see whether anything deserves the exact half.
 ///
-/// `false` says nothing; `true` means that no rule can be broken. A slash followed by a slash or a dot, a slash or
-/// dot in front, a NUL, or a length that a segment limit could matter for sends the key to [`first_fault`].
+/// `false` says nothing; `true` means that no rule can be broken. A slash followed by a slash, a name that starts with
+/// `./` or `..`, a NUL, or a length that a segment limit could matter for sends the key to [`first_fault`].
 fn looks_plain(key: &[u8]) -> bool {
-    let (Some(&first), Some(rest)) = (key.first(), key.get(1..)) else { return false };
-    if key.len() > Key::MAX_BYTES || first == b'/' || first == b'.' {
+    if key.is_empty() || key.len() > Key::MAX_BYTES {
         return false;
     }
-    let mut odd = first == 0;
-    for (&byte, &next) in key.iter().zip(rest) {
+    (no_name_is_hidden(key) || hidden_names_are_names(key)) && segments_fit(key)
+}
+
+/// Most keys: no NUL, no empty name, and no name that starts with a dot.
+fn no_name_is_hidden(key: &[u8]) -> bool {
+    let next = key.get(1..).unwrap_or_default();
+    let mut odd = matches!(key, [b'/' | b'.' | 0, ..]);
+    for (&byte, &next) in key.iter().zip(next) {
         odd |= (next == 0) | ((byte == b'/') & ((next == b'/') | (next == b'.')));
     }
-    !odd && segments_fit(key)
+    !odd
+}
+
+/// The same for keys with names that start with one dot, which is neither the whole name nor followed by another.
+fn hidden_names_are_names(key: &[u8]) -> bool {
+    let next = key.get(1..).unwrap_or_default();
+    let after = key.get(2..).unwrap_or_default();
+    let mut odd = matches!(key, [b'/' | 0, ..] | [b'.'] | [b'.', b'/' | b'.', ..]);
+    odd |= matches!(key, [.., 0] | [.., b'/', b'/' | b'.']);
+    for ((&byte, &next), &after) in key.iter().zip(next).zip(after) {
+        let dots = (next == b'.') & ((after == b'/') | (after == b'.'));
+        odd |= (next == 0) | ((byte == b'/') & ((next == b'/') | dots));
+    }
+    !odd
 }
 
 /// Whether every run of 256 bytes holds a slash, looked up from the far end of each run.

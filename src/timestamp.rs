@@ -81,6 +81,7 @@ impl Timestamp {
     ///
     /// # Errors
     /// [`InvalidTimestamp`] with what was expected, what was found and where.
+    #[inline]
     pub fn parse(text: &[u8]) -> Result<Self, InvalidTimestamp> {
         let fault = |fault, at| InvalidTimestamp { text: excerpt(text), fault, at };
         let (negative, digits) = match text.strip_prefix(b"-") {
@@ -92,6 +93,13 @@ impl Timestamp {
             // Mapping decision: milliseconds when there is no suffix; the user guide says so.
             None => (digits, NANOS_PER_MILLI),
         };
+        // Nineteen digits always fit a u64, which covers every time from 1677 to 2262 without wide arithmetic.
+        if let (1..=19, Some(value)) = (digits.len(), decimal(digits)) {
+            return Ok(match unit {
+                1 => Self::from_parts(negative, value / 1_000_000_000, value % 1_000_000_000),
+                _ => Self::from_parts(negative, value / 1000, (value % 1000).wrapping_mul(1_000_000)),
+            });
+        }
         let start = usize::from(negative);
         if digits.is_empty() {
             return Err(match text.get(start) {
@@ -103,10 +111,21 @@ impl Timestamp {
             let byte = digits.get(at).copied().unwrap_or_default();
             return Err(fault(TimestampFault::NotDecimal(byte), start.saturating_add(at)));
         }
-        let value = decimal(digits)
+        let value = wide_decimal(digits)
             .and_then(|magnitude| if negative { magnitude.checked_neg() } else { Some(magnitude) })
             .and_then(|value| value.checked_mul(unit));
         value.and_then(Self::from_nanoseconds).ok_or_else(|| fault(TimestampFault::OutOfRange, start))
+    }
+
+    /// The time that far before or after the epoch; invariant: `seconds` fits an `i64`, `nanos` is below 10^9.
+    fn from_parts(negative: bool, seconds: u64, nanos: u64) -> Self {
+        let (seconds, nanos) = (seconds.cast_signed(), u32::try_from(nanos).unwrap_or_default());
+        match (negative, nanos) {
+            (false, _) => Self { seconds, nanos },
+            (true, 0) => Self { seconds: seconds.wrapping_neg(), nanos },
+            // Rounded down: `!seconds` is one below `-seconds`.
+            (true, _) => Self { seconds: !seconds, nanos: 1_000_000_000_u32.wrapping_sub(nanos) },
+        }
     }
 
     /// Appends the text form to a buffer of the caller.
@@ -130,16 +149,40 @@ impl Timestamp {
     }
 }
 
-/// The value of ASCII digits, or `None` when it does not fit.
-fn decimal(digits: &[u8]) -> Option<i128> {
-    // Nineteen digits always fit a u64, which covers every time from 1677 to 2262 without wide arithmetic.
-    if digits.len() <= 19 {
-        let mut value: u64 = 0;
-        for &byte in digits {
-            value = value.wrapping_mul(10).wrapping_add(u64::from(byte & 0x0f));
-        }
-        return Some(i128::from(value));
+/// The value of up to nineteen bytes, or `None` when one is no ASCII digit.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let (eights, rest) = digits.as_chunks::<8>();
+    let mut value: u64 = 0;
+    for eight in eights {
+        value = value.wrapping_mul(100_000_000).wrapping_add(eight_digits(*eight)?);
     }
+    for &byte in rest {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    Some(value)
+}
+
+/// Eight digits at once: neighbours become numbers below 100, those below 10,000, those the value.
+fn eight_digits(digits: [u8; 8]) -> Option<u64> {
+    let word = u64::from_le_bytes(digits);
+    let tens = 0xf0f0_f0f0_f0f0_f0f0;
+    // A byte is a digit when its upper half is 3, also after adding 6.
+    let above = word.wrapping_add(0x0606_0606_0606_0606);
+    if (word & tens) | ((above & tens) >> 4) != 0x3333_3333_3333_3333 {
+        return None;
+    }
+    let word = word & 0x0f0f_0f0f_0f0f_0f0f;
+    let word = word.wrapping_mul(10).wrapping_add(word >> 8) & 0x00ff_00ff_00ff_00ff;
+    let word = word.wrapping_mul(100).wrapping_add(word >> 16) & 0x0000_ffff_0000_ffff;
+    Some(word.wrapping_mul(10_000).wrapping_add(word >> 32) & 0xffff_ffff)
+}
+
+/// The value of ASCII digits, or `None` when it does not fit.
+fn wide_decimal(digits: &[u8]) -> Option<i128> {
     digits.iter().try_fold(0_i128, |value, &byte| value.checked_mul(10)?.checked_add(i128::from(byte & 0x0f)))
 }
 

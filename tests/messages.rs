@@ -176,7 +176,6 @@ fn of_what_is_left_out_or_falls_short() {
             Shortfall::Permissions { wanted: Permissions::from_mode(0o2755), kept: Permissions::from_mode(0o755) },
             "the permissions 2755 were kept as 0755",
         ),
-        (Shortfall::NotEmpty, "the directory is not empty and stays"),
     ];
     for (shortfall, message) in shortfalls {
         assert_eq!(shortfall.to_string(), message);

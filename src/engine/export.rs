@@ -222,7 +222,8 @@ fn unread_by_store(key: &Key, error: StoreError) -> Unsent {
 
 /// A file that is one version from the first byte to the last, or an error.
 ///
-/// Whoever reads the last byte also looks at the file again, so that no store has all bytes of a file that changed.
+/// Whoever reads any part also looks at the file again, in whatever order a store reads, so that none has all bytes of a
+/// file that changed.
 struct Stable {
     file: Arc<dyn OpenFile>,
 }
@@ -240,11 +241,8 @@ impl Source for Stable {
             if bytes.len() != length {
                 return Err(changed().into());
             }
-            if offset.saturating_add(length as u64) >= self.size() {
-                let again = self.file.again().await?;
-                if !again.is_same_version(self.file.found()) {
-                    return Err(changed().into());
-                }
+            if !self.file.again().await?.is_same_version(self.file.found()) {
+                return Err(changed().into());
             }
             Ok(bytes)
         })

@@ -21,7 +21,7 @@ use crate::plan::{Claim, Existing, ImportStep, compare};
 use crate::profile::Profile;
 use crate::store::{Counted, GetOptions, GetOutput, ListedObject, ObjectMeta, ObjectStore, StoreError, StoreErrorKind};
 use crate::timestamp::Timestamp;
-use crate::tree::{Applied, Present, Shortfall, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
+use crate::tree::{Applied, Fingerprint, Found, Present, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use std::error::Error as StdError;
@@ -115,63 +115,85 @@ struct Import<'r, S: ?Sized, T> {
     progress: &'r dyn Progress,
 }
 
-/// A claim after the part of it that must be done in order. `around` are directories without an object that are not
-/// there, outermost first: they are made if the object is accepted.
+/// A claim, and for a directory's object its head. Heads are asked for side by side; what they decide is decided in order.
+enum Headed {
+    Claim(Claim<ListedObject>),
+    Directory { key: Key, object: ListedObject, head: Result<ObjectMeta, StoreError> },
+}
+
+/// A claim after the part of it that must be done in order.
 enum Prepared {
     Done(Done),
-    /// A directory; `before` is what was there.
-    Directory {
-        key: Key,
-        object: ListedObject,
-        before: Option<Entry>,
-        around: Vec<Entry>,
-    },
-    FileOrLink {
-        key: Key,
-        object: ListedObject,
-        around: Vec<Entry>,
-    },
+    FileOrLink { key: Key, object: ListedObject, around: Vec<Entry> },
 }
 
 /// What is left of a claim when its work is done.
-enum Done {
-    Nothing,
-    Ended(Ended),
-    Deferred(Deferred),
+#[derive(Default)]
+struct Done {
+    deferred: Vec<Deferred>,
+    ended: Option<Ended>,
+}
+
+impl From<Ended> for Done {
+    fn from(ended: Ended) -> Self {
+        Self { deferred: Vec::new(), ended: Some(ended) }
+    }
+}
+
+/// What is known of the directories around the current key.
+#[derive(Default)]
+struct Around {
+    /// Those that are not there and have no object, or none that is accepted, outermost first. They are made, with their
+    /// defaults, for the first object below them that is accepted.
+    missing: Vec<Entry>,
+    /// One whose head could not be read: nothing can be put below it, since its permissions are not known.
+    unknown: Option<Key>,
+}
+
+impl Around {
+    /// Lets go of the directories that do not hold a key.
+    fn move_to(&mut self, key: &Key) {
+        self.missing.retain(|directory| directory.key().holds(key));
+        self.unknown = self.unknown.take().filter(|directory| directory.holds(key));
+    }
 }
 
 impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     async fn all(&self, report: &mut Report) -> Result<(), RunErrorKind> {
+        let jobs = self.options.jobs.get();
         let listing = Listing::new(self.store, &self.options.prefix, self.options.profile.clash)?;
-        // Directories around the current key that have no object and are not there, outermost first.
-        let around: Vec<Entry> = Vec::new();
-        let prepared = stream::unfold(Some((listing, around)), |state| async {
-            let (mut listing, mut around) = state?;
+        // The streams are boxed, so that the compiler can tell that the whole may go to another thread.
+        let claims = stream::unfold(Some(listing), |listing| async {
+            let mut listing = listing?;
             match listing.next().await {
-                Ok(Some(claim)) => {
-                    let prepared = self.prepare(claim, &mut around).await;
-                    Some((Ok(prepared), Some((listing, around))))
-                }
+                Ok(Some(claim)) => Some((Ok(claim), Some(listing))),
                 Ok(None) => None,
                 Err(error) => Some((Err(error), None)),
             }
         });
-        let done = prepared.map(|prepared| async {
-            match prepared {
-                Ok(prepared) => Ok(self.work(prepared).await),
+        let headed = claims.map(|claim| async { Ok(self.head(claim?).await) });
+        let headed: BoxStream<'_, Result<Headed, RunErrorKind>> = headed.buffered(jobs).boxed();
+        let prepared = stream::unfold((headed, Around::default()), |(mut headed, mut around)| async {
+            let prepared = match headed.next().await? {
+                Ok(headed) => Ok(self.prepare(headed, &mut around).await),
                 Err(error) => Err(error),
-            }
+            };
+            Some((prepared, (headed, around)))
         });
-        // Boxed, so that the compiler can tell that the whole may go to another thread.
-        let mut done: BoxStream<'_, Result<Done, RunErrorKind>> = done.buffered(self.options.jobs.get()).boxed();
+        let done = prepared.map(|prepared| async { Ok(self.work(prepared?).await) });
+        let mut done: BoxStream<'_, Result<Done, RunErrorKind>> = done.buffered(jobs).boxed();
+
         let (mut links, mut directories) = (Spool::new(), Spool::new());
         let mut listed = Ok(());
         while let Some(done) = done.next().await {
             match done {
-                Ok(Done::Nothing) => {}
-                Ok(Done::Ended(ended)) => report.end(ended, self.progress),
-                Ok(Done::Deferred(deferred)) if deferred.entry.key().is_directory() => directories.push(&deferred)?,
-                Ok(Done::Deferred(deferred)) => links.push(&deferred)?,
+                Ok(Done { deferred, ended }) => {
+                    for deferred in deferred {
+                        if deferred.entry.key().is_directory() { &mut directories } else { &mut links }
+                            .push(&deferred)?;
+                    }
+                    ended.into_iter().for_each(|ended| report.end(ended, self.progress));
+                }
                 // What was made by now is finished all the same: nothing stays locked to the caller.
                 Err(error) => listed = Err(error),
             }
@@ -181,59 +203,62 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             report.end(self.link(deferred).await, self.progress);
         }
         while let Some(deferred) = directories.pop()? {
-            if let Some(ended) = self.directory_attributes(deferred).await {
-                report.end(ended, self.progress);
-            }
+            self.directory_attributes(deferred, report).await;
         }
         listed
     }
 
-    /// What has to be done in the order of the listing: looking at what stands there before anything below is begun.
-    async fn prepare(&self, claim: Claim<ListedObject>, around: &mut Vec<Entry>) -> Prepared {
-        if let Claim::Object { key, .. } | Claim::ImpliedDirectory { key, .. } = &claim {
-            around.retain(|directory| directory.key().holds(key));
-        }
-        let done = |ended| Prepared::Done(Done::Ended(ended));
+    async fn head(&self, claim: Claim<ListedObject>) -> Headed {
         match claim {
-            Claim::Root => done(
-                Ended::new(&self.options.prefix, Outcome::Skipped)
-                    .because("the object of the prefix itself is the root, whose attributes are not imported"),
-            ),
-            Claim::Refused { key, error } => done(Ended::new(escape(key.as_bytes()), Outcome::Skipped).because(error)),
-            Claim::Shadowed { key, by } => {
-                let reason = format!("\"{by}\" has the path");
-                done(Ended::new(&key, Outcome::Skipped).because(reason))
+            Claim::Object { key, object } if key.is_directory() => {
+                let head = self.store.head(&object.key).await;
+                Headed::Directory { key, object, head }
             }
-            Claim::ImpliedDirectory { key, first } => {
-                let Some(entry) = self.default_directory(&key, first.last_modified) else {
-                    return Prepared::Done(Done::Nothing);
-                };
-                match self.standing_directory(&key).await {
-                    Ok(None) => {
-                        around.push(entry.clone());
-                        Prepared::Done(Done::Deferred(Deferred {
-                            entry,
-                            outcome: None,
-                            reasons: Vec::new(),
-                            unless_empty: true,
-                        }))
-                    }
-                    // What is wrong with the directory is said of each entry in it.
-                    Ok(Some(_)) | Err(_) => Prepared::Done(Done::Nothing),
+            claim => Headed::Claim(claim),
+        }
+    }
+
+    /// What has to be done in the order of the listing: directories stand before anything in them is begun.
+    async fn prepare(&self, headed: Headed, around: &mut Around) -> Prepared {
+        match headed {
+            Headed::Directory { key, object, head } => {
+                around.move_to(&key);
+                Prepared::Done(self.directory(key, &object, head, around).await)
+            }
+            Headed::Claim(Claim::Object { key, object }) => {
+                around.move_to(&key);
+                match &around.unknown {
+                    Some(directory) => Prepared::Done(below_unknown(&key, directory).into()),
+                    None => Prepared::FileOrLink { key, object, around: around.missing.clone() },
                 }
             }
-            Claim::Object { key, object } if key.is_directory() => match self.standing_directory(&key).await {
-                Ok(before) => Prepared::Directory { key, object, before, around: around.clone() },
-                Err(error) => done(tree_failure(&key, &error)),
-            },
-            Claim::Object { key, object } => Prepared::FileOrLink { key, object, around: around.clone() },
+            Headed::Claim(Claim::ImpliedDirectory { key, first }) => {
+                around.move_to(&key);
+                // What is wrong with the path is said of each entry below.
+                if let (None, Ok(None)) = (&around.unknown, self.standing_directory(&key).await) {
+                    around.missing.extend(self.default_directory(&key, first.last_modified));
+                }
+                Prepared::Done(Done::default())
+            }
+            Headed::Claim(Claim::Root) => Prepared::Done(
+                Ended::new(&self.options.prefix, Outcome::Skipped)
+                    .because("the object of the prefix itself is the root, whose attributes are not imported")
+                    .into(),
+            ),
+            Headed::Claim(Claim::Refused { key, error }) => {
+                Prepared::Done(Ended::new(escape(key.as_bytes()), Outcome::Skipped).because(error).into())
+            }
+            Headed::Claim(Claim::Shadowed { key, by }) => {
+                let reason = format!("\"{by}\" has the path");
+                Prepared::Done(Ended::new(&key, Outcome::Skipped).because(reason).into())
+            }
         }
     }
 
     /// The directory that stands at a path, if one does.
-    async fn standing_directory(&self, key: &Key) -> Result<Option<Entry>, TreeError> {
+    async fn standing_directory(&self, key: &Key) -> Result<Option<Found>, TreeError> {
         match self.tree.lookup(key).await? {
-            Present::Entry(found) if *found.entry.kind() == EntryKind::Directory => Ok(Some(found.entry)),
+            Present::Entry(found) if *found.entry.kind() == EntryKind::Directory => Ok(Some(found)),
             Present::Nothing => Ok(None),
             Present::Entry(_) | Present::Other => {
                 Err(TreeError::new("making", key.as_str().as_bytes(), TreeErrorKind::Conflict))
@@ -241,13 +266,23 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
     }
 
-    /// Makes the directories around an object that is accepted; until then nothing shows of it.
-    async fn make_around(&self, around: &[Entry]) -> Result<(), TreeError> {
-        for entry in around {
-            let attributes = Some(*entry.attributes());
-            self.tree.apply(&TreeOp::CreateDirectory { key: entry.key().clone(), attributes }).await?;
+    /// Makes a directory with its attributes; they are set once more at the end, when its times are left alone.
+    ///
+    /// Answers nothing when one has turned up there.
+    async fn make_directory(&self, entry: &Entry) -> Result<Option<Fingerprint>, TreeError> {
+        let op = TreeOp::CreateDirectory { key: entry.key().clone(), attributes: Some(*entry.attributes()) };
+        Ok(self.tree.apply(&op).await?.made)
+    }
+
+    /// Makes the missing directories around an object that is accepted; until then nothing shows of it.
+    async fn make_around(&self, missing: &[Entry]) -> Result<Vec<Deferred>, TreeError> {
+        let mut deferred = Vec::new();
+        for entry in missing {
+            if let Some(made) = self.make_directory(entry).await? {
+                deferred.push(Deferred { entry: entry.clone(), outcome: None, reasons: Vec::new(), inode: made.inode });
+            }
         }
-        Ok(())
+        Ok(deferred)
     }
 
     fn default_directory(&self, key: &Key, modified: Timestamp) -> Option<Entry> {
@@ -265,57 +300,80 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     async fn work(&self, prepared: Prepared) -> Done {
         match prepared {
             Prepared::Done(done) => done,
-            Prepared::Directory { key, object, before, around } => self.directory(key, &object, before, &around).await,
-            Prepared::FileOrLink { key, object, around } => match self.file_or_link(&key, &object, &around).await {
-                Ok(done) => done,
-                Err(ended) => Done::Ended(ended),
-            },
+            Prepared::FileOrLink { key, object, around } => {
+                self.file_or_link(&key, &object, &around).await.unwrap_or_else(Done::from)
+            }
         }
     }
 
-    async fn directory(&self, key: Key, object: &ListedObject, before: Option<Entry>, around: &[Entry]) -> Done {
-        let read = match self.store.head(&object.key).await {
-            Ok(meta) => decode(&key, &meta, &self.options.profile, before.as_ref())
+    /// Decides about a directory by its head, and makes it if it is not there.
+    async fn directory(
+        &self,
+        key: Key,
+        object: &ListedObject,
+        head: Result<ObjectMeta, StoreError>,
+        around: &mut Around,
+    ) -> Done {
+        if let Some(directory) = &around.unknown {
+            return below_unknown(&key, directory).into();
+        }
+        let before = match self.standing_directory(&key).await {
+            Ok(before) => before,
+            Err(error) => return tree_failure(&key, &error).into(),
+        };
+        let profile = &self.options.profile;
+        let read = match &head {
+            Ok(meta) => decode(&key, meta, profile, before.as_ref().map(|found| &found.entry))
                 .and_then(|head| {
                     let reasons = reasons_of(&head);
-                    Ok((head.into_entry(&key, b"", &self.options.profile)?, reasons))
+                    Ok((head.into_entry(&key, b"", profile)?, reasons))
                 })
                 .map_err(|refusal| refused(&key, &refusal)),
-            Err(error) => Err(store_failure(&key, &error)),
+            Err(error) => Err(store_failure(&key, error)),
         };
-        let deferred = |entry, outcome, reasons, unless_empty| {
-            Done::Deferred(Deferred { entry, outcome: Some(outcome), reasons, unless_empty })
-        };
-        match (read, before) {
-            (Ok((entry, reasons)), before) => {
-                if before.is_none() {
-                    let made = match self.make_around(around).await {
-                        Ok(()) => {
-                            self.tree.apply(&TreeOp::CreateDirectory { key: key.clone(), attributes: None }).await
-                        }
-                        Err(error) => Err(error),
-                    };
-                    if let Err(error) = made {
-                        return Done::Ended(tree_failure(&key, &error));
-                    }
+        let (entry, reasons) = match read {
+            Ok(read) => read,
+            Err(ended) => {
+                let may_succeed_later = head.is_err() && ended.outcome == Outcome::Failed;
+                if before.is_none() && may_succeed_later {
+                    around.unknown = Some(key);
+                } else if before.is_none() {
+                    around.missing.extend(self.default_directory(&key, object.last_modified));
                 }
-                let step = compare(FileType::Directory, 0, entry.attributes(), before.as_ref());
-                match (step, before) {
-                    (ImportStep::Nothing, _) => deferred(entry, Outcome::Unchanged, reasons, false),
-                    (_, Some(before)) if self.options.existing == Existing::Keep => {
-                        // What is put into it must not change its times either.
-                        deferred(before, Outcome::Conflict, vec![KEPT.into()], false)
-                    }
-                    (ImportStep::SetAttributes, _) => deferred(entry, Outcome::MetadataOnly, reasons, false),
-                    (ImportStep::Write, _) => deferred(entry, Outcome::Written, reasons, false),
-                }
+                return ended.into();
             }
-            (Err(ended), Some(_)) => Done::Ended(ended),
-            // It stays only for what is in it.
-            (Err(ended), None) => match self.default_directory(&key, object.last_modified) {
-                Some(entry) => deferred(entry, ended.outcome, ended.reasons, true),
-                None => Done::Ended(ended),
-            },
+        };
+        match before {
+            Some(found) => self.standing(entry, reasons, found).into(),
+            None => self
+                .new_directory(entry, reasons, &around.missing)
+                .await
+                .unwrap_or_else(|error| Done::from(tree_failure(&key, &error))),
+        }
+    }
+
+    async fn new_directory(&self, entry: Entry, reasons: Vec<Box<str>>, missing: &[Entry]) -> Result<Done, TreeError> {
+        let mut deferred = self.make_around(missing).await?;
+        let Some(made) = self.make_directory(&entry).await? else {
+            return Err(TreeError::new("making", entry.key().as_str().as_bytes(), TreeErrorKind::Conflict));
+        };
+        deferred.push(Deferred { entry, outcome: Some(Outcome::Written), reasons, inode: made.inode });
+        Ok(Done { deferred, ended: None })
+    }
+
+    /// A directory that stands there already.
+    fn standing(&self, entry: Entry, reasons: Vec<Box<str>>, found: Found) -> Deferred {
+        let (now, inode) = (found.entry.attributes(), found.fingerprint.inode);
+        let (wanted, keep) = (entry.attributes(), self.options.existing == Existing::Keep);
+        let differs = (now.permissions, now.uid, now.gid) != (wanted.permissions, wanted.uid, wanted.gid);
+        match compare(FileType::Directory, 0, wanted, Some(&found.entry)) {
+            // What is kept keeps its times too, whatever is put into it.
+            _ if keep && differs => {
+                Deferred { entry: found.entry, outcome: Some(Outcome::Conflict), reasons: vec![KEPT.into()], inode }
+            }
+            _ if keep => Deferred { entry: found.entry, outcome: Some(Outcome::Unchanged), reasons, inode },
+            ImportStep::Nothing => Deferred { entry, outcome: Some(Outcome::Unchanged), reasons, inode },
+            _ => Deferred { entry, outcome: Some(Outcome::MetadataOnly), reasons, inode },
         }
     }
 
@@ -333,11 +391,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             match step {
                 ImportStep::Nothing => {
                     let ended = Ended::new(key, Outcome::Unchanged);
-                    return Ok(Done::Ended(Ended { reasons: reasons_of(&head), ..ended }));
+                    return Ok(Ended { reasons: reasons_of(&head), ..ended }.into());
                 }
                 ImportStep::SetAttributes if self.options.existing == Existing::Replace => {
-                    if let Some(ended) = self.attributes(key, &head).await? {
-                        return Ok(Done::Ended(ended));
+                    if let Some(ended) = self.attributes(key, &head, &present).await? {
+                        return Ok(ended.into());
                     }
                 }
                 ImportStep::SetAttributes | ImportStep::Write => {}
@@ -354,17 +412,19 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Sets the attributes of a file whose bytes are right; `None` when that takes a new inode.
-    async fn attributes(&self, key: &Key, head: &DecodedHead) -> Result<Option<Ended>, Ended> {
+    async fn attributes(&self, key: &Key, head: &DecodedHead, present: &Present) -> Result<Option<Ended>, Ended> {
+        let Present::Entry(Found { fingerprint: found, .. }) = *present else { return Ok(None) };
         if head.file_type != FileType::File {
             return Ok(None);
         }
         let reasons = reasons_of(head);
         let entry = head.clone().into_entry(key, b"", &self.options.profile).map_err(|error| refused(key, &error))?;
-        match self.tree.apply(&TreeOp::SetAttributes { entry }).await {
+        match self.tree.apply(&TreeOp::SetAttributes { entry, found }).await {
             Ok(applied) => {
                 Ok(Some(with_shortfalls(Ended { reasons, ..Ended::new(key, Outcome::MetadataOnly) }, &applied)))
             }
-            Err(error) if error.kind() == TreeErrorKind::NeedsNewInode => Ok(None),
+            // Also when something else stands there by now: the object replaces that, and touches nothing of it.
+            Err(error) if matches!(error.kind(), TreeErrorKind::NeedsNewInode | TreeErrorKind::Changed) => Ok(None),
             Err(error) => Err(tree_failure(key, &error)),
         }
     }
@@ -397,28 +457,25 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 return Err(Ended::new(key, Outcome::Failed).because(reason));
             }
             let entry = head.into_entry(key, &target, profile).map_err(|refusal| refused(key, &refusal))?;
-            self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
-            return Ok(Done::Deferred(Deferred {
-                entry,
-                outcome: Some(Outcome::Written),
-                reasons,
-                unless_empty: false,
-            }));
+            let mut deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
+            deferred.push(Deferred { entry, outcome: Some(Outcome::Written), reasons, inode: 0 });
+            return Ok(Done { deferred, ended: None });
         }
         let entry = head.into_entry(key, b"", profile).map_err(|refusal| refused(key, &refusal))?;
-        self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
+        let deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
         let body = body.map(|piece| {
             let piece = piece?;
             self.progress.bytes(piece.len() as u64);
             Ok(piece)
         });
-        match self.tree.write_file(&entry, body.boxed(), standing).await {
+        let ended = match self.tree.write_file(&entry, body.boxed(), standing).await {
             Ok(applied) => {
                 let ended = Ended { reasons, bytes: meta.size, ..Ended::new(key, Outcome::Written) };
-                Ok(Done::Ended(with_shortfalls(ended, &applied)))
+                with_shortfalls(ended, &applied)
             }
-            Err(error) => Err(tree_failure(key, &error)),
-        }
+            Err(error) => tree_failure(key, &error),
+        };
+        Ok(Done { deferred, ended: Some(ended) })
     }
 
     /// Puts a link into place.
@@ -444,45 +501,52 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Gives a directory its attributes, when everything below it is done.
-    async fn directory_attributes(&self, deferred: Deferred) -> Option<Ended> {
-        let Deferred { entry, outcome, reasons, unless_empty } = deferred;
+    async fn directory_attributes(&self, deferred: Deferred, report: &mut Report) {
+        let Deferred { entry, outcome, reasons, inode } = deferred;
         let key = entry.key().clone();
-        let ended = outcome.map(|outcome| Ended { reasons, ..Ended::new(&key, outcome) });
-        match self.finish_directory(entry, outcome, unless_empty).await {
-            Ok(applied) => ended.map(|ended| with_shortfalls(ended, &applied)),
-            Err(error) => {
+        let finished = self.finish_directory(entry, outcome, inode).await;
+        match (finished, outcome) {
+            (Ok(applied), Some(outcome)) => {
+                let ended = Ended { reasons, ..Ended::new(&key, outcome) };
+                report.end(with_shortfalls(ended, &applied), self.progress);
+            }
+            // It is no entry, but what could not be applied is said.
+            (Ok(applied), None) => {
+                for shortfall in applied.shortfalls {
+                    report.remark(&key, Outcome::Written, &shortfall, self.progress);
+                }
+            }
+            (Err(error), _) => {
                 let failure = tree_failure(&key, &error);
-                let mut reasons = ended.map(|ended| ended.reasons).unwrap_or_default();
-                reasons.extend(failure.reasons);
-                Some(Ended { reasons, ..Ended::new(&key, failure.outcome) })
+                let reasons = reasons.into_iter().chain(failure.reasons).collect();
+                report.end(Ended { reasons, ..Ended::new(&key, failure.outcome) }, self.progress);
             }
         }
     }
 
-    async fn finish_directory(
-        &self,
-        entry: Entry,
-        outcome: Option<Outcome>,
-        unless_empty: bool,
-    ) -> Result<Applied, TreeError> {
-        if unless_empty {
-            if self.tree.lookup(entry.key()).await? == Present::Nothing {
-                return Ok(Applied::default());
-            }
-            let removal = TreeOp::RemoveEmptyDirectory { key: entry.key().clone() };
-            if self.tree.apply(&removal).await?.shortfalls != [Shortfall::NotEmpty] {
-                return Ok(Applied::default());
-            }
-        }
+    async fn finish_directory(&self, entry: Entry, outcome: Option<Outcome>, inode: u64) -> Result<Applied, TreeError> {
+        let found = match self.standing_directory(entry.key()).await? {
+            Some(found) if found.fingerprint.inode == inode => found,
+            _ => return Err(TreeError::new("finishing", entry.key().as_str().as_bytes(), TreeErrorKind::Changed)),
+        };
         // One that was in agreement before is touched only if something in it moved its times. One that was made has
         // never had all its attributes.
-        if matches!(outcome, Some(Outcome::Unchanged | Outcome::Conflict)) {
-            let present = self.tree.lookup(entry.key()).await?;
-            if compare(FileType::Directory, 0, entry.attributes(), present.entry()) == ImportStep::Nothing {
-                return Ok(Applied::default());
-            }
+        let agreed = matches!(outcome, Some(Outcome::Unchanged | Outcome::Conflict));
+        if agreed && compare(FileType::Directory, 0, entry.attributes(), Some(&found.entry)) == ImportStep::Nothing {
+            return Ok(Applied::default());
         }
-        self.tree.apply(&TreeOp::SetAttributes { entry }).await
+        self.tree.apply(&TreeOp::SetAttributes { entry, found: found.fingerprint }).await
+    }
+}
+
+fn below_unknown(key: &Key, directory: &Key) -> Ended {
+    let reason = format!("nothing can be put into \"{directory}\", whose object could not be read");
+    Ended::new(key, Outcome::Failed).because(reason)
+}
+
+impl From<Deferred> for Done {
+    fn from(deferred: Deferred) -> Self {
+        Self { deferred: vec![deferred], ended: None }
     }
 }
 

@@ -72,8 +72,8 @@ pub struct Problem {
 /// What a run did.
 ///
 /// - `entries` is the sum of the outcomes; deletions come on top.
-/// - Every entry that is neither unchanged nor written exactly has a problem, up to [`Report::PROBLEMS`] of them; the
-///   rest is counted. A [`Progress`] sees all.
+/// - Every entry that is neither unchanged nor written exactly has a problem, up to [`Report::PROBLEMS`] of them and
+///   [`Report::PROBLEM_BYTES`] of text; the rest is counted. A [`Progress`] sees all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -100,15 +100,19 @@ pub struct Report {
     pub bytes: u64,
     /// How often each call of the store was made.
     pub store_calls: StoreCalls,
-    /// What there is to say, in key order.
+    /// What there is to say, in the order of the keys as they are shown.
     pub problems: Vec<Problem>,
     /// How many problems are not listed.
     pub problems_omitted: u64,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    problem_bytes: usize,
 }
 
 impl Report {
     /// The most problems that a report lists.
     pub const PROBLEMS: usize = 100_000;
+    /// The most bytes of text in the problems that a report lists: 16 MiB.
+    pub const PROBLEM_BYTES: usize = 16 << 20;
 
     pub(super) const fn new(direction: Direction) -> Self {
         Self {
@@ -125,6 +129,7 @@ impl Report {
             store_calls: StoreCalls { list: 0, head: 0, get: 0, put: 0, copy: 0, delete: 0 },
             problems: Vec::new(),
             problems_omitted: 0,
+            problem_bytes: 0,
         }
     }
 
@@ -149,13 +154,29 @@ impl Report {
         self.bytes = self.bytes.saturating_add(entry.bytes);
         progress.ended(&entry.key, entry.outcome);
         for reason in entry.reasons {
-            let problem = Problem { key: entry.key.clone(), outcome: entry.outcome, reason };
-            progress.problem(&problem);
-            if self.problems.len() < Self::PROBLEMS {
-                self.problems.push(problem);
-            } else {
-                self.problems_omitted = self.problems_omitted.saturating_add(1);
-            }
+            self.add(Problem { key: entry.key.clone(), outcome: entry.outcome, reason }, progress);
+        }
+    }
+
+    /// Says something about what is no entry.
+    pub(super) fn remark(
+        &mut self,
+        key: impl fmt::Display,
+        outcome: Outcome,
+        reason: impl fmt::Display,
+        progress: &dyn Progress,
+    ) {
+        self.add(Problem { key: key.to_string().into(), outcome, reason: reason.to_string().into() }, progress);
+    }
+
+    fn add(&mut self, problem: Problem, progress: &dyn Progress) {
+        progress.problem(&problem);
+        let bytes = self.problem_bytes.saturating_add(problem.key.len()).saturating_add(problem.reason.len());
+        if self.problems.len() < Self::PROBLEMS && bytes <= Self::PROBLEM_BYTES {
+            self.problem_bytes = bytes;
+            self.problems.push(problem);
+        } else {
+            self.problems_omitted = self.problems_omitted.saturating_add(1);
         }
     }
 

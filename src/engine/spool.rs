@@ -23,8 +23,8 @@ pub(super) struct Deferred {
     pub(super) outcome: Option<Outcome>,
     /// What there is to say about it.
     pub(super) reasons: Vec<Box<str>>,
-    /// A directory whose object was refused goes again if nothing is in it.
-    pub(super) unless_empty: bool,
+    /// The inode of a directory: only that one gets the attributes. 0 for a link, which is not there yet.
+    pub(super) inode: u64,
 }
 
 /// A stack and queue of deferred entries whose memory does not grow with their number.
@@ -113,7 +113,7 @@ fn encode(deferred: &Deferred) -> Vec<u8> {
         Some(Outcome::Failed) => 5,
         Some(Outcome::Conflict) => 6,
     });
-    record.push(deferred.unless_empty.into());
+    record.extend_from_slice(&deferred.inode.to_le_bytes());
     for reason in &deferred.reasons {
         put(&mut record, reason.as_bytes());
     }
@@ -141,7 +141,7 @@ fn decode(record: &mut &[u8]) -> Option<Deferred> {
         atime: Timestamp::from_nanoseconds(i128::from_le_bytes(take(record)?))?,
         mtime: Timestamp::from_nanoseconds(i128::from_le_bytes(take(record)?))?,
     };
-    let [outcome, unless_empty] = take(record)?;
+    let [outcome] = take(record)?;
     let outcome = match outcome {
         0 => None,
         1 => Some(Outcome::Unchanged),
@@ -152,12 +152,13 @@ fn decode(record: &mut &[u8]) -> Option<Deferred> {
         6 => Some(Outcome::Conflict),
         _ => return None,
     };
+    let inode = u64::from_le_bytes(take(record)?);
     let mut reasons = Vec::new();
     while !record.is_empty() {
         reasons.push(std::str::from_utf8(take_bytes(record)?).ok()?.into());
     }
     let entry = Entry::new(key, kind, attributes).ok()?;
-    Some(Deferred { entry, outcome, reasons, unless_empty: unless_empty != 0 })
+    Some(Deferred { entry, outcome, reasons, inode })
 }
 
 fn take<const N: usize>(record: &mut &[u8]) -> Option<[u8; N]> {
@@ -194,7 +195,7 @@ mod tests {
             entry: Entry::new(key.parse().unwrap(), kind, attributes).unwrap(),
             outcome: Some(Outcome::Written),
             reasons: vec!["one".into(), "two".into()],
-            unless_empty: number & 1 == 0,
+            inode: number.unsigned_abs(),
         }
     }
 

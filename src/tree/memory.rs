@@ -1,8 +1,8 @@
 //! [`MemoryTree`]: a tree in memory, under the same contract as one on a disk.
 
 use super::{
-    Applied, Fingerprint, Found, OpenFile, Present, Shortfall, SourceError, Standing, Tree, TreeError, TreeErrorKind,
-    TreeOp, Walked,
+    Applied, Fingerprint, Found, OpenFile, Present, SourceError, Standing, Tree, TreeError, TreeErrorKind, TreeOp,
+    Walked,
 };
 use crate::entry::{Entry, EntryKind};
 use crate::key::Key;
@@ -148,10 +148,11 @@ impl World {
     }
 
     /// A new inode at a path.
-    fn put(&mut self, entry: Entry, content: Bytes) {
+    fn put(&mut self, entry: Entry, content: Bytes) -> Fingerprint {
         self.changes = self.changes.saturating_add(1);
         let fingerprint = Fingerprint { inode: self.changes, ctime: self.now(), links: 1 };
         self.nodes.insert(entry.key().clone(), Node { found: Found { entry, fingerprint }, content });
+        fingerprint
     }
 
     fn now(&self) -> Timestamp {
@@ -163,10 +164,10 @@ impl World {
         attempt: &'static str,
         directory: &Key,
         attributes: Option<Attributes>,
-    ) -> Result<(), TreeError> {
+    ) -> Result<Option<Fingerprint>, TreeError> {
         self.check_parents(attempt, directory)?;
         match self.at(directory.path()) {
-            Some(node) if *node.found.entry.kind() == EntryKind::Directory => return Ok(()),
+            Some(node) if *node.found.entry.kind() == EntryKind::Directory => return Ok(None),
             Some(_) => return Err(conflict(attempt, directory)),
             None => {}
         }
@@ -180,8 +181,7 @@ impl World {
             atime: Timestamp::EPOCH,
             mtime: Timestamp::EPOCH,
         });
-        self.put(new_entry(directory.clone(), EntryKind::Directory, attributes)?, Bytes::new());
-        Ok(())
+        Ok(Some(self.put(new_entry(directory.clone(), EntryKind::Directory, attributes)?, Bytes::new())))
     }
 
     /// Puts a file or link into place where `standing` permits it.
@@ -261,32 +261,24 @@ impl Tree for MemoryTree {
         let mut world = self.world();
         let mut applied = Applied::default();
         match op {
-            TreeOp::CreateDirectory { key, attributes } => world.make_directories("making", key, *attributes)?,
-            TreeOp::CreateSymlink { entry, standing } => world.publish("linking", entry, Bytes::new(), *standing)?,
-            TreeOp::SetAttributes { entry } => {
-                let Some(node) = world.nodes.get(entry.key()).filter(|node| node.found.entry.kind() == entry.kind())
-                else {
-                    return Err(TreeError::new(
-                        "setting the attributes of",
-                        entry.key().as_str().as_bytes(),
-                        TreeErrorKind::Changed,
-                    ));
-                };
-                let node = Node { found: Found { entry: entry.clone(), ..node.found.clone() }, ..node.clone() };
-                world.changes = world.changes.saturating_add(1);
-                let ctime = world.now();
-                let fingerprint = Fingerprint { ctime, ..node.found.fingerprint };
-                world.nodes.insert(
-                    entry.key().clone(),
-                    Node { found: Found { fingerprint, ..node.found }, content: node.content },
-                );
+            TreeOp::CreateDirectory { key, attributes } => {
+                applied.made = world.make_directories("making", key, *attributes)?;
             }
-            TreeOp::RemoveEmptyDirectory { key } => {
-                if world.nodes.keys().any(|below| key.holds(below)) {
-                    applied.shortfalls.push(Shortfall::NotEmpty);
-                } else {
-                    world.nodes.remove(key);
-                }
+            TreeOp::CreateSymlink { entry, standing } => world.publish("linking", entry, Bytes::new(), *standing)?,
+            TreeOp::SetAttributes { entry, found } => {
+                let same = |node: &&Node| {
+                    let now = &node.found;
+                    let same_file = now.fingerprint == *found || *entry.kind() == EntryKind::Directory;
+                    now.entry.kind() == entry.kind() && now.fingerprint.inode == found.inode && same_file
+                };
+                let Some(node) = world.nodes.get(entry.key()).filter(same).cloned() else {
+                    let path = entry.key().as_str().as_bytes();
+                    return Err(TreeError::new("setting the attributes of", path, TreeErrorKind::Changed));
+                };
+                world.changes = world.changes.saturating_add(1);
+                let fingerprint = Fingerprint { ctime: world.now(), ..node.found.fingerprint };
+                let found = Found { entry: entry.clone(), fingerprint };
+                world.nodes.insert(entry.key().clone(), Node { found, ..node });
             }
         }
         Ok(applied)

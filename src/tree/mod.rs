@@ -201,12 +201,14 @@ pub trait OpenFile: Send + Sync {
 
 /// What is to be done to a tree. Files are written by [`Tree::write_file`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TreeOp {
     /// Makes a directory; missing parents too, open to the caller alone. One that is there stays as it is.
     CreateDirectory {
         /// Its key.
         key: Key,
-        /// The attributes that it has from the first moment; without them it is open to the caller alone.
+        /// The attributes that it has from the first moment, but that the owner may do everything in it until they are
+        /// set once more; without them it is open to the caller alone.
         attributes: Option<Attributes>,
     },
     /// Puts a link into place, with its attributes; missing parents are made.
@@ -216,15 +218,13 @@ pub enum TreeOp {
         /// What may stand there.
         standing: Standing,
     },
-    /// Sets the attributes of a file or directory that is there.
+    /// Sets the attributes of a file or directory that is there. Another inode than the one that was found is left
+    /// alone, and so is a file whose inode has changed since; that is [`TreeErrorKind::Changed`].
     SetAttributes {
         /// The entry as it is to be.
         entry: Entry,
-    },
-    /// Removes a directory if it is empty; one that is not, stays.
-    RemoveEmptyDirectory {
-        /// Its key.
-        key: Key,
+        /// What was found there when this was decided.
+        found: Fingerprint,
     },
 }
 
@@ -242,6 +242,8 @@ pub enum Standing {
 pub struct Applied {
     /// What could not be applied and was left as it is.
     pub shortfalls: Vec<Shortfall>,
+    /// The directory that was made; `None` when one was there already, and for all that is no directory.
+    pub made: Option<Fingerprint>,
 }
 
 /// An attribute that could not be applied.
@@ -272,9 +274,6 @@ pub enum Shortfall {
         /// The permissions it has.
         kept: crate::mode::Permissions,
     },
-    /// The empty-directory rule kept a directory that was to go.
-    #[error("the directory is not empty and stays")]
-    NotEmpty,
 }
 
 /// A call to a tree that failed: what kind of failure, at which path, and the cause as source.

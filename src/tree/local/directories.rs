@@ -37,7 +37,7 @@ impl Directories {
             let opened =
                 sys::open_directory(&directory, name).map_err(|cause| failed(attempt, path.as_bytes(), cause))?;
             let look = sys::look(&opened).map_err(|cause| failed(attempt, path.as_bytes(), cause))?;
-            if look.mount() != mount {
+            if !mount.holds(&look) {
                 return Err(error(TreeErrorKind::MountPoint));
             }
             directory = Arc::new(opened);
@@ -71,11 +71,6 @@ impl Directories {
         }
         self.used = self.used.saturating_add(1);
         self.open.insert(path.into(), (Arc::clone(directory), self.used));
-    }
-
-    /// Lets go of a directory that was removed.
-    pub(super) fn forget(&mut self, path: &str) {
-        self.open.remove(path);
     }
 
     /// Lets go of all of them, so that the next run sees the tree as it is then.

@@ -19,7 +19,8 @@ use self::directories::Directories;
 use self::staging::Staging;
 use self::sys::{Look, Mount, Name, failed};
 use super::{
-    Applied, Found, OpenFile, Present, Shortfall, SourceError, Standing, Tree, TreeError, TreeErrorKind, TreeOp, Walked,
+    Applied, Fingerprint, Found, OpenFile, Present, Shortfall, SourceError, Standing, Tree, TreeError, TreeErrorKind,
+    TreeOp, Walked,
 };
 use crate::entry::{Entry, EntryKind};
 use crate::key::Key;
@@ -122,30 +123,25 @@ impl LocalTree {
 
     fn make_directory(&self, key: &Key, attributes: Option<&Attributes>) -> Result<Applied, TreeError> {
         const ATTEMPT: &str = "making";
-        let path = key.as_str().as_bytes();
         let (parent, name) = self.parent_made(ATTEMPT, key)?;
         let staging = self.staging()?;
-        let made = || {
+        let make = || {
             let staged = staging.directory()?;
-            // An ordinary user moves only a directory that is open to the owner.
-            let attributes = attributes.filter(|attributes| attributes.permissions.has(0o200));
-            let applied = match attributes {
-                Some(attributes) => staged.set_directory_attributes(attributes)?,
-                None => Applied::default(),
-            };
-            staged.publish(&parent, name, Standing::Nothing)?;
-            Ok::<_, io::Error>((applied, attributes.is_some()))
+            let mut applied = Applied::default();
+            if let Some(attributes) = attributes {
+                // Open to the owner: an ordinary user moves and fills no other.
+                let permissions = Permissions::from_mode(attributes.permissions.bits() | 0o700);
+                applied = staged.set_directory_attributes(&Attributes { permissions, ..*attributes })?;
+            }
+            applied.made = Some(staged.publish(&parent, name, Standing::Nothing)?);
+            Ok(applied)
         };
-        match (made(), attributes) {
-            (Err(exists), _) if exists.kind() == io::ErrorKind::AlreadyExists => {
-                self.directory(ATTEMPT, key.path()).map(|_| Applied::default())
+        make().or_else(|error: io::Error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                return self.directory(ATTEMPT, key.path()).map(|_| Applied::default());
             }
-            (Ok((_, false)), Some(attributes)) => {
-                let made = self.directory(ATTEMPT, key.path())?;
-                set_attributes(&made, attributes).map_err(|error| failed(ATTEMPT, path, error))
-            }
-            (made, _) => made.map(|(applied, _)| applied).map_err(|error| failed(ATTEMPT, path, error)),
-        }
+            Err(failed(ATTEMPT, key.as_str().as_bytes(), error))
+        })
     }
 
     fn check_reserved(&self, attempt: &'static str, key: &Key) -> Result<(), TreeError> {
@@ -217,57 +213,37 @@ impl LocalTree {
         finish().map_err(|error| failed(ATTEMPT, path, error))
     }
 
-    fn set_attributes(&self, entry: &Entry) -> Result<Applied, TreeError> {
+    fn set_attributes(&self, entry: &Entry, found: &Fingerprint) -> Result<Applied, TreeError> {
         const ATTEMPT: &str = "setting the attributes of";
         self.check_reserved(ATTEMPT, entry.key())?;
         let path = entry.key().as_str().as_bytes();
         let error = |error| failed(ATTEMPT, path, error);
         let anew = || TreeError::new(ATTEMPT, path, TreeErrorKind::NeedsNewInode);
-        match entry.kind() {
-            EntryKind::Directory => {
-                let directory = self.directory(ATTEMPT, entry.key().path())?;
-                let applied = set_attributes(&directory, entry.attributes()).map_err(error)?;
-                rustix::fs::fsync(&directory).map_err(|errno| error(errno.into()))?;
-                Ok(applied)
-            }
-            EntryKind::Symlink { .. } => Err(anew()),
+        let changed = || TreeError::new(ATTEMPT, path, TreeErrorKind::Changed);
+        let descriptor: Arc<OwnedFd> = match entry.kind() {
+            EntryKind::Directory => self.directory(ATTEMPT, entry.key().path())?,
+            EntryKind::Symlink { .. } => return Err(anew()),
             EntryKind::File { .. } => {
                 let (parent, name) = self.parent(ATTEMPT, entry.key())?;
-                let file = match sys::open_file(&parent, name) {
+                match sys::open_file(&parent, name) {
                     Err(denied) if denied.kind() == io::ErrorKind::PermissionDenied => return Err(anew()),
-                    other => other.map_err(error)?,
-                };
-                let look = sys::look(&file).map_err(error)?;
-                if look.file_type() != Some(FileType::File) {
-                    return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Changed));
+                    other => Arc::new(other.map_err(error)?),
                 }
-                if look.fingerprint().links > 1 {
-                    return Err(anew());
-                }
-                // Neither owner ever holds the permissions of the other.
-                let common = look.permissions().bits() & entry.attributes().permissions.bits() & 0o700;
-                sys::change_permissions(&file, Permissions::from_mode(common)).map_err(error)?;
-                let applied = set_attributes(&file, entry.attributes()).map_err(error)?;
-                rustix::fs::fsync(&file).map_err(|errno| error(errno.into()))?;
-                Ok(applied)
             }
+        };
+        // What was decided about one inode is done to no other, whatever name that has by now.
+        let look = sys::look(&descriptor).map_err(error)?;
+        let is_file = look.file_type() == Some(FileType::File);
+        let same = if is_file { look.fingerprint() == *found } else { look.fingerprint().inode == found.inode };
+        if !same || look.file_type() != Some(entry.file_type()) {
+            return Err(changed());
         }
-    }
-
-    fn remove_empty(&self, key: &Key) -> Result<Applied, TreeError> {
-        const ATTEMPT: &str = "removing";
-        self.check_reserved(ATTEMPT, key)?;
-        let (parent, name) = self.parent(ATTEMPT, key)?;
-        match sys::remove_directory(&parent, name) {
-            Ok(()) => {
-                self.directories().forget(key.path());
-                Ok(Applied::default())
-            }
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                Ok(Applied { shortfalls: vec![Shortfall::NotEmpty] })
-            }
-            Err(error) => Err(failed(ATTEMPT, key.as_str().as_bytes(), error)),
+        if is_file && look.fingerprint().links > 1 {
+            return Err(anew());
         }
+        let applied = set_attributes(&descriptor, entry.attributes()).map_err(error)?;
+        rustix::fs::fsync(&descriptor).map_err(|errno| error(errno.into()))?;
+        Ok(applied)
     }
 
     fn look_up(&self, key: &Key) -> Result<Present, TreeError> {
@@ -282,31 +258,39 @@ impl LocalTree {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Present::Nothing),
             other => other.map_err(|error| failed(ATTEMPT, path, error))?,
         };
-        if look.mount() != self.mount {
+        if !self.mount.holds(&look) {
             return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::MountPoint));
         }
         let target = read_target(&parent, name, &look).map_err(|error| failed(ATTEMPT, path, error))?;
         Ok(found(key.path(), &look, target).map_or(Present::Other, Present::Entry))
     }
 
-    fn open_file(&self, key: &Key) -> Result<Arc<dyn OpenFile>, TreeError> {
+    async fn open_file(&self, key: &Key) -> Result<Arc<dyn OpenFile>, TreeError> {
         const ATTEMPT: &str = "opening";
         let path = key.as_str().as_bytes();
+        let changed = || TreeError::new(ATTEMPT, path, TreeErrorKind::Changed);
         let (parent, name) = self.parent(ATTEMPT, key)?;
         let file = match sys::open_file(&parent, name) {
             // A link stands where a file stood.
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Changed).with_source(error));
+                return Err(changed().with_source(error));
             }
-            other => other.map_err(|error| failed(ATTEMPT, path, error))?,
+            other => File::from(other.map_err(|error| failed(ATTEMPT, path, error))?),
         };
-        let look = sys::look(&file).map_err(|error| failed(ATTEMPT, path, error))?;
-        if look.file_type() != Some(FileType::File) {
-            return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Changed));
+        if sys::look(&file).map_err(|error| failed(ATTEMPT, path, error))?.file_type() != Some(FileType::File) {
+            return Err(changed());
         }
-        let changed = || TreeError::new(ATTEMPT, path, TreeErrorKind::Changed);
+        // What a mapping has written so far reaches mtime and ctime, and what it writes from here on will move them again.
+        // A file system that cannot do this has no such file; it is read all the same.
+        let (file, look) = blocking::unblock(move || {
+            let _ = rustix::fs::fdatasync(&file);
+            let look = sys::look(&file);
+            (file, look)
+        })
+        .await;
+        let look = look.map_err(|error| failed(ATTEMPT, path, error))?;
         let found = found(key.path(), &look, None).ok_or_else(changed)?;
-        Ok(Arc::new(LocalFile { file: file.into(), found }))
+        Ok(Arc::new(LocalFile { file, found }))
     }
 }
 
@@ -327,7 +311,7 @@ impl Tree for LocalTree {
     }
 
     async fn open(&self, key: &Key) -> Result<Arc<dyn OpenFile>, TreeError> {
-        self.open_file(key)
+        self.open_file(key).await
     }
 
     async fn write_file(
@@ -343,8 +327,7 @@ impl Tree for LocalTree {
         match op {
             TreeOp::CreateDirectory { key, attributes } => self.make_directory(key, attributes.as_ref()),
             TreeOp::CreateSymlink { entry, standing } => self.symlink(entry, *standing),
-            TreeOp::SetAttributes { entry } => self.set_attributes(entry),
-            TreeOp::RemoveEmptyDirectory { key } => self.remove_empty(key),
+            TreeOp::SetAttributes { entry, found } => self.set_attributes(entry, found),
         }
     }
 
@@ -385,10 +368,23 @@ fn found(path: &str, look: &Look, target: Option<Vec<u8>>) -> Option<Found> {
 fn set_attributes(fd: impl AsFd, attributes: &Attributes) -> io::Result<Applied> {
     let mut shortfalls = Vec::new();
     let mut permissions = attributes.permissions;
-    if !sys::change_owner(&fd, attributes.uid, attributes.gid)? {
-        shortfalls.push(Shortfall::Owner { uid: attributes.uid, gid: attributes.gid });
-        // A set-id bit is meant for that owner and would serve another.
-        permissions = permissions.without(Permissions::SET_UID | Permissions::SET_GID);
+    let before = sys::look(&fd)?;
+    if before.ids() != (attributes.uid.get(), attributes.gid.get()) {
+        // Neither owner ever holds the permissions of the other.
+        let common = before.permissions().bits() & permissions.bits() & 0o700;
+        sys::change_permissions(&fd, Permissions::from_mode(common))?;
+        match sys::change_owner(&fd, attributes.uid, attributes.gid) {
+            Ok(true) => {}
+            Ok(false) => {
+                shortfalls.push(Shortfall::Owner { uid: attributes.uid, gid: attributes.gid });
+                // A set-id bit is meant for that owner and would serve another.
+                permissions = permissions.without(Permissions::SET_UID | Permissions::SET_GID);
+            }
+            Err(error) => {
+                sys::change_permissions(&fd, before.permissions())?;
+                return Err(error);
+            }
+        }
     }
     // After the owner: a change of owner clears bits on files, and does not on directories.
     sys::change_permissions(&fd, permissions)?;
@@ -400,7 +396,7 @@ fn set_attributes(fd: impl AsFd, attributes: &Attributes) -> io::Result<Applied>
     if kept.mtime() != attributes.mtime {
         shortfalls.push(Shortfall::Mtime { wanted: attributes.mtime, kept: kept.mtime() });
     }
-    Ok(Applied { shortfalls })
+    Ok(Applied { shortfalls, made: None })
 }
 
 /// A regular file, open to be read.

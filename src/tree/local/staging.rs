@@ -1,7 +1,7 @@
 //! The private directory in which new files and links grow until they are renamed into place.
 
-use super::super::{Applied, Shortfall, Standing};
-use super::sys::{self, Name};
+use super::super::{Applied, Fingerprint, Shortfall, Standing};
+use super::sys::{self, Look, Name};
 use crate::io::SparseFile;
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
@@ -39,19 +39,30 @@ impl Staging {
         loop {
             let name = random_name()?;
             sys::create_directory(&root, checked(&name)?)?;
-            let directory = sys::open_directory(&root, checked(&name)?)?;
-            let look = sys::look(&directory)?;
-            if look.ids().0 != rustix::process::geteuid().as_raw() || look.fingerprint().links > 2 {
-                return Err(io::Error::other("the staging directory was exchanged while it was made"));
-            }
-            sys::change_permissions(&directory, Permissions::from_mode(0o700))?;
-            sys::remove_inherited_lists(&directory)?;
-            rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
-            // Before the lock was taken, another run may have removed it as a leftover.
-            if sys::look(&directory)?.fingerprint().links > 0 {
-                return Ok(Self { root, name, directory, files: AtomicU64::new(0) });
+            match Self::take(&root, &name) {
+                Ok(directory) => return Ok(Self { root, name, directory, files: AtomicU64::new(0) }),
+                // Before it was locked, another run took it for a leftover.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::WouldBlock) => {}
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Opens, locks and marks the directory just made, unless somebody has put another in its place.
+    fn take(root: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+        let directory = sys::open_directory(root, checked(name)?)?;
+        rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)?;
+        let look = sys::look(&directory)?;
+        if look.fingerprint().links == 0 {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        if !is_ours(&look) || !sys::names(&directory)?.is_empty() {
+            return Err(io::Error::other("the staging directory was exchanged while it was made"));
+        }
+        sys::change_permissions(&directory, Permissions::from_mode(0o700))?;
+        sys::remove_inherited_lists(&directory)?;
+        sys::create_file(&directory, checked(MARKER)?)?;
+        Ok(directory)
     }
 
     /// Starts a new file.
@@ -89,8 +100,9 @@ impl Staging {
         self.files.fetch_add(1, Ordering::Relaxed).to_string()
     }
 
-    /// Removes the directory, which is empty once every staged file is published or dropped.
+    /// Removes the directory, in which nothing but the marker is left once every staged file is published or dropped.
     pub(super) fn remove(&self) -> io::Result<()> {
+        sys::remove(&self.directory, checked(MARKER)?)?;
         sys::remove_directory(&self.root, checked(&self.name)?)
     }
 }
@@ -110,29 +122,52 @@ fn checked(name: &str) -> io::Result<Name<'_>> {
     Name::new(name.as_bytes()).ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// Removes staging directories that a crash left behind: named so, ours, 0700, and locked by nobody.
+/// Removes staging directories that a crash left behind: named so, ours, with our marker, and locked by nobody.
 ///
-/// What cannot be removed stays, and so does the whole.
+/// Without the marker it may be anybody's directory that was given the name, and goes only if it is empty. What cannot be
+/// removed stays, and so does the whole.
 fn remove_leftovers(root: impl AsFd) -> io::Result<()> {
     for (name, _) in sys::names(&root)? {
-        let Some(name) = Name::new(&name).filter(|name| is_reserved(name.as_bytes())) else { continue };
+        let Some(name) = Name::new(&name).filter(|name| is_staging(name.as_bytes())) else { continue };
         let Ok(directory) = sys::open_directory(&root, name) else { continue };
-        let look = sys::look(&directory)?;
-        let ours = look.ids().0 == rustix::process::geteuid().as_raw() && look.permissions().bits() == 0o700;
-        if !ours || rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let locked = rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if !locked || !is_ours(&sys::look(&directory)?) {
             continue;
         }
-        for (staged, _) in sys::names(&directory)? {
-            if let Some(staged) = Name::new(&staged) {
-                // What cannot be removed, such as a directory that holds something, keeps the leftover from going.
+        let marker = sys::look_at(&directory, checked(MARKER)?).ok().filter(is_marker);
+        if marker.is_some() {
+            for (staged, _) in sys::names(&directory)?.into_iter().filter(|(staged, _)| **staged != *MARKER.as_bytes())
+            {
+                let Some(staged) = Name::new(&staged) else { continue };
                 if sys::remove(&directory, staged).is_err() {
                     let _ = sys::remove_directory(&directory, staged);
                 }
             }
+            // Last, so that a removal that is cut short can be gone on with.
+            let _ = sys::remove(&directory, checked(MARKER)?);
         }
         let _ = sys::remove_directory(&root, name);
     }
     Ok(())
+}
+
+/// The file that shows that a directory was made for staging.
+const MARKER: &str = "posix-s3-staging";
+
+/// Made by this user for nobody else; set-group-ID is inherited from the root.
+fn is_ours(look: &Look) -> bool {
+    look.ids().0 == rustix::process::geteuid().as_raw() && look.permissions().without(0o2700).bits() == 0
+}
+
+fn is_marker(look: &Look) -> bool {
+    let ours = look.ids().0 == rustix::process::geteuid().as_raw();
+    ours && look.file_type() == Some(FileType::File) && look.size() == 0 && look.fingerprint().links == 1
+}
+
+/// Whether a name is one that [`random_name`] makes.
+fn is_staging(name: &[u8]) -> bool {
+    let digits = name.strip_prefix(PREFIX.as_bytes()).unwrap_or_default();
+    digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// A file or link that is not yet in place; dropped before, it is gone.
@@ -143,7 +178,7 @@ pub(super) struct Staged {
 
 impl Staged {
     /// Moves it to its name and makes sure that it is what the name shows.
-    pub(super) fn publish(&self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<()> {
+    pub(super) fn publish(&self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<Fingerprint> {
         let staged = checked(&self.name)?;
         let before = sys::look_at(&self.staging.directory, staged)?;
         match standing {
@@ -154,7 +189,7 @@ impl Staged {
         if after.fingerprint().inode != before.fingerprint().inode {
             return Err(io::Error::other("the name was taken by somebody else at once"));
         }
-        Ok(())
+        Ok(after.fingerprint())
     }
 
     /// Sets the attributes of a directory.
@@ -175,7 +210,7 @@ impl Staged {
         if kept.mtime() != attributes.mtime {
             shortfalls.push(Shortfall::Mtime { wanted: attributes.mtime, kept: kept.mtime() });
         }
-        Ok(Applied { shortfalls })
+        Ok(Applied { shortfalls, made: None })
     }
 }
 
@@ -223,6 +258,6 @@ impl StagedFile {
 
     /// Moves it to its name.
     pub(super) fn publish(&self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<()> {
-        self.staged.publish(parent, name, standing)
+        self.staged.publish(parent, name, standing).map(|_| ())
     }
 }

@@ -51,6 +51,20 @@ pub(super) struct Mount {
     mount: Option<u64>,
 }
 
+impl Mount {
+    /// Whether an inode is of this file system and not of one mounted in it.
+    ///
+    /// Of a directory both have to agree. Other inodes of an overlay have the device of the layer they come from, so the
+    /// mount decides where it is known.
+    pub(super) fn holds(self, look: &Look) -> bool {
+        let other = look.mount();
+        match (self.mount, other.mount) {
+            (Some(mine), Some(theirs)) if !look.is_directory() => mine == theirs,
+            _ => self == other,
+        }
+    }
+}
+
 impl Look {
     pub(super) fn file_type(&self) -> Option<FileType> {
         FileType::from_mode(self.stat.stx_mode.into())
@@ -215,8 +229,9 @@ fn either_owner(
 ) -> io::Result<bool> {
     match both() {
         Ok(()) => Ok(true),
-        // The group alone is a try: what is not applied is reported either way.
-        Err(Errno::PERM) => {
+        // Not permitted, or, in a user namespace, an id that does not exist there. The group alone is a try: what is not
+        // applied is reported either way.
+        Err(Errno::PERM | Errno::INVAL) => {
             let _ = group();
             Ok(false)
         }

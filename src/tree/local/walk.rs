@@ -63,7 +63,7 @@ impl<'t> Walk<'t> {
         if look.is_directory() != sort_name.ends_with(b"/") {
             return skipped(SkipReason::Vanished);
         }
-        if look.mount() != self.tree.mount {
+        if !self.tree.mount.holds(&look) {
             return skipped(SkipReason::MountPoint);
         }
         if let Some(reason) = unsupported(&look) {
