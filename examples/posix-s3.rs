@@ -156,7 +156,7 @@ fn run(command: &Command) -> Result<bool, Failure> {
     match command {
         Command::Export { dir, store, options } => {
             let tree = open_tree(dir)?;
-            let store = open_store_apart(store, dir)?;
+            let store = open_store_apart(store, dir, Missing::Make)?;
             let export_options =
                 ExportOptions::new(options.profile()).with_prefix(options.prefix.clone()).with_jobs(options.jobs()?);
             let bar = Bar::new(options.json);
@@ -164,8 +164,8 @@ fn run(command: &Command) -> Result<bool, Failure> {
             show(report, &bar, options.json)
         }
         Command::Import { store, dir, options } => {
+            let store = open_store_apart(store, dir, Missing::Refuse)?;
             std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
-            let store = open_store_apart(store, dir)?;
             let tree = open_tree(dir)?;
             let import_options =
                 ImportOptions::new(options.profile()).with_prefix(options.prefix.clone()).with_jobs(options.jobs()?);
@@ -183,13 +183,23 @@ fn open_tree(dir: &Path) -> Result<LocalTree, Failure> {
     LocalTree::open(dir).map_err(|error| Failure::from_error(dir.display(), &error))
 }
 
-fn open_store(store: &str) -> Result<Arc<dyn DynObjectStore>, Failure> {
+/// What to do about a bucket that is not there.
+#[derive(Clone, Copy)]
+enum Missing {
+    Make,
+    Refuse,
+}
+
+fn open_store(store: &str, missing: Missing) -> Result<Arc<dyn DynObjectStore>, Failure> {
     if store == "memory:" {
         return Ok(Arc::new(MemoryStore::new()));
     }
     if let Some(path) = store.strip_prefix("dir:").filter(|path| !path.is_empty()) {
-        let store = DirectoryStore::open(path).map_err(|error| Failure::from_error(store, &error))?;
-        return Ok(Arc::new(store));
+        let opened = match missing {
+            Missing::Make => DirectoryStore::open(path),
+            Missing::Refuse => DirectoryStore::open_existing(path),
+        };
+        return Ok(Arc::new(opened.map_err(|error| Failure::from_error(store, &error))?));
     }
     if store.starts_with("s3://") {
         return Err(Failure::of(store, "this version has no S3 client yet; use `dir:PATH`"));
@@ -198,7 +208,7 @@ fn open_store(store: &str) -> Result<Arc<dyn DynObjectStore>, Failure> {
 }
 
 /// Opens a store that is neither in the directory nor around it: a bucket that holds itself would grow with every run.
-fn open_store_apart(store: &str, dir: &Path) -> Result<Arc<dyn DynObjectStore>, Failure> {
+fn open_store_apart(store: &str, dir: &Path, missing: Missing) -> Result<Arc<dyn DynObjectStore>, Failure> {
     if let Some(bucket) = store.strip_prefix("dir:") {
         let failed = |error| Failure::from_error(store, &error);
         let (bucket, dir) = (real_path(Path::new(bucket)).map_err(failed)?, real_path(dir).map_err(failed)?);
@@ -206,7 +216,7 @@ fn open_store_apart(store: &str, dir: &Path) -> Result<Arc<dyn DynObjectStore>, 
             return Err(Failure::of(store, format!("the bucket and {} lie in one another", dir.display())));
         }
     }
-    open_store(store)
+    open_store(store, missing)
 }
 
 /// A path without links, also where its end is not there yet.
@@ -306,7 +316,7 @@ fn align_numbers(table: &mut Table) {
 }
 
 fn run_audit(store: &str, options: &Options) -> Result<bool, Failure> {
-    let store = open_store(store)?;
+    let store = open_store(store, Missing::Refuse)?;
     let profile = options.profile();
     let mut remarks = Vec::new();
     let mut shown: BTreeMap<Verdict, usize> = BTreeMap::new();

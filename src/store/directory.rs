@@ -45,8 +45,8 @@ const MARKER_TEXT: &str = "posix-s3 bucket 1\n";
 const LOCK: &str = ".lock";
 const STAGING: &str = ".tmp";
 
-/// Numbers the versions that this process stages, over all its buckets.
-static STAGED: AtomicU64 = AtomicU64::new(0);
+/// Numbers what this process stages and the pages it lists, over all its buckets.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 /// The pieces in which bodies are read and written, in bytes.
 const PIECE: usize = 1 << 20;
@@ -82,6 +82,12 @@ pub struct DirectoryStore {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// There is no bucket, and none was to be made.
+    #[error("there is no bucket in {}", .path.display())]
+    NoBucket {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The directory holds other things than a bucket.
     #[error("{} is neither empty nor a bucket", .path.display())]
     NotABucket {
@@ -110,28 +116,46 @@ impl DirectoryStore {
     /// # Errors
     /// [`OpenError`], also when the directory holds anything that is not a bucket.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let root = path.as_ref();
-        let failed = |source| OpenError::Io { path: root.into(), source };
-        fs::create_dir_all(root).map_err(failed)?;
-        let root = &fs::canonicalize(root).map_err(failed)?;
-        match fs::read(root.join(MARKER)) {
+        let path = path.as_ref();
+        let failed = |source| OpenError::Io { path: path.into(), source };
+        fs::create_dir_all(path).map_err(failed)?;
+        match Self::open_existing(path) {
+            Err(OpenError::NoBucket { .. }) => {}
+            other => return other,
+        }
+        for entry in fs::read_dir(path).map_err(failed)? {
+            // Somebody else may be at it this very moment.
+            if !entry.map_err(failed)?.file_name().as_bytes().starts_with(MARKER.as_bytes()) {
+                return Err(OpenError::NotABucket { path: path.into() });
+            }
+        }
+        write_marker(path).map_err(failed)?;
+        Self::open_existing(path)
+    }
+
+    /// Opens the bucket in a directory; a bucket that is not there is an error and not made.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let failed = |source| OpenError::Io { path: path.into(), source };
+        match fs::read(path.join(MARKER)) {
             Ok(text) if text == MARKER_TEXT.as_bytes() => {}
-            Ok(_) => return Err(OpenError::OtherVersion { path: root.clone() }),
+            Ok(_) => return Err(OpenError::OtherVersion { path: path.into() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if fs::read_dir(root).map_err(failed)?.next().is_some() {
-                    return Err(OpenError::NotABucket { path: root.clone() });
-                }
-                fs::write(root.join(MARKER), MARKER_TEXT).map_err(failed)?;
+                return Err(OpenError::NoBucket { path: path.into() });
             }
             Err(error) => return Err(failed(error)),
         }
+        let root = fs::canonicalize(path).map_err(failed)?;
         let staging = root.join(STAGING);
         match fs::DirBuilder::new().mode(0o700).create(&staging) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => remove_leftovers(&staging).map_err(failed)?,
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join(LOCK)).map_err(failed)?;
-        Ok(Self { root: root.clone(), lock: Mutex::new(lock), walks: Mutex::default() })
+        Ok(Self { root, lock: Mutex::new(lock), walks: Mutex::default() })
     }
 
     /// Holds all other changes off, in this process and in others, until the guard is dropped.
@@ -181,7 +205,7 @@ impl DirectoryStore {
     /// Starts a new version of an object in the staging directory, locked as long as it is being written.
     fn stage(&self) -> io::Result<Staged> {
         loop {
-            let number = STAGED.fetch_add(1, Ordering::Relaxed);
+            let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
             let path = self.root.join(STAGING).join(format!("{}-{number}", std::process::id()));
             let file = match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
                 // Of another process that has the same number in its own namespace.
@@ -197,7 +221,7 @@ impl DirectoryStore {
                     last_modified: Timestamp::EPOCH,
                     headers: HeaderMap::new(),
                 };
-                return Ok(Staged { file: SparseFile::new(file), path, meta });
+                return Ok(Staged { file: SparseFile::new(file), path, meta, published: false });
             }
         }
     }
@@ -224,6 +248,7 @@ impl DirectoryStore {
             }
             make_directories(&self.root, parent).map_err(failed)?;
             fs::rename(&staged.path, &path).map_err(failed)?;
+            staged.published = true;
         }
         let parent = parent.to_path_buf();
         blocking::unblock(move || match sync_directory(&parent) {
@@ -256,25 +281,36 @@ impl DirectoryStore {
         Ok(PutOutput { etag })
     }
 
-    fn walk_from(&self, request: &ListRequest) -> io::Result<KeyWalk> {
-        let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The walk that goes on behind a page: the one that made the page, or a new one.
+    fn walk_from(&self, request: &ListRequest) -> Result<KeyWalk, StoreError> {
+        let mut after = None;
         if let Some(token) = &request.token {
+            let (_, key) = token.split_once(':').ok_or_else(|| foreign_token(request, token))?;
+            if !key.starts_with(&request.prefix) {
+                return Err(foreign_token(request, token));
+            }
+            let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
             let known = walks.iter().position(|(of, walk)| of == token && walk.prefix == request.prefix);
             if let Some((_, walk)) = known.and_then(|at| walks.remove(at)) {
                 return Ok(walk);
             }
+            after = Some(key.to_owned());
         }
-        drop(walks);
-        KeyWalk::new(&self.root, request.prefix.clone(), request.token.clone())
+        let walk = KeyWalk::new(&self.root, request.prefix.clone(), after);
+        walk.map_err(|error| io_error(Operation::List, &request.prefix, error))
     }
 
-    fn keep_walk(&self, token: String, walk: KeyWalk) {
+    /// Keeps a walk for the next page, and answers the token of it: the key behind which it goes on, and a number that no
+    /// other walk has, so that a listing begun later does not go on with what an earlier one saw.
+    fn keep_walk(&self, last: &str, walk: KeyWalk) -> String {
         const KEPT: usize = 4;
+        let token = format!("{}:{last}", NUMBERS.fetch_add(1, Ordering::Relaxed));
         let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
-        walks.push_back((token, walk));
+        walks.push_back((token.clone(), walk));
         if walks.len() > KEPT {
             walks.pop_front();
         }
+        token
     }
 }
 
@@ -290,11 +326,8 @@ impl ObjectStore for DirectoryStore {
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
-        if let Some(token) = request.token.as_ref().filter(|token| !token.starts_with(&request.prefix)) {
-            return Err(foreign_token(request, token));
-        }
         let failed = |error| io_error(Operation::List, &request.prefix, error);
-        let mut walk = self.walk_from(request).map_err(failed)?;
+        let mut walk = self.walk_from(request)?;
         let mut objects: Vec<ListedObject> = Vec::new();
         while objects.len() < page_size(request) {
             let Some((key, path)) = walk.next_key().map_err(failed)? else {
@@ -306,13 +339,17 @@ impl ObjectStore for DirectoryStore {
                 }
                 // Deleted since its directory was read.
                 Err(error) if is_absent(&error) => {}
-                Err(error) => return Err(io_error(Operation::List, &key, error)),
+                Err(error) => match io_error(Operation::List, &key, error) {
+                    // One damaged object must not hide the others; whoever asks for it is told.
+                    error if error.kind() == StoreErrorKind::Corrupt => {
+                        let (etag, last_modified) = (ETag::new(""), Timestamp::EPOCH);
+                        objects.push(ListedObject { key, size: 0, etag, last_modified });
+                    }
+                    error => return Err(error),
+                },
             }
         }
-        let next = objects.last().map(|last| last.key.clone());
-        if let Some(next) = &next {
-            self.keep_walk(next.clone(), walk);
-        }
+        let next = objects.last().map(|last| self.keep_walk(&last.key, walk));
         Ok(ListPage { objects, next })
     }
 
@@ -419,6 +456,8 @@ struct Staged {
     file: SparseFile,
     path: PathBuf,
     meta: ObjectMeta,
+    /// It has another name now, and its own may be somebody else's.
+    published: bool,
 }
 
 /// What a key holds.
@@ -445,8 +484,9 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        // After a rename there is nothing of this name.
-        let _ = fs::remove_file(&self.path);
+        if !self.published {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -463,6 +503,19 @@ fn remove_leftovers(staging: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Marks a directory as a bucket, at once and for good.
+fn write_marker(root: &Path) -> io::Result<()> {
+    let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+    let beside = root.join(format!("{MARKER}.{}-{number}", std::process::id()));
+    let mut file = File::create(&beside)?;
+    file.write_all(MARKER_TEXT.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, root.join(MARKER))?;
+    sync_directory(root)?;
+    // The root itself is a name in its parent.
+    root.canonicalize()?.parent().map_or(Ok(()), sync_directory)
 }
 
 fn make_directories(root: &Path, directory: &Path) -> io::Result<()> {
@@ -730,7 +783,9 @@ impl KeyWalk {
         let mut names = Vec::new();
         for entry in directory {
             let name = entry?.file_name();
-            if path.as_os_str().is_empty() && [MARKER, LOCK, STAGING].iter().any(|own| name == *own) {
+            let own =
+                || [LOCK, STAGING].iter().any(|own| name == *own) || name.as_bytes().starts_with(MARKER.as_bytes());
+            if path.as_os_str().is_empty() && own() {
                 continue;
             }
             let Some((text, kind)) = decode(&name) else {
@@ -900,6 +955,10 @@ mod tests {
         assert_eq!(message(&path), format!("{} is neither empty nor a bucket", path.display()));
         fs::write(directory.path().join(MARKER), "posix-s3 bucket 2\n").unwrap();
         assert_eq!(message(&path), format!("{} is a bucket of another version", path.display()));
+        let missing = path.join("missing");
+        let error = DirectoryStore::open_existing(&missing).unwrap_err();
+        assert_eq!(error.to_string(), format!("there is no bucket in {}", missing.display()));
+        assert!(!missing.exists());
         let file = path.join("something");
         assert_eq!(message(&file), format!("{} cannot be used as a bucket", file.display()));
     }

@@ -118,6 +118,27 @@ impl Capabilities {
     /// A store that does all of it.
     pub const ALL: Self =
         Self { ordered_listing: Support::Yes, preconditions: Support::Yes, replace_metadata: Support::Yes };
+
+    /// The same, with this said of ordered listings.
+    #[must_use]
+    pub const fn with_ordered_listing(mut self, ordered_listing: Support) -> Self {
+        self.ordered_listing = ordered_listing;
+        self
+    }
+
+    /// The same, with this said of preconditions.
+    #[must_use]
+    pub const fn with_preconditions(mut self, preconditions: Support) -> Self {
+        self.preconditions = preconditions;
+        self
+    }
+
+    /// The same, with this said of replacing metadata.
+    #[must_use]
+    pub const fn with_replace_metadata(mut self, replace_metadata: Support) -> Self {
+        self.replace_metadata = replace_metadata;
+        self
+    }
 }
 
 /// Whether a store can do something.
@@ -280,6 +301,12 @@ impl StoreError {
     #[must_use]
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
+    }
+
+    /// At which key, or for a listing which prefix; safe to print.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// Which call failed.

@@ -301,6 +301,12 @@ impl TreeError {
         self
     }
 
+    /// At which path; safe to print.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub const fn kind(&self) -> TreeErrorKind {

@@ -107,6 +107,13 @@ impl Staging {
     }
 }
 
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // A run that was cut short in a process that goes on leaves nothing; after `remove` there is nothing to do.
+        let _ = self.remove();
+    }
+}
+
 fn random_name() -> io::Result<String> {
     let mut random = [0_u8; 16];
     getrandom(&mut random, GetRandomFlags::empty())?;

@@ -1,0 +1,368 @@
+//! Cases that once failed, each by its name.
+
+#![cfg(all(feature = "local", target_os = "linux"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test")]
+
+use bytes::Bytes;
+use futures_executor::block_on;
+use posix_s3::engine::{ExportOptions, ImportOptions, Outcome, Report, Silent, export, import};
+use posix_s3::store::{
+    Body, Capabilities, DirectoryStore, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, MemoryStore,
+    ObjectMeta, ObjectStore, Operation, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
+};
+use posix_s3::tree::{LocalTree, MemoryTree};
+use posix_s3::{Profile, Timestamp};
+use std::fs::{self, File, Permissions};
+use std::future::Future;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Barrier, Mutex};
+use std::task::{Context, Waker};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// A bucket that does something before it answers a head, a list or a put.
+struct Hooked<H> {
+    store: MemoryStore,
+    hook: H,
+}
+
+impl<H: Fn(Operation, &str) -> Result<(), StoreError> + Send + Sync> ObjectStore for Hooked<H> {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        self.store.list(request).await
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+        (self.hook)(Operation::Head, key)?;
+        self.store.head(key).await
+    }
+
+    async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
+        (self.hook)(Operation::Get, key)?;
+        self.store.get(key, options).await
+    }
+
+    async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        self.store.put(key, body, options).await
+    }
+
+    async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        self.store.replace_metadata(key, options).await
+    }
+
+    async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
+        self.store.delete(key, precondition).await
+    }
+}
+
+fn headers(permissions: &str, id: u32) -> PutOptions {
+    let mut options = PutOptions::default();
+    for (name, value) in [
+        ("x-amz-meta-file-permissions", permissions),
+        ("x-amz-meta-file-owner", &id.to_string()),
+        ("x-amz-meta-file-group", &id.to_string()),
+        ("x-amz-meta-file-mtime", "1000000000000ns"),
+    ] {
+        options.headers.insert(name, value.parse().unwrap());
+    }
+    options
+}
+
+fn put(store: &impl ObjectStore, key: &str, body: &'static str, options: &PutOptions) {
+    block_on(store.put(key, Bytes::from(body).into(), options)).unwrap();
+}
+
+fn import_all(store: &impl ObjectStore, root: &Path, profile: Profile) -> Report {
+    let tree = LocalTree::open(root).unwrap();
+    block_on(import(store, &tree, &ImportOptions::new(profile), &Silent)).unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+fn me() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+#[test]
+fn attributes_never_reach_a_file_that_took_the_name_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let (public, secret) = (directory.path().join("public"), directory.path().join("secret"));
+    fs::write(&public, "12345").unwrap();
+    File::options().write(true).open(&public).unwrap().set_modified(UNIX_EPOCH + Duration::from_secs(1000)).unwrap();
+    fs::write(&secret, "s3cr3").unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+    let inode = fs::metadata(&secret).unwrap().ino();
+    let held = File::open(&secret).unwrap();
+    let swap = (secret, public.clone());
+    let hook = move |operation, _: &str| {
+        if operation == Operation::Head {
+            fs::rename(&swap.0, &swap.1).unwrap();
+        }
+        Ok(())
+    };
+    let store = Hooked { store: MemoryStore::new(), hook };
+    put(&store, "public", "12345", &headers("0100666", me()));
+    let report = import_all(&store, directory.path(), Profile::untrusted());
+    assert_eq!((report.written, report.metadata_only), (1, 0));
+    assert_eq!(held.metadata().unwrap().mode() & 0o7777, 0o600);
+    assert_ne!(fs::metadata(&public).unwrap().ino(), inode);
+}
+
+#[test]
+fn a_listing_from_the_start_does_not_go_on_with_what_an_abandoned_one_saw() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::open(directory.path()).unwrap();
+    put(&store, "a", "", &PutOptions::default());
+    put(&store, "b", "", &PutOptions::default());
+    let mut request = ListRequest { max_keys: Some(1), ..ListRequest::default() };
+    block_on(store.list(&request)).unwrap();
+    put(&store, "c", "", &PutOptions::default());
+    let mut keys = Vec::new();
+    loop {
+        let page = block_on(store.list(&request)).unwrap();
+        keys.extend(page.objects.into_iter().map(|object| object.key));
+        request.token = page.next;
+        if request.token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(keys, ["a", "b", "c"]);
+}
+
+#[test]
+fn a_store_that_reads_the_end_first_gets_no_mixture() {
+    struct Backwards {
+        path: std::path::PathBuf,
+        got: Mutex<Option<(Bytes, Bytes)>>,
+    }
+    impl Backwards {
+        fn refuse<T>(operation: Operation) -> Result<T, StoreError> {
+            Err(StoreError::new(operation, "", StoreErrorKind::Unsupported))
+        }
+    }
+    impl ObjectStore for Backwards {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::ALL
+        }
+
+        async fn list(&self, _: &ListRequest) -> Result<ListPage, StoreError> {
+            Self::refuse(Operation::List)
+        }
+
+        async fn head(&self, _: &str) -> Result<ObjectMeta, StoreError> {
+            Self::refuse(Operation::Head)
+        }
+
+        async fn get(&self, _: &str, _: &GetOptions) -> Result<GetOutput, StoreError> {
+            Self::refuse(Operation::Get)
+        }
+
+        async fn put(&self, key: &str, body: Body, _: &PutOptions) -> Result<PutOutput, StoreError> {
+            let unread = |error| StoreError::new(Operation::Put, key, StoreErrorKind::Body).with_source(error);
+            let end = body.read(2 << 20, 2 << 20).await.map_err(unread)?;
+            fs::write(&self.path, vec![b'B'; 4 << 20]).unwrap();
+            let start = body.read(0, 2 << 20).await.map_err(unread)?;
+            *self.got.lock().unwrap() = Some((start, end));
+            Ok(PutOutput { etag: ETag::new("\"x\"") })
+        }
+
+        async fn replace_metadata(&self, _: &str, _: &PutOptions) -> Result<PutOutput, StoreError> {
+            Self::refuse(Operation::ReplaceMetadata)
+        }
+
+        async fn delete(&self, _: &str, _: &Precondition) -> Result<(), StoreError> {
+            Self::refuse(Operation::Delete)
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("large");
+    fs::write(&path, vec![b'A'; 4 << 20]).unwrap();
+    let store = Backwards { path, got: Mutex::default() };
+    let tree = LocalTree::open(directory.path()).unwrap();
+    let report = block_on(export(&tree, &store, &ExportOptions::new(Profile::fsx()), &Silent)).unwrap();
+    if let Some((start, end)) = &*store.got.lock().unwrap() {
+        assert_eq!((start[0], end[0]), (b'B', b'B'));
+    }
+    assert_eq!(report.written + report.failed, 1);
+}
+
+#[test]
+fn a_run_that_is_cut_anywhere_is_mended_by_the_next() {
+    let wanted = |root: &Path| -> Vec<(String, u32)> {
+        ["explicit", "explicit/implied", "explicit/implied/x", "plain"]
+            .iter()
+            .map(|path| ((*path).to_owned(), mode(&root.join(path))))
+            .collect()
+    };
+    let store = MemoryStore::new();
+    put(&store, "explicit/", "", &headers("0040555", me()));
+    put(&store, "explicit/implied/x", "1", &headers("0100644", me()));
+    put(&store, "plain/", "", &PutOptions::default());
+    put(&store, "plain/y", "2", &PutOptions::default());
+    let expected = tempfile::tempdir().unwrap();
+    import_all(&store, expected.path(), Profile::fsx());
+    for polls in 0..40 {
+        let directory = tempfile::tempdir().unwrap();
+        {
+            let tree = LocalTree::open(directory.path()).unwrap();
+            let options = ImportOptions::new(Profile::fsx());
+            let mut run = pin!(import(&store, &tree, &options, &Silent));
+            for _ in 0..polls {
+                if run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_micros(300));
+            }
+        }
+        // What was handed to a thread before the cut still happens, and then nothing is left of the run.
+        let staged = || {
+            let mut names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            names.any(|name| name.to_string_lossy().starts_with(".posix-s3-staging-"))
+        };
+        let begun = std::time::Instant::now();
+        while staged() && begun.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let report = import_all(&store, directory.path(), Profile::fsx());
+        assert!(report.is_complete(), "{:?}", report.problems);
+        assert_eq!(wanted(directory.path()), wanted(expected.path()), "cut after {polls} polls");
+        fs::set_permissions(directory.path().join("explicit"), Permissions::from_mode(0o755)).unwrap();
+        assert!(!staged(), "cut after {polls} polls");
+    }
+    fs::set_permissions(expected.path().join("explicit"), Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_head_that_fails_once_opens_no_private_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let failing = |operation, key: &str| match (operation, key) {
+        (Operation::Head, "d/") => Err(StoreError::new(operation, key, StoreErrorKind::Transient)),
+        _ => Ok(()),
+    };
+    let store = Hooked { store: MemoryStore::new(), hook: failing };
+    put(&store, "d/", "", &headers("0040700", me()));
+    put(&store, "d/x", "1", &headers("0100644", me()));
+    let report = import_all(&store, directory.path(), Profile::untrusted());
+    assert_eq!((report.failed, report.written), (2, 0));
+    assert!(!directory.path().join("d").exists());
+    assert_eq!(&*report.problems[1].reason, "nothing can be put into \"d/\", whose object could not be read");
+    let report = import_all(&store.store, directory.path(), Profile::untrusted());
+    assert_eq!((report.written, mode(&directory.path().join("d"))), (2, 0o700));
+}
+
+#[test]
+fn a_foreign_directory_that_is_named_as_staging_keeps_what_is_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    put(&store, "a", "1", &PutOptions::default());
+    for name in [".posix-s3-staging-mine", ".posix-s3-staging-00112233445566778899aabbccddeeff"] {
+        let foreign = directory.path().join(name);
+        fs::create_dir(&foreign).unwrap();
+        fs::set_permissions(&foreign, Permissions::from_mode(0o700)).unwrap();
+        fs::write(foreign.join("precious"), "x").unwrap();
+        import_all(&store, directory.path(), Profile::untrusted());
+        assert!(foreign.join("precious").exists());
+    }
+}
+
+#[test]
+fn imports_into_one_tree_at_once_do_not_disturb_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        let start = Arc::new(Barrier::new(4));
+        let runs: Vec<_> = (0..4)
+            .map(|run| {
+                let (start, root) = (Arc::clone(&start), directory.path().to_owned());
+                std::thread::spawn(move || {
+                    let store = MemoryStore::new();
+                    put(&store, &format!("{round}-{run}"), "1", &PutOptions::default());
+                    start.wait();
+                    import_all(&store, &root, Profile::fsx())
+                })
+            })
+            .collect();
+        for run in runs {
+            let report = run.join().unwrap();
+            assert_eq!(report.written, 1, "{:?}", report.problems);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_object_does_not_hide_the_others_and_can_be_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::open(directory.path().join("bucket")).unwrap();
+    put(&store, "a", "hello", &PutOptions::default());
+    put(&store, "b", "hello", &PutOptions::default());
+    fs::write(directory.path().join("bucket/a@"), "cut").unwrap();
+    let target = directory.path().join("target");
+    fs::create_dir(&target).unwrap();
+    let report = import_all(&store, &target, Profile::fsx());
+    assert_eq!((report.written, report.failed), (1, 1));
+    assert_eq!((report.problems[0].outcome, &*report.problems[0].key), (Outcome::Failed, "a"));
+    put(&store, "a", "again", &PutOptions::default());
+    assert_eq!(import_all(&store, &target, Profile::fsx()).written, 1);
+    fs::write(directory.path().join("bucket/a@"), "cut").unwrap();
+    block_on(store.delete("a", &Precondition::None)).unwrap();
+    assert_eq!(block_on(store.head("a")).unwrap_err().kind(), StoreErrorKind::NotFound);
+}
+
+#[test]
+fn a_flood_of_refused_keys_takes_bounded_memory() {
+    const KEYS: usize = 110_000;
+    struct Flood;
+    impl Flood {
+        fn refuse<T>(operation: Operation) -> Result<T, StoreError> {
+            Err(StoreError::new(operation, "", StoreErrorKind::NotFound))
+        }
+    }
+    impl ObjectStore for Flood {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::ALL
+        }
+
+        async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+            let start: usize = request.token.as_deref().map_or(0, |token| token.parse().unwrap());
+            let end = (start + 1000).min(KEYS);
+            let object = |number| ListedObject {
+                key: format!("{number:08}{}//", "\u{1}".repeat(900)),
+                size: 0,
+                etag: ETag::new("\"x\""),
+                last_modified: Timestamp::EPOCH,
+            };
+            let next = (end < KEYS).then(|| end.to_string());
+            Ok(ListPage { objects: (start..end).map(object).collect(), next })
+        }
+
+        async fn head(&self, _: &str) -> Result<ObjectMeta, StoreError> {
+            Self::refuse(Operation::Head)
+        }
+
+        async fn get(&self, _: &str, _: &GetOptions) -> Result<GetOutput, StoreError> {
+            Self::refuse(Operation::Get)
+        }
+
+        async fn put(&self, _: &str, _: Body, _: &PutOptions) -> Result<PutOutput, StoreError> {
+            Self::refuse(Operation::Put)
+        }
+
+        async fn replace_metadata(&self, _: &str, _: &PutOptions) -> Result<PutOutput, StoreError> {
+            Self::refuse(Operation::ReplaceMetadata)
+        }
+
+        async fn delete(&self, _: &str, _: &Precondition) -> Result<(), StoreError> {
+            Self::refuse(Operation::Delete)
+        }
+    }
+    let options = ImportOptions::new(Profile::untrusted());
+    let report = block_on(import(&Flood, &MemoryTree::new(), &options, &Silent)).unwrap();
+    let text: usize = report.problems.iter().map(|problem| problem.key.len() + problem.reason.len()).sum();
+    assert!(text <= Report::PROBLEM_BYTES);
+    assert_eq!((report.skipped, report.problems.len() as u64 + report.problems_omitted), (110_000, 110_000));
+}
