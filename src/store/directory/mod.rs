@@ -12,6 +12,11 @@
 //! 3. *Preconditions have to hold between processes.* Every change is committed under an exclusive lock of the bucket's lock
 //!    file; bodies are written before it is taken.
 
+mod names;
+mod object;
+
+use self::names::{KeyWalk, names_of};
+use self::object::{StoredObject, trailer_of};
 use super::memory::{etag_of, foreign_token, next_moment};
 use super::{
     Body, Capabilities, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, ObjectMeta, ObjectStore,
@@ -22,12 +27,11 @@ use crate::io::SparseFile;
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderMap;
 use md5::{Digest, Md5};
 use rustix::fs::FlockOperation;
 use std::collections::VecDeque;
-use std::ffi::OsStr;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -589,235 +593,6 @@ fn read_piece(file: &File, range: Range<u64>) -> io::Result<Bytes> {
     Ok(piece.into())
 }
 
-/// The last bytes of every object file: the form and the length of the lines before it.
-const FOOTER_BYTES: usize = "posix-s3 object 1 00000000\n".len();
-const FOOTER_START: &str = "posix-s3 object 1 ";
-
-/// An object as its file holds it.
-struct StoredObject {
-    meta: ObjectMeta,
-}
-
-fn trailer_of(meta: &ObjectMeta) -> Vec<u8> {
-    let mut trailer = format!("etag: {}\nlast-modified: {}\n", meta.etag.as_str(), meta.last_modified).into_bytes();
-    for (name, value) in &meta.headers {
-        // Header values hold no line feed.
-        trailer.extend_from_slice(b"header ");
-        trailer.extend_from_slice(name.as_str().as_bytes());
-        trailer.extend_from_slice(b": ");
-        trailer.extend_from_slice(value.as_bytes());
-        trailer.push(b'\n');
-    }
-    let footer = format!("{FOOTER_START}{:08x}\n", trailer.len());
-    trailer.extend_from_slice(footer.as_bytes());
-    trailer
-}
-
-impl StoredObject {
-    fn read(file: &File) -> io::Result<Self> {
-        const USUAL: u64 = 1024;
-        let length = file.metadata()?.len();
-        let usual = length.min(USUAL);
-        let mut tail = vec![0; usize::try_from(usual).unwrap_or(0)];
-        file.read_exact_at(&mut tail, length.saturating_sub(usual))?;
-        let lines = lines_before_footer(&tail)?;
-        let whole = lines.saturating_add(FOOTER_BYTES);
-        let size = length.checked_sub(whole as u64).ok_or_else(|| damaged("shorter than its headers"))?;
-        if whole > tail.len() {
-            tail = vec![0; whole];
-            file.read_exact_at(&mut tail, size)?;
-        }
-        let start = tail.len().saturating_sub(whole);
-        let end = tail.len().saturating_sub(FOOTER_BYTES);
-        let lines = tail.get(start..end).unwrap_or_default();
-        Ok(Self { meta: parse_lines(lines, size)? })
-    }
-}
-
-fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("expected an object, found a file {what}"))
-}
-
-fn lines_before_footer(tail: &[u8]) -> io::Result<usize> {
-    let footer = tail.len().checked_sub(FOOTER_BYTES).and_then(|start| tail.get(start..));
-    let digits = footer.and_then(|footer| footer.strip_prefix(FOOTER_START.as_bytes())?.strip_suffix(b"\n"));
-    let lines = digits
-        .and_then(|digits| std::str::from_utf8(digits).ok())
-        .and_then(|digits| u32::from_str_radix(digits, 16).ok());
-    lines.and_then(|lines| usize::try_from(lines).ok()).ok_or_else(|| damaged("without its footer"))
-}
-
-fn parse_lines(lines: &[u8], size: u64) -> io::Result<ObjectMeta> {
-    let mut etag = None;
-    let mut last_modified = None;
-    let mut headers = HeaderMap::new();
-    for line in lines.split_inclusive(|&byte| byte == b'\n') {
-        let line = line.strip_suffix(b"\n").ok_or_else(|| damaged("with a cut line"))?;
-        if let Some(text) = line.strip_prefix(b"etag: ") {
-            etag = std::str::from_utf8(text).ok().map(ETag::new);
-        } else if let Some(text) = line.strip_prefix(b"last-modified: ") {
-            last_modified = Timestamp::parse(text).ok();
-        } else {
-            let (name, value) = parse_header(line).ok_or_else(|| damaged("with a line that is no header"))?;
-            headers.append(name, value);
-        }
-    }
-    match (etag, last_modified) {
-        (Some(etag), Some(last_modified)) => Ok(ObjectMeta { size, etag, last_modified, headers }),
-        _ => Err(damaged("without ETag or Last-Modified")),
-    }
-}
-
-fn parse_header(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
-    let line = line.strip_prefix(b"header ")?;
-    let colon = line.windows(2).position(|pair| pair == b": ")?;
-    let (name, value) = line.split_at_checked(colon)?;
-    Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value.get(2..)?).ok()?))
-}
-
-/// How many bytes of a segment one name holds. Each becomes at most three, and the ending makes 241 of 255.
-const SEGMENT_PIECE: usize = 80;
-
-/// The names of the file of a key, below the root.
-fn names_of(key: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut segments = key.as_bytes().split(|&byte| byte == b'/').peekable();
-    while let Some(mut segment) = segments.next() {
-        while let Some((piece, rest)) = segment.split_at_checked(SEGMENT_PIECE) {
-            names.push(encode(piece, '~'));
-            segment = rest;
-        }
-        names.push(encode(segment, if segments.peek().is_some() { '+' } else { '@' }));
-    }
-    names
-}
-
-fn encode(piece: &[u8], ending: char) -> String {
-    let mut name = String::with_capacity(piece.len().saturating_add(1));
-    for &byte in piece {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
-            name.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(name, "%{byte:02X}");
-        }
-    }
-    name.push(ending);
-    name
-}
-
-/// What a name in the bucket's directory stands for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum NameKind {
-    Object,
-    Segment,
-    Piece,
-}
-
-fn decode(name: &OsStr) -> Option<(Vec<u8>, NameKind)> {
-    let (&ending, name) = name.as_bytes().split_last()?;
-    let kind = match ending {
-        b'@' => NameKind::Object,
-        b'+' => NameKind::Segment,
-        b'~' => NameKind::Piece,
-        _ => return None,
-    };
-    let mut text = Vec::with_capacity(name.len());
-    let mut bytes = name.iter();
-    while let Some(&byte) = bytes.next() {
-        if byte == b'%' {
-            let digits = [*bytes.next()?, *bytes.next()?];
-            text.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-        } else {
-            text.push(byte);
-        }
-    }
-    Some((text, kind))
-}
-
-/// Walks the files of a bucket in key order.
-struct KeyWalk {
-    root: PathBuf,
-    prefix: String,
-    /// Only keys behind this one.
-    after: Option<String>,
-    stack: Vec<Level>,
-}
-
-/// A directory of which some names are still to come, next one last.
-struct Level {
-    path: PathBuf,
-    names: Vec<(Vec<u8>, NameKind, PathBuf)>,
-}
-
-impl KeyWalk {
-    fn new(root: &Path, prefix: String, after: Option<String>) -> io::Result<Self> {
-        let mut walk = Self { root: root.into(), prefix, after, stack: Vec::new() };
-        walk.descend(PathBuf::new(), &[])?;
-        Ok(walk)
-    }
-
-    /// The next key and the path of its file.
-    fn next_key(&mut self) -> io::Result<Option<(String, PathBuf)>> {
-        while let Some(level) = self.stack.last_mut() {
-            let Some((key, kind, name)) = level.names.pop() else {
-                self.stack.pop();
-                continue;
-            };
-            let path = level.path.join(name);
-            if kind == NameKind::Object {
-                let key = String::from_utf8(key).map_err(|_| damaged("whose name is no key"))?;
-                return Ok(Some((key, self.root.join(path))));
-            }
-            self.descend(path, &key)?;
-        }
-        Ok(None)
-    }
-
-    fn descend(&mut self, path: PathBuf, key: &[u8]) -> io::Result<()> {
-        let directory = match fs::read_dir(self.root.join(&path)) {
-            // Emptied and removed since its name was read.
-            Err(error) if is_absent(&error) => return Ok(()),
-            other => other?,
-        };
-        let mut names = Vec::new();
-        for entry in directory {
-            let name = entry?.file_name();
-            let own =
-                || [LOCK, STAGING].iter().any(|own| name == *own) || name.as_bytes().starts_with(MARKER.as_bytes());
-            if path.as_os_str().is_empty() && own() {
-                continue;
-            }
-            let Some((text, kind)) = decode(&name) else {
-                let name = crate::escape::escape(name.as_bytes()).to_string();
-                return Err(damaged(&format!("of the name \"{name}\", which is no key")));
-            };
-            let mut whole = key.to_vec();
-            whole.extend_from_slice(&text);
-            if kind == NameKind::Segment {
-                whole.push(b'/');
-            }
-            if self.wants(&whole, kind) {
-                names.push((whole, kind, PathBuf::from(name)));
-            }
-        }
-        names.sort_unstable_by(|(left, ..), (right, ..)| right.cmp(left));
-        self.stack.push(Level { path, names });
-        Ok(())
-    }
-
-    /// Whether a key, or any key that starts so, is part of this walk.
-    fn wants(&self, key: &[u8], kind: NameKind) -> bool {
-        let prefix = self.prefix.as_bytes();
-        let after = self.after.as_deref().map(str::as_bytes);
-        if kind == NameKind::Object {
-            return key.starts_with(prefix) && after.is_none_or(|after| key > after);
-        }
-        let below_prefix = key.starts_with(prefix) || prefix.starts_with(key);
-        below_prefix && after.is_none_or(|after| key > after || after.starts_with(key))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -835,18 +610,6 @@ mod tests {
 
     fn keys(store: &DirectoryStore, request: &ListRequest) -> Vec<String> {
         block_on(store.list(request)).unwrap().objects.into_iter().map(|object| object.key).collect()
-    }
-
-    #[test]
-    fn names_show_what_they_hold() {
-        assert_eq!(names_of("a/b.txt"), ["a+", "b.txt@"]);
-        assert_eq!(names_of("a//"), ["a+", "+", "@"]);
-        assert_eq!(names_of("../é"), ["..+", "%C3%A9@"]);
-        let long = "x".repeat(80);
-        assert_eq!(
-            names_of(&format!("{long}/{long}y")),
-            [format!("{long}~"), "+".into(), format!("{long}~"), "y@".into()]
-        );
     }
 
     #[test]

@@ -1,0 +1,170 @@
+//! The names of the files of a bucket, and the walk over them in key order.
+
+use super::object::damaged;
+use super::{LOCK, MARKER, STAGING, is_absent};
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// How many bytes of a segment one name holds. Each becomes at most three, and the ending makes 241 of 255.
+const SEGMENT_PIECE: usize = 80;
+
+/// The names of the file of a key, below the root.
+pub(super) fn names_of(key: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut segments = key.as_bytes().split(|&byte| byte == b'/').peekable();
+    while let Some(mut segment) = segments.next() {
+        while let Some((piece, rest)) = segment.split_at_checked(SEGMENT_PIECE) {
+            names.push(encode(piece, '~'));
+            segment = rest;
+        }
+        names.push(encode(segment, if segments.peek().is_some() { '+' } else { '@' }));
+    }
+    names
+}
+
+fn encode(piece: &[u8], ending: char) -> String {
+    let mut name = String::with_capacity(piece.len().saturating_add(1));
+    for &byte in piece {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            name.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+    name.push(ending);
+    name
+}
+
+/// What a name in the bucket's directory stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NameKind {
+    Object,
+    Segment,
+    Piece,
+}
+
+fn decode(name: &OsStr) -> Option<(Vec<u8>, NameKind)> {
+    let (&ending, name) = name.as_bytes().split_last()?;
+    let kind = match ending {
+        b'@' => NameKind::Object,
+        b'+' => NameKind::Segment,
+        b'~' => NameKind::Piece,
+        _ => return None,
+    };
+    let mut text = Vec::with_capacity(name.len());
+    let mut bytes = name.iter();
+    while let Some(&byte) = bytes.next() {
+        if byte == b'%' {
+            let digits = [*bytes.next()?, *bytes.next()?];
+            text.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            text.push(byte);
+        }
+    }
+    Some((text, kind))
+}
+
+/// Walks the files of a bucket in key order.
+pub(super) struct KeyWalk {
+    root: PathBuf,
+    pub(super) prefix: String,
+    /// Only keys behind this one.
+    after: Option<String>,
+    stack: Vec<Level>,
+}
+
+/// A directory of which some names are still to come, next one last.
+struct Level {
+    path: PathBuf,
+    names: Vec<(Vec<u8>, NameKind, PathBuf)>,
+}
+
+impl KeyWalk {
+    pub(super) fn new(root: &Path, prefix: String, after: Option<String>) -> io::Result<Self> {
+        let mut walk = Self { root: root.into(), prefix, after, stack: Vec::new() };
+        walk.descend(PathBuf::new(), &[])?;
+        Ok(walk)
+    }
+
+    /// The next key and the path of its file.
+    pub(super) fn next_key(&mut self) -> io::Result<Option<(String, PathBuf)>> {
+        while let Some(level) = self.stack.last_mut() {
+            let Some((key, kind, name)) = level.names.pop() else {
+                self.stack.pop();
+                continue;
+            };
+            let path = level.path.join(name);
+            if kind == NameKind::Object {
+                let key = String::from_utf8(key).map_err(|_| damaged("whose name is no key"))?;
+                return Ok(Some((key, self.root.join(path))));
+            }
+            self.descend(path, &key)?;
+        }
+        Ok(None)
+    }
+
+    fn descend(&mut self, path: PathBuf, key: &[u8]) -> io::Result<()> {
+        let directory = match fs::read_dir(self.root.join(&path)) {
+            // Emptied and removed since its name was read.
+            Err(error) if is_absent(&error) => return Ok(()),
+            other => other?,
+        };
+        let mut names = Vec::new();
+        for entry in directory {
+            let name = entry?.file_name();
+            let own =
+                || [LOCK, STAGING].iter().any(|own| name == *own) || name.as_bytes().starts_with(MARKER.as_bytes());
+            if path.as_os_str().is_empty() && own() {
+                continue;
+            }
+            let Some((text, kind)) = decode(&name) else {
+                let name = crate::escape::escape(name.as_bytes()).to_string();
+                return Err(damaged(&format!("of the name \"{name}\", which is no key")));
+            };
+            let mut whole = key.to_vec();
+            whole.extend_from_slice(&text);
+            if kind == NameKind::Segment {
+                whole.push(b'/');
+            }
+            if self.wants(&whole, kind) {
+                names.push((whole, kind, PathBuf::from(name)));
+            }
+        }
+        names.sort_unstable_by(|(left, ..), (right, ..)| right.cmp(left));
+        self.stack.push(Level { path, names });
+        Ok(())
+    }
+
+    /// Whether a key, or any key that starts so, is part of this walk.
+    fn wants(&self, key: &[u8], kind: NameKind) -> bool {
+        let prefix = self.prefix.as_bytes();
+        let after = self.after.as_deref().map(str::as_bytes);
+        if kind == NameKind::Object {
+            return key.starts_with(prefix) && after.is_none_or(|after| key > after);
+        }
+        let below_prefix = key.starts_with(prefix) || prefix.starts_with(key);
+        below_prefix && after.is_none_or(|after| key > after || after.starts_with(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_show_what_they_hold() {
+        assert_eq!(names_of("a/b.txt"), ["a+", "b.txt@"]);
+        assert_eq!(names_of("a//"), ["a+", "+", "@"]);
+        assert_eq!(names_of("../é"), ["..+", "%C3%A9@"]);
+        let long = "x".repeat(80);
+        assert_eq!(
+            names_of(&format!("{long}/{long}y")),
+            [format!("{long}~"), "+".into(), format!("{long}~"), "y@".into()]
+        );
+    }
+}
