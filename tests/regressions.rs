@@ -366,3 +366,42 @@ fn a_flood_of_refused_keys_takes_bounded_memory() {
     assert!(text <= Report::PROBLEM_BYTES);
     assert_eq!((report.skipped, report.problems.len() as u64 + report.problems_omitted), (110_000, 110_000));
 }
+
+#[test]
+fn a_bucket_that_may_only_be_read_is_read() {
+    const CHILD: &str = "POSIX_S3_TEST_READ_ONLY_BUCKET";
+    let read = |bucket: &Path| {
+        let store = DirectoryStore::open_existing(bucket).unwrap();
+        assert_eq!(block_on(store.head("a")).unwrap().size, 5);
+        let error = block_on(store.put("b", Body::empty(), &PutOptions::default())).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Denied);
+        let error = block_on(store.delete("a", &Precondition::None)).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Denied);
+    };
+    if let Some(bucket) = std::env::var_os(CHILD) {
+        return read(Path::new(&bucket));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let bucket = directory.path().join("bucket");
+    put(&DirectoryStore::open(&bucket).unwrap(), "a", "hello", &PutOptions::default());
+    fs::set_permissions(bucket.join("a@"), Permissions::from_mode(0o644)).unwrap();
+    if me() != 0 {
+        for path in [bucket.join(".lock"), bucket.join(".tmp"), bucket.clone()] {
+            fs::set_permissions(path, Permissions::from_mode(0o500)).unwrap();
+        }
+        read(&bucket);
+        for path in [bucket.join(".tmp"), bucket.clone()] {
+            fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
+        }
+        return;
+    }
+    // The superuser may write everywhere: the test goes on as somebody else.
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("test");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let mut child = std::process::Command::new(&program);
+    std::os::unix::process::CommandExt::uid(&mut child, 65534);
+    let arguments = ["--exact", "a_bucket_that_may_only_be_read_is_read"];
+    assert!(child.args(arguments).env(CHILD, &bucket).current_dir("/").status().unwrap().success());
+}

@@ -61,6 +61,9 @@ const PIECE: usize = 1 << 20;
 /// between processes, and replaces objects as a whole. A put is on the disk when it is acknowledged. Ranges of zeros are
 /// kept sparse. The directory belongs to the bucket; what else is put there is reported as damage.
 ///
+/// Objects can be read by their owner alone, whatever modes their metadata tells of. A bucket that the caller may only
+/// read is opened all the same, and changes to it are denied.
+///
 /// ```
 /// use posix_s3::store::{Body, DirectoryStore, ObjectStore, PutOptions};
 ///
@@ -77,7 +80,8 @@ const PIECE: usize = 1 << 20;
 /// ```
 pub struct DirectoryStore {
     root: PathBuf,
-    lock: Mutex<File>,
+    /// Without it the bucket can only be read.
+    lock: Mutex<Option<File>>,
     /// Walks that stopped at the end of a page, by the token that continues them.
     walks: Mutex<VecDeque<(String, KeyWalk)>>,
 }
@@ -153,19 +157,19 @@ impl DirectoryStore {
             Err(error) => return Err(failed(error)),
         }
         let root = fs::canonicalize(path).map_err(failed)?;
-        let staging = root.join(STAGING);
-        match fs::DirBuilder::new().mode(0o700).create(&staging) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-            _ => remove_leftovers(&staging).map_err(failed)?,
-        }
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join(LOCK)).map_err(failed)?;
+        let lock = match prepare_writing(&root) {
+            Ok(lock) => Some(lock),
+            Err(error) if is_read_only(&error) => None,
+            Err(error) => return Err(failed(error)),
+        };
         Ok(Self { root, lock: Mutex::new(lock), walks: Mutex::default() })
     }
 
     /// Holds all other changes off, in this process and in others, until the guard is dropped.
     fn commit(&self) -> io::Result<Commit<'_>> {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        rustix::fs::flock(&*lock, FlockOperation::LockExclusive)?;
+        let file = lock.as_ref().ok_or(io::ErrorKind::PermissionDenied)?;
+        rustix::fs::flock(file, FlockOperation::LockExclusive)?;
         Ok(Commit(lock))
     }
 
@@ -446,12 +450,12 @@ impl ObjectStore for DirectoryStore {
 }
 
 /// The lock of the bucket, held.
-struct Commit<'a>(MutexGuard<'a, File>);
+struct Commit<'a>(MutexGuard<'a, Option<File>>);
 
 impl Drop for Commit<'_> {
     fn drop(&mut self) {
         // The lock goes with the descriptor at the latest.
-        let _ = rustix::fs::flock(&*self.0, FlockOperation::Unlock);
+        let _ = self.0.as_ref().map(|file| rustix::fs::flock(file, FlockOperation::Unlock));
     }
 }
 
@@ -492,6 +496,20 @@ impl Drop for Staged {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// What changes need: a place for new versions, without leftovers, and the lock.
+fn prepare_writing(root: &Path) -> io::Result<File> {
+    let staging = root.join(STAGING);
+    match fs::DirBuilder::new().mode(0o700).create(&staging) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => remove_leftovers(&staging)?,
+    }
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(root.join(LOCK))
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Removes versions that a crashed process left behind: those that nobody holds a lock on.
@@ -545,7 +563,7 @@ fn is_absent(error: &io::Error) -> bool {
 fn io_error(operation: Operation, key: &str, error: io::Error) -> StoreError {
     let kind = match error.kind() {
         _ if is_absent(&error) => StoreErrorKind::NotFound,
-        io::ErrorKind::PermissionDenied => StoreErrorKind::Denied,
+        _ if is_read_only(&error) => StoreErrorKind::Denied,
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => StoreErrorKind::Corrupt,
         _ => StoreErrorKind::Other,
     };
