@@ -376,7 +376,7 @@ impl Bar {
             ProgressDrawTarget::stderr()
         };
         let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} entries, {msg} ({per_sec}) {elapsed}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} entries in {elapsed} {wide_msg}") {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));

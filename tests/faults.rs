@@ -1,0 +1,246 @@
+//! A run may be cut at every call to the store, and every call may fail: the next run ends where an untroubled one does.
+
+#![cfg(feature = "engine")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
+
+use bytes::Bytes;
+use futures_executor::block_on;
+use posix_s3::engine::{ExportOptions, ImportOptions, Jobs, Report, RunError, Silent, export, import};
+use posix_s3::store::{
+    Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
+    Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
+};
+use posix_s3::tree::MemoryTree;
+use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, Permissions, Profile, SymlinkTarget, Timestamp, Uid};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+/// A store of which every call waits once before it does anything, and once after, and of which one call fails.
+struct Troubled<'s> {
+    store: &'s MemoryStore,
+    calls: AtomicUsize,
+    failing: Option<usize>,
+}
+
+impl<'s> Troubled<'s> {
+    fn new(store: &'s MemoryStore, failing: Option<usize>) -> Self {
+        Self { store, calls: AtomicUsize::new(0), failing }
+    }
+
+    async fn call(&self, operation: Operation, key: &str) -> Result<(), StoreError> {
+        wait().await;
+        if Some(self.calls.fetch_add(1, Ordering::Relaxed)) == self.failing {
+            return Err(StoreError::new(operation, key, StoreErrorKind::Transient));
+        }
+        Ok(())
+    }
+}
+
+/// Lets everything else have a turn.
+async fn wait() {
+    let mut waited = false;
+    poll_fn(|context| {
+        context.waker().wake_by_ref();
+        if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+impl ObjectStore for Troubled<'_> {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        self.call(Operation::List, &request.prefix).await?;
+        let request = ListRequest { max_keys: Some(3), ..request.clone() };
+        self.store.list(&request).await
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+        self.call(Operation::Head, key).await?;
+        self.store.head(key).await
+    }
+
+    async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
+        self.call(Operation::Get, key).await?;
+        self.store.get(key, options).await
+    }
+
+    async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        self.call(Operation::Put, key).await?;
+        let output = self.store.put(key, body, options).await;
+        // It has happened, and nobody knows yet.
+        wait().await;
+        output
+    }
+
+    async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        self.call(Operation::ReplaceMetadata, key).await?;
+        self.store.replace_metadata(key, options).await
+    }
+
+    async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
+        self.call(Operation::Delete, key).await?;
+        self.store.delete(key, precondition).await
+    }
+}
+
+fn attributes(mode: u32, seconds: i64) -> Attributes {
+    let time = Timestamp::from_unix(seconds, 7).unwrap();
+    let (uid, gid) = (Uid::new(1000).unwrap(), Gid::new(1001).unwrap());
+    Attributes { permissions: Permissions::from_mode(mode), uid, gid, atime: time, mtime: time }
+}
+
+fn key(key: &str) -> Key {
+    key.parse().unwrap()
+}
+
+/// Forty entries: directories with and without objects, files that clash, links, and what is refused.
+fn tree() -> MemoryTree {
+    let tree = MemoryTree::new();
+    for directory in ["a/", "a/b/", "a/b/c/", "d/", "empty/"] {
+        tree.insert(Entry::new(key(directory), EntryKind::Directory, attributes(0o750, 5)).unwrap()).unwrap();
+    }
+    for number in 0..24 {
+        let (directory, mode) = (["", "a/", "a/b/", "a/b/c/", "d/", "d/"][number % 6], 0o600 + (number as u32 & 7));
+        let content = vec![b'x'; number * 100];
+        tree.insert_file(key(&format!("{directory}file-{number}")), content, attributes(mode, 9)).unwrap();
+    }
+    for number in 0..6 {
+        let target = SymlinkTarget::parse(b"../somewhere").unwrap();
+        let link = key(&format!("{}link-{number}", ["", "a/b/"][number % 2]));
+        tree.insert(Entry::new(link, EntryKind::Symlink { target }, attributes(0o777, 3)).unwrap()).unwrap();
+    }
+    tree
+}
+
+async fn all_objects(store: &MemoryStore) -> Vec<(String, ObjectMeta, Bytes)> {
+    let mut objects = Vec::new();
+    for object in store.list(&ListRequest::default()).await.unwrap().objects {
+        let mut output = store.get(&object.key, &GetOptions::default()).await.unwrap();
+        let body = futures_util::StreamExt::next(&mut output.body).await.map(Result::unwrap).unwrap_or_default();
+        let meta = ObjectMeta { last_modified: Timestamp::EPOCH, ..output.meta };
+        objects.push((object.key, meta, body));
+    }
+    objects
+}
+
+/// The bucket of the tree, with strangers' objects in it.
+fn bucket() -> MemoryStore {
+    let store = MemoryStore::with_clock(|| Timestamp::from_unix(1_000_000, 0).unwrap());
+    block_on(export(&tree(), &store, &ExportOptions::new(Profile::fsx()), &Silent)).unwrap();
+    let mut pipe = PutOptions::default();
+    pipe.headers.insert("x-amz-meta-file-permissions", "0010644".parse().unwrap());
+    for (name, options) in [
+        ("a/b", &PutOptions::default()),
+        ("implied/below/file", &PutOptions::default()),
+        ("implied/below/pipe", &pipe),
+        ("refused/pipe", &pipe),
+        ("a/../b", &PutOptions::default()),
+    ] {
+        block_on(store.put(name, Bytes::from("stranger").into(), options)).unwrap();
+    }
+    store
+}
+
+fn import_options(jobs: usize) -> ImportOptions {
+    ImportOptions::new(Profile::fsx()).with_jobs(Jobs::new(jobs).unwrap())
+}
+
+fn sums_agree(report: &Report) {
+    let ends =
+        [report.unchanged, report.written, report.metadata_only, report.skipped, report.failed, report.conflicts];
+    assert_eq!(report.entries, ends.iter().sum::<u64>());
+}
+
+/// Polls a run some times and drops it; says whether it was still going on.
+fn cut<T>(run: impl Future<Output = T>, polls: usize) -> bool {
+    let mut run = pin!(run);
+    (0..polls).all(|_| run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending())
+}
+
+/// Ends a run, whatever comes of it.
+fn settle(result: Result<Report, RunError>) -> Report {
+    let report = result.unwrap_or_else(|error| error.report().clone());
+    sums_agree(&report);
+    report
+}
+
+#[test]
+fn an_export_that_is_cut_anywhere_is_completed_by_the_next() {
+    let (tree, options) = (tree(), ExportOptions::new(Profile::fsx()).with_jobs(Jobs::new(3).unwrap()));
+    let expected = MemoryStore::new();
+    block_on(export(&tree, &expected, &options, &Silent)).unwrap();
+    let expected = block_on(all_objects(&expected));
+    for polls in 0.. {
+        let store = MemoryStore::new();
+        let going_on = cut(export(&tree, &Troubled::new(&store, None), &options, &Silent), polls);
+        settle(block_on(export(&tree, &store, &options, &Silent)));
+        assert_eq!(block_on(all_objects(&store)), expected, "cut after {polls} polls");
+        if !going_on {
+            return assert!(polls > 20, "only {polls} places to cut");
+        }
+    }
+}
+
+#[test]
+fn an_import_that_is_cut_anywhere_is_completed_by_the_next() {
+    let store = bucket();
+    for jobs in [1, 3, 16] {
+        let expected = MemoryTree::new();
+        let untroubled = settle(block_on(import(&store, &expected, &import_options(jobs), &Silent)));
+        assert_eq!((untroubled.failed, untroubled.skipped), (2, 2));
+        for polls in 0.. {
+            let tree = MemoryTree::new();
+            let going_on = cut(import(&Troubled::new(&store, None), &tree, &import_options(jobs), &Silent), polls);
+            settle(block_on(import(&store, &tree, &import_options(jobs), &Silent)));
+            assert_eq!(tree.entries(), expected.entries(), "cut after {polls} polls of {jobs} jobs");
+            if !going_on {
+                assert!(polls > 10, "only {polls} places to cut");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn whichever_call_fails_is_reported_and_the_next_run_completes() {
+    let (source, store) = (tree(), bucket());
+    let exporting = ExportOptions::new(Profile::fsx());
+    let expected_store = MemoryStore::new();
+    block_on(export(&source, &expected_store, &exporting, &Silent)).unwrap();
+    let expected_tree = MemoryTree::new();
+    settle(block_on(import(&store, &expected_tree, &import_options(3), &Silent)));
+    for failing in 0.. {
+        let bucket = MemoryStore::new();
+        let troubled = Troubled::new(&bucket, Some(failing));
+        let report = settle(block_on(export(&source, &troubled, &exporting, &Silent)));
+        let failed = failing < troubled.calls.into_inner();
+        assert_eq!(report.failed, u64::from(failed), "call {failing} of the export");
+        settle(block_on(export(&source, &bucket, &exporting, &Silent)));
+        assert_eq!(block_on(all_objects(&bucket)), block_on(all_objects(&expected_store)));
+
+        let tree = MemoryTree::new();
+        let troubled = Troubled::new(&store, Some(failing));
+        let result = block_on(import(&troubled, &tree, &import_options(3), &Silent));
+        let stopped = result.is_err();
+        let report = settle(result);
+        let import_failed = failing < troubled.calls.into_inner();
+        let said = report.problems.iter().any(|problem| problem.reason.contains("a passing failure"));
+        assert_eq!(stopped || said, import_failed, "call {failing} of the import");
+        settle(block_on(import(&store, &tree, &import_options(3), &Silent)));
+        assert_eq!(tree.entries(), expected_tree.entries(), "call {failing} of the import");
+        if !failed && !import_failed {
+            return assert!(failing > 30, "only {failing} calls");
+        }
+    }
+}
