@@ -251,7 +251,7 @@ fn a_head_that_fails_once_opens_no_private_directory() {
     let report = import_all(&store, directory.path(), Profile::untrusted());
     assert_eq!((report.failed, report.written), (2, 0));
     assert!(!directory.path().join("d").exists());
-    assert_eq!(&*report.problems[1].reason, "nothing can be put into \"d/\", whose object could not be read");
+    assert_eq!(&*report.problems[1].reason, "nothing can be put into \"d/\", which or whose object could not be read");
     let report = import_all(&store.store, directory.path(), Profile::untrusted());
     assert_eq!((report.written, mode(&directory.path().join("d"))), (2, 0o700));
 }
@@ -404,4 +404,147 @@ fn a_bucket_that_may_only_be_read_is_read() {
     std::os::unix::process::CommandExt::uid(&mut child, 65534);
     let arguments = ["--exact", "a_bucket_that_may_only_be_read_is_read"];
     assert!(child.args(arguments).env(CHILD, &bucket).current_dir("/").status().unwrap().success());
+}
+
+/// A store that makes one call at a time, as a client with one connection does.
+#[test]
+fn an_import_needs_no_more_than_one_connection() {
+    struct OneAtATime {
+        store: MemoryStore,
+        connection: futures_util::lock::Mutex<()>,
+    }
+    impl OneAtATime {
+        /// Waits for the connection, and then for an answer.
+        async fn call(&self) -> futures_util::lock::MutexGuard<'_, ()> {
+            let guard = self.connection.lock().await;
+            let mut waited = false;
+            std::future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if std::mem::replace(&mut waited, true) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            })
+            .await;
+            guard
+        }
+    }
+    impl ObjectStore for OneAtATime {
+        fn capabilities(&self) -> Capabilities {
+            self.store.capabilities()
+        }
+
+        async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+            let _connection = self.call().await;
+            self.store.list(&ListRequest { max_keys: Some(7), ..request.clone() }).await
+        }
+
+        async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+            let _connection = self.call().await;
+            self.store.head(key).await
+        }
+
+        async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
+            let _connection = self.call().await;
+            self.store.get(key, options).await
+        }
+
+        async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
+            let _connection = self.call().await;
+            self.store.put(key, body, options).await
+        }
+
+        async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
+            let _connection = self.call().await;
+            self.store.replace_metadata(key, options).await
+        }
+
+        async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
+            let _connection = self.call().await;
+            self.store.delete(key, precondition).await
+        }
+    }
+    for jobs in [1, 2, 3, 16] {
+        let store = OneAtATime { store: MemoryStore::new(), connection: futures_util::lock::Mutex::new(()) };
+        for number in 0..60 {
+            put(&store, &format!("d{number}/"), "", &headers("0040755", me()));
+            put(&store, &format!("d{number}/file"), "1", &headers("0100644", me()));
+        }
+        put(&store, "a", "1", &headers("0100644", me()));
+        let tree = MemoryTree::new();
+        let options = ImportOptions::new(Profile::fsx()).with_jobs(posix_s3::engine::Jobs::new(jobs).unwrap());
+        for unchanged in [0, 121] {
+            let mut run = pin!(import(&store, &tree, &options, &Silent));
+            let mut polls = 0;
+            let report = loop {
+                polls += 1;
+                assert!(polls < 100_000, "stands still with {jobs} jobs");
+                if let std::task::Poll::Ready(result) = run.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    break result.unwrap();
+                }
+            };
+            assert_eq!((report.unchanged, report.entries), (unchanged, 121));
+        }
+    }
+}
+
+#[test]
+fn two_imports_on_one_tree_do_not_end_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = Arc::new(LocalTree::open(directory.path()).unwrap());
+    for round in 0..30 {
+        let start = Arc::new(Barrier::new(2));
+        let runs: Vec<_> = (0..2)
+            .map(|run| {
+                let (start, tree) = (Arc::clone(&start), Arc::clone(&tree));
+                std::thread::spawn(move || {
+                    let store = MemoryStore::new();
+                    put(&store, &format!("{round}-{run}"), "1", &PutOptions::default());
+                    start.wait();
+                    block_on(import(&store, &*tree, &ImportOptions::new(Profile::fsx()), &Silent))
+                })
+            })
+            .collect();
+        for run in runs {
+            assert_eq!(run.join().unwrap().unwrap().written, 1);
+        }
+    }
+    let left = fs::read_dir(directory.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".posix-s3-staging-"));
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn directories_held_by_an_earlier_run_serve_no_later_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = LocalTree::open(directory.path()).unwrap();
+    fs::create_dir(directory.path().join("d")).unwrap();
+    block_on(posix_s3::tree::Tree::lookup(&tree, &"d/x".parse().unwrap())).unwrap();
+    fs::rename(directory.path().join("d"), directory.path().join("old")).unwrap();
+    let store = MemoryStore::new();
+    put(&store, "d/x", "1", &PutOptions::default());
+    let report = block_on(import(&store, &tree, &ImportOptions::new(Profile::fsx()), &Silent)).unwrap();
+    assert_eq!(report.written, 1);
+    assert!(directory.path().join("d/x").exists() && !directory.path().join("old/x").exists());
+}
+
+#[test]
+fn a_directory_that_is_kept_keeps_what_is_done_to_it_during_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = directory.path().join("d");
+    fs::create_dir(&kept).unwrap();
+    fs::set_permissions(&kept, Permissions::from_mode(0o755)).unwrap();
+    let closing = kept.clone();
+    let hook = move |operation, _: &str| {
+        if operation == Operation::Get {
+            fs::set_permissions(&closing, Permissions::from_mode(0o700)).unwrap();
+        }
+        Ok(())
+    };
+    let store = Hooked { store: MemoryStore::new(), hook };
+    put(&store, "d/", "", &headers("0040777", me()));
+    put(&store, "d/x", "1", &headers("0100644", me()));
+    let tree = LocalTree::open(directory.path()).unwrap();
+    let options = ImportOptions::new(Profile::fsx()).with_existing(posix_s3::plan::Existing::Keep);
+    let report = block_on(import(&store, &tree, &options, &Silent)).unwrap();
+    assert_eq!((report.conflicts, report.written), (1, 1));
+    assert_eq!(mode(&kept), 0o700);
 }

@@ -1,6 +1,6 @@
 //! [`export`]: from a tree to a bucket.
 
-use super::report::{Direction, Ended, Jobs, Outcome, Progress, Report, RunError, RunErrorKind};
+use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
 use crate::entry::{Chain, Entry};
 use crate::escape::escape;
 use crate::key::{Key, Prefix};
@@ -80,18 +80,18 @@ pub async fn export<T: Tree, S: ObjectStore + ?Sized>(
 ) -> Result<Report, RunError> {
     let store = &Counted::new(store);
     let run = &Export { tree, store, options, progress };
-    let mut report = Report::new(Direction::Export);
+    let mut recorder = Recorder::new(Direction::Export, progress);
     let mut ended = tree.walk().map(|walked| run.entry(walked)).buffered(options.jobs.get()).boxed();
     let mut walked = Ok(());
     while let Some(entry) = ended.next().await {
         match entry {
-            Ok(entry) => report.end(entry, progress),
+            Ok(entry) => recorder.end(entry),
             Err(error) => walked = Err(error),
         }
     }
     drop(ended);
     let finished = walked.and(tree.finish().await);
-    report.finish(store.calls());
+    let report = recorder.finish(store.calls());
     match finished {
         Ok(()) => Ok(report),
         Err(error) => Err(RunError::new(RunErrorKind::Tree(error), report)),

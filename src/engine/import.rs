@@ -10,8 +10,9 @@
 //! What has to wait for 2 and 3 waits in a [`Spool`], so that memory does not grow with it.
 
 use super::listing::Listing;
-use super::report::{Direction, Ended, Jobs, Outcome, Progress, Report, RunError, RunErrorKind};
+use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
 use super::spool::{Deferred, Spool};
+use super::turns::Turns;
 use crate::entry::{Chain, DecodedHead, Entry, EntryKind, ObjectHead, Refusal};
 use crate::escape::escape;
 use crate::key::{Key, Prefix};
@@ -98,10 +99,13 @@ pub async fn import<S: ObjectStore + ?Sized, T: Tree>(
 ) -> Result<Report, RunError> {
     let store = &Counted::new(store);
     let run = &Import { store, tree, options, progress };
-    let mut report = Report::new(Direction::Import);
-    let stopped = run.all(&mut report).await;
+    let mut recorder = Recorder::new(Direction::Import, progress);
+    let stopped = match tree.begin().await {
+        Ok(()) => run.all(&mut recorder).await,
+        Err(error) => Err(RunErrorKind::Tree(error)),
+    };
     let finished = tree.finish().await;
-    report.finish(store.calls());
+    let report = recorder.finish(store.calls());
     match stopped.and(finished.map_err(RunErrorKind::Tree)) {
         Ok(()) => Ok(report),
         Err(kind) => Err(RunError::new(kind, report)),
@@ -146,7 +150,8 @@ struct Around {
     /// Those that are not there and have no object, or none that is accepted, outermost first. They are made, with their
     /// defaults, for the first object below them that is accepted.
     missing: Vec<Entry>,
-    /// One whose head could not be read: nothing can be put below it, since its permissions are not known.
+    /// One that could not be looked at, or whose head could not be read: nothing can be put below it, since nobody knows
+    /// what its permissions are or have to be.
     unknown: Option<Key>,
 }
 
@@ -159,10 +164,9 @@ impl Around {
 }
 
 impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
-    async fn all(&self, report: &mut Report) -> Result<(), RunErrorKind> {
-        let jobs = self.options.jobs.get();
+    async fn all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
         let listing = Listing::new(self.store, &self.options.prefix, self.options.profile.clash)?;
-        // The streams are boxed, so that the compiler can tell that the whole may go to another thread.
+        // The stream is boxed, so that the compiler can tell that the whole may go to another thread.
         let claims = stream::unfold(Some(listing), |listing| async {
             let mut listing = listing?;
             match listing.next().await {
@@ -171,17 +175,15 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 Err(error) => Some((Err(error), None)),
             }
         });
-        let headed = claims.map(|claim| async { Ok(self.head(claim?).await) });
-        let headed: BoxStream<'_, Result<Headed, RunErrorKind>> = headed.buffered(jobs).boxed();
-        let prepared = stream::unfold((headed, Around::default()), |(mut headed, mut around)| async {
-            let prepared = match headed.next().await? {
-                Ok(headed) => Ok(self.prepare(headed, &mut around).await),
-                Err(error) => Err(error),
-            };
-            Some((prepared, (headed, around)))
+        let turns = &Turns::<Around>::new();
+        let done = claims.zip(stream::iter(0..)).map(|(claim, number)| async move {
+            let headed = self.head(claim?).await;
+            let mut around = turns.take(number).await;
+            let prepared = self.prepare(headed, &mut around).await;
+            turns.give(around);
+            Ok(self.work(prepared).await)
         });
-        let done = prepared.map(|prepared| async { Ok(self.work(prepared?).await) });
-        let mut done: BoxStream<'_, Result<Done, RunErrorKind>> = done.buffered(jobs).boxed();
+        let mut done: BoxStream<'_, Result<Done, RunErrorKind>> = done.buffered(self.options.jobs.get()).boxed();
 
         let (mut links, mut directories) = (Spool::new(), Spool::new());
         let mut listed = Ok(());
@@ -192,7 +194,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                         if deferred.entry.key().is_directory() { &mut directories } else { &mut links }
                             .push(&deferred)?;
                     }
-                    ended.into_iter().for_each(|ended| report.end(ended, self.progress));
+                    ended.into_iter().for_each(|ended| recorder.end(ended));
                 }
                 // What was made by now is finished all the same: nothing stays locked to the caller.
                 Err(error) => listed = Err(error),
@@ -200,10 +202,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
         let mut position = 0;
         while let Some(deferred) = links.next(&mut position)? {
-            report.end(self.link(deferred).await, self.progress);
+            recorder.end(self.link(deferred).await);
         }
         while let Some(deferred) = directories.pop()? {
-            self.directory_attributes(deferred, report).await;
+            self.directory_attributes(deferred, recorder).await;
         }
         listed
     }
@@ -234,9 +236,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             Headed::Claim(Claim::ImpliedDirectory { key, first }) => {
                 around.move_to(&key);
-                // What is wrong with the path is said of each entry below.
-                if let (None, Ok(None)) = (&around.unknown, self.standing_directory(&key).await) {
-                    around.missing.extend(self.default_directory(&key, first.last_modified));
+                if around.unknown.is_none() {
+                    match self.standing_directory(&key).await {
+                        Ok(Some(_)) => {}
+                        Ok(None) => around.missing.extend(self.default_directory(&key, first.last_modified)),
+                        // What is wrong with the path is said of each entry below.
+                        Err(error) if is_final(&error) => {}
+                        Err(_) => around.unknown = Some(key),
+                    }
                 }
                 Prepared::Done(Done::default())
             }
@@ -277,7 +284,15 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     /// Makes the missing directories around an object that is accepted; until then nothing shows of it.
     async fn make_around(&self, missing: &[Entry]) -> Result<Vec<Deferred>, TreeError> {
         let mut deferred = Vec::new();
-        for entry in missing {
+        // Others may have made them by now. The deepest that stands tells of all above it.
+        let mut first = missing.len();
+        while let Some(entry) = first.checked_sub(1).and_then(|above| missing.get(above)) {
+            if self.standing_directory(entry.key()).await?.is_some() {
+                break;
+            }
+            first = first.saturating_sub(1);
+        }
+        for entry in missing.iter().skip(first) {
             if let Some(made) = self.make_directory(entry).await? {
                 deferred.push(Deferred { entry: entry.clone(), outcome: None, reasons: Vec::new(), inode: made.inode });
             }
@@ -319,7 +334,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
         let before = match self.standing_directory(&key).await {
             Ok(before) => before,
-            Err(error) => return tree_failure(&key, &error).into(),
+            Err(error) => {
+                let ended = tree_failure(&key, &error);
+                around.unknown = (!is_final(&error)).then_some(key);
+                return ended.into();
+            }
         };
         let profile = &self.options.profile;
         let read = match &head {
@@ -501,46 +520,70 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Gives a directory its attributes, when everything below it is done.
-    async fn directory_attributes(&self, deferred: Deferred, report: &mut Report) {
+    async fn directory_attributes(&self, deferred: Deferred, recorder: &mut Recorder<'_>) {
         let Deferred { entry, outcome, reasons, inode } = deferred;
         let key = entry.key().clone();
-        let finished = self.finish_directory(entry, outcome, inode).await;
-        match (finished, outcome) {
-            (Ok(applied), Some(outcome)) => {
+        match (self.finish_directory(entry, outcome, inode).await, outcome) {
+            (Ok((applied, outcome)), Some(_)) => {
                 let ended = Ended { reasons, ..Ended::new(&key, outcome) };
-                report.end(with_shortfalls(ended, &applied), self.progress);
+                recorder.end(with_shortfalls(ended, &applied));
             }
             // It is no entry, but what could not be applied is said.
-            (Ok(applied), None) => {
-                for shortfall in applied.shortfalls {
-                    report.remark(&key, Outcome::Written, &shortfall, self.progress);
-                }
+            (Ok((applied, outcome)), None) => {
+                applied.shortfalls.iter().for_each(|shortfall| recorder.remark(&key, outcome, shortfall));
             }
             (Err(error), _) => {
                 let failure = tree_failure(&key, &error);
                 let reasons = reasons.into_iter().chain(failure.reasons).collect();
-                report.end(Ended { reasons, ..Ended::new(&key, failure.outcome) }, self.progress);
+                recorder.end(Ended { reasons, ..Ended::new(&key, failure.outcome) });
             }
         }
     }
 
-    async fn finish_directory(&self, entry: Entry, outcome: Option<Outcome>, inode: u64) -> Result<Applied, TreeError> {
+    /// Answers what was applied, and how the directory has ended.
+    async fn finish_directory(
+        &self,
+        entry: Entry,
+        outcome: Option<Outcome>,
+        inode: u64,
+    ) -> Result<(Applied, Outcome), TreeError> {
+        let changed = || TreeError::new("finishing", entry.key().as_str().as_bytes(), TreeErrorKind::Changed);
         let found = match self.standing_directory(entry.key()).await? {
             Some(found) if found.fingerprint.inode == inode => found,
-            _ => return Err(TreeError::new("finishing", entry.key().as_str().as_bytes(), TreeErrorKind::Changed)),
+            _ => return Err(changed()),
         };
-        // One that was in agreement before is touched only if something in it moved its times. One that was made has
-        // never had all its attributes.
-        let agreed = matches!(outcome, Some(Outcome::Unchanged | Outcome::Conflict));
-        if agreed && compare(FileType::Directory, 0, entry.attributes(), Some(&found.entry)) == ImportStep::Nothing {
-            return Ok(Applied::default());
+        let now = found.entry.attributes();
+        let mut entry = entry.clone();
+        let mut outcome = outcome.unwrap_or(Outcome::Written);
+        if matches!(outcome, Outcome::Unchanged | Outcome::Conflict) {
+            // One that agreed before, or is kept, is touched if what was put into it has moved its times. What somebody
+            // else has done to it meanwhile is kept or, where the object rules, undone and said to be so.
+            if self.options.existing == Existing::Keep {
+                let Attributes { atime, mtime, .. } = *entry.attributes();
+                let key = entry.key().clone();
+                let times_only = Attributes { atime, mtime, ..*now };
+                entry = Entry::new(key, EntryKind::Directory, times_only).map_err(|_| changed())?;
+            }
+            let wanted = entry.attributes();
+            if compare(FileType::Directory, 0, wanted, Some(&found.entry)) == ImportStep::Nothing {
+                return Ok((Applied::default(), outcome));
+            }
+            if (now.permissions, now.uid, now.gid) != (wanted.permissions, wanted.uid, wanted.gid) {
+                outcome = Outcome::MetadataOnly;
+            }
         }
-        self.tree.apply(&TreeOp::SetAttributes { entry, found: found.fingerprint }).await
+        let applied = self.tree.apply(&TreeOp::SetAttributes { entry, found: found.fingerprint }).await?;
+        Ok((applied, outcome))
     }
 }
 
+/// Whether a lookup has told what is there, if only that it is in the way; else another try may tell more.
+fn is_final(error: &TreeError) -> bool {
+    matches!(error.kind(), TreeErrorKind::Conflict | TreeErrorKind::MountPoint | TreeErrorKind::Reserved)
+}
+
 fn below_unknown(key: &Key, directory: &Key) -> Ended {
-    let reason = format!("nothing can be put into \"{directory}\", whose object could not be read");
+    let reason = format!("nothing can be put into \"{directory}\", which or whose object could not be read");
     Ended::new(key, Outcome::Failed).because(reason)
 }
 

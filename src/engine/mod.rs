@@ -10,6 +10,7 @@ mod import;
 mod listing;
 mod report;
 mod spool;
+mod turns;
 
 pub use audit::{Audit, Remark, Verdict, audit};
 pub use export::{ExportOptions, export};

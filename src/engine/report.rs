@@ -72,8 +72,8 @@ pub struct Problem {
 /// What a run did.
 ///
 /// - `entries` is the sum of the outcomes; deletions come on top.
-/// - Every entry that is neither unchanged nor written exactly has a problem, up to [`Report::PROBLEMS`] of them and
-///   [`Report::PROBLEM_BYTES`] of text; the rest is counted. A [`Progress`] sees all.
+/// - Every entry that is skipped, failed or in conflict has a problem, and so has whatever was odd about another, up to
+///   [`Report::PROBLEMS`] of them and [`Report::PROBLEM_BYTES`] of text; the rest is counted. A [`Progress`] sees all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -104,8 +104,6 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// How many problems are not listed.
     pub problems_omitted: u64,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    problem_bytes: usize,
 }
 
 impl Report {
@@ -114,7 +112,7 @@ impl Report {
     /// The most bytes of text in the problems that a report lists: 16 MiB.
     pub const PROBLEM_BYTES: usize = 16 << 20;
 
-    pub(super) const fn new(direction: Direction) -> Self {
+    const fn new(direction: Direction) -> Self {
         Self {
             direction,
             entries: 0,
@@ -129,7 +127,6 @@ impl Report {
             store_calls: StoreCalls { list: 0, head: 0, get: 0, put: 0, copy: 0, delete: 0 },
             problems: Vec::new(),
             problems_omitted: 0,
-            problem_bytes: 0,
         }
     }
 
@@ -138,51 +135,61 @@ impl Report {
     pub const fn is_complete(&self) -> bool {
         self.failed == 0 && self.conflicts == 0
     }
+}
+
+/// A report that is being written, and whoever is told of it.
+pub(super) struct Recorder<'p> {
+    report: Report,
+    progress: &'p dyn Progress,
+    /// The text of the problems listed so far, in bytes.
+    problem_bytes: usize,
+}
+
+impl<'p> Recorder<'p> {
+    pub(super) const fn new(direction: Direction, progress: &'p dyn Progress) -> Self {
+        Self { report: Report::new(direction), progress, problem_bytes: 0 }
+    }
 
     /// Counts an entry that has ended.
-    pub(super) fn end(&mut self, entry: Ended, progress: &dyn Progress) {
+    pub(super) fn end(&mut self, entry: Ended) {
+        let report = &mut self.report;
         let count = match entry.outcome {
-            Outcome::Unchanged => &mut self.unchanged,
-            Outcome::Written => &mut self.written,
-            Outcome::MetadataOnly => &mut self.metadata_only,
-            Outcome::Skipped => &mut self.skipped,
-            Outcome::Failed => &mut self.failed,
-            Outcome::Conflict => &mut self.conflicts,
+            Outcome::Unchanged => &mut report.unchanged,
+            Outcome::Written => &mut report.written,
+            Outcome::MetadataOnly => &mut report.metadata_only,
+            Outcome::Skipped => &mut report.skipped,
+            Outcome::Failed => &mut report.failed,
+            Outcome::Conflict => &mut report.conflicts,
         };
         *count = count.saturating_add(1);
-        self.entries = self.entries.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(entry.bytes);
-        progress.ended(&entry.key, entry.outcome);
+        report.entries = report.entries.saturating_add(1);
+        report.bytes = report.bytes.saturating_add(entry.bytes);
+        self.progress.ended(&entry.key, entry.outcome);
         for reason in entry.reasons {
-            self.add(Problem { key: entry.key.clone(), outcome: entry.outcome, reason }, progress);
+            self.add(Problem { key: entry.key.clone(), outcome: entry.outcome, reason });
         }
     }
 
     /// Says something about what is no entry.
-    pub(super) fn remark(
-        &mut self,
-        key: impl fmt::Display,
-        outcome: Outcome,
-        reason: impl fmt::Display,
-        progress: &dyn Progress,
-    ) {
-        self.add(Problem { key: key.to_string().into(), outcome, reason: reason.to_string().into() }, progress);
+    pub(super) fn remark(&mut self, key: impl fmt::Display, outcome: Outcome, reason: impl fmt::Display) {
+        self.add(Problem { key: key.to_string().into(), outcome, reason: reason.to_string().into() });
     }
 
-    fn add(&mut self, problem: Problem, progress: &dyn Progress) {
-        progress.problem(&problem);
+    fn add(&mut self, problem: Problem) {
+        self.progress.problem(&problem);
         let bytes = self.problem_bytes.saturating_add(problem.key.len()).saturating_add(problem.reason.len());
-        if self.problems.len() < Self::PROBLEMS && bytes <= Self::PROBLEM_BYTES {
+        if self.report.problems.len() < Report::PROBLEMS && bytes <= Report::PROBLEM_BYTES {
             self.problem_bytes = bytes;
-            self.problems.push(problem);
+            self.report.problems.push(problem);
         } else {
-            self.problems_omitted = self.problems_omitted.saturating_add(1);
+            self.report.problems_omitted = self.report.problems_omitted.saturating_add(1);
         }
     }
 
-    pub(super) fn finish(&mut self, store_calls: StoreCalls) {
-        self.store_calls = store_calls;
-        self.problems.sort();
+    pub(super) fn finish(mut self, store_calls: StoreCalls) -> Report {
+        self.report.store_calls = store_calls;
+        self.report.problems.sort();
+        self.report
     }
 }
 

@@ -36,7 +36,8 @@ use thiserror::Error;
 ///   and `a/../b` are four objects. It never folds, trims or escapes one so that two become the same.
 /// - Every object is replaced as a whole: a reader sees the old object or the new one, never parts of both, and never
 ///   the body of one with the headers of the other.
-/// - A change that was acknowledged is seen by every later call, on this handle and on others.
+/// - A change that was acknowledged is seen by every later call, on this handle and on others; by a listing, if it began
+///   later.
 /// - Dropping a future cancels the call; a change then either happened as a whole or not at all.
 ///
 /// The trait is tied to no runtime. For a store behind a pointer there is [`DynObjectStore`].
@@ -48,7 +49,8 @@ pub trait ObjectStore: Send + Sync {
     ///
     /// - Keys come in the byte order of the whole key, each once, when [`Capabilities::ordered_listing`] says so.
     /// - A prefix is text: `a` also finds `a-b`.
-    /// - The pages of one listing joined by [`ListPage::next`] hold every key that was there during the whole of it.
+    /// - The pages of one listing joined by [`ListPage::next`] hold every key that was there during the whole of it. What
+    ///   was put or deleted while it ran may or may not be on the pages after.
     /// - A token may be used again, so that a page that was lost on the way can be asked for once more.
     ///
     /// # Errors

@@ -249,6 +249,9 @@ impl Tree for MemoryTree {
         let mut content = BytesMut::new();
         while let Some(piece) = body.next().await {
             content.extend_from_slice(&piece.map_err(|cause| error().with_source(cause))?);
+            if content.len() as u64 > entry.object_size() {
+                break;
+            }
         }
         if content.len() as u64 != entry.object_size() {
             return Err(error());
@@ -282,6 +285,10 @@ impl Tree for MemoryTree {
             }
         }
         Ok(applied)
+    }
+
+    async fn begin(&self) -> Result<(), TreeError> {
+        Ok(())
     }
 
     async fn finish(&self) -> Result<(), TreeError> {

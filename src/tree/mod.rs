@@ -68,6 +68,12 @@ pub trait Tree: Send + Sync {
     /// [`TreeErrorKind::Conflict`] when something stands there that the operation does not replace.
     fn apply(&self, op: &TreeOp) -> impl Future<Output = Result<Applied, TreeError>> + Send;
 
+    /// Begins a run of changes: nothing that was held on to in an earlier one is used.
+    ///
+    /// # Errors
+    /// When that cannot be said.
+    fn begin(&self) -> impl Future<Output = Result<(), TreeError>> + Send;
+
     /// Ends a run: what was staged is removed, and everything done is on the disk when this returns.
     ///
     /// # Errors

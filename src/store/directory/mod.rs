@@ -312,7 +312,7 @@ impl DirectoryStore {
     /// other walk has, so that a listing begun later does not go on with what an earlier one saw.
     fn keep_walk(&self, last: &str, walk: KeyWalk) -> String {
         const KEPT: usize = 4;
-        let token = format!("{}:{last}", NUMBERS.fetch_add(1, Ordering::Relaxed));
+        let token = format!("{}-{}:{last}", std::process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed));
         let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
         walks.push_back((token.clone(), walk));
         if walks.len() > KEPT {
@@ -557,14 +557,18 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    error.kind() == io::ErrorKind::NotFound
 }
 
 fn io_error(operation: Operation, key: &str, error: io::Error) -> StoreError {
     let kind = match error.kind() {
         _ if is_absent(&error) => StoreErrorKind::NotFound,
         _ if is_read_only(&error) => StoreErrorKind::Denied,
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => StoreErrorKind::Corrupt,
+        // A directory in the place of an object, or the other way round, is none that a bucket makes.
+        io::ErrorKind::InvalidData
+        | io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory => StoreErrorKind::Corrupt,
         _ => StoreErrorKind::Other,
     };
     StoreError::new(operation, key, kind).with_source(error)
@@ -746,9 +750,12 @@ mod tests {
 
     #[test]
     fn a_stranger_among_the_objects_is_damage() {
-        let (directory, store) = bucket();
-        fs::write(directory.path().join("notes.txt"), "").unwrap();
-        let error = block_on(store.list(&ListRequest::default())).unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        for name in ["notes.txt", "%61@", "x+", "%zz@", "short~"] {
+            let (directory, store) = bucket();
+            put(&store, "a", "");
+            fs::write(directory.path().join(name), "").unwrap();
+            let error = block_on(store.list(&ListRequest::default())).unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{name}");
+        }
     }
 }

@@ -48,16 +48,17 @@ enum NameKind {
     Piece,
 }
 
+/// What a name stands for; `None` when it is none that [`names_of`] makes.
 fn decode(name: &OsStr) -> Option<(Vec<u8>, NameKind)> {
-    let (&ending, name) = name.as_bytes().split_last()?;
+    let (&ending, encoded) = name.as_bytes().split_last()?;
     let kind = match ending {
         b'@' => NameKind::Object,
         b'+' => NameKind::Segment,
         b'~' => NameKind::Piece,
         _ => return None,
     };
-    let mut text = Vec::with_capacity(name.len());
-    let mut bytes = name.iter();
+    let mut text = Vec::with_capacity(encoded.len());
+    let mut bytes = encoded.iter();
     while let Some(&byte) = bytes.next() {
         if byte == b'%' {
             let digits = [*bytes.next()?, *bytes.next()?];
@@ -66,7 +67,10 @@ fn decode(name: &OsStr) -> Option<(Vec<u8>, NameKind)> {
             text.push(byte);
         }
     }
-    Some((text, kind))
+    // One spelling only, or two files would be one key.
+    let is_ours = encode(&text, char::from(ending)).as_bytes() == name.as_bytes();
+    let fits = if kind == NameKind::Piece { text.len() == SEGMENT_PIECE } else { text.len() < SEGMENT_PIECE };
+    (is_ours && fits).then_some((text, kind))
 }
 
 /// Walks the files of a bucket in key order.

@@ -331,19 +331,24 @@ impl Tree for LocalTree {
         }
     }
 
+    async fn begin(&self) -> Result<(), TreeError> {
+        // Directories that an earlier run held may have other names by now.
+        self.directories().clear();
+        Ok(())
+    }
+
     async fn finish(&self) -> Result<(), TreeError> {
         let error = |error| failed("finishing", b".", error);
         let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let worked = staging.is_some();
-        if let Some(staging) = staging {
-            staging.remove().map_err(error)?;
-        }
         self.directories().clear();
-        if worked {
-            // The names that were made and moved, in however many directories.
-            rustix::fs::syncfs(&self.root).map_err(|errno| error(errno.into()))?;
+        let Some(staging) = staging else { return Ok(()) };
+        // The names that were made and moved, in however many directories.
+        rustix::fs::syncfs(&self.root).map_err(|errno| error(errno.into()))?;
+        match Arc::try_unwrap(staging) {
+            Ok(staging) => staging.remove().map_err(error),
+            // Another run on this tree is at work in it; whoever lets go of it last removes it.
+            Err(_) => Ok(()),
         }
-        Ok(())
     }
 }
 

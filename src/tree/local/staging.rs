@@ -102,8 +102,10 @@ impl Staging {
 
     /// Removes the directory, in which nothing but the marker is left once every staged file is published or dropped.
     pub(super) fn remove(&self) -> io::Result<()> {
-        sys::remove(&self.directory, checked(MARKER)?)?;
-        sys::remove_directory(&self.root, checked(&self.name)?)
+        match sys::remove(&self.directory, checked(MARKER)?) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => sys::remove_directory(&self.root, checked(&self.name)?),
+        }
     }
 }
 
