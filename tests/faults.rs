@@ -11,15 +11,19 @@
 
 use bytes::Bytes;
 use futures_executor::block_on;
+use futures_util::stream::BoxStream;
 use posix_s3::engine::{ExportOptions, ImportOptions, Jobs, Report, RunError, Silent, export, import};
 use posix_s3::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
 };
-use posix_s3::tree::MemoryTree;
+use posix_s3::tree::{
+    Applied, MemoryTree, OpenFile, Present, SourceError, Standing, Tree, TreeError, TreeErrorKind, TreeOp, Walked,
+};
 use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, Permissions, Profile, SymlinkTarget, Timestamp, Uid};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
@@ -41,6 +45,62 @@ impl<'s> Troubled<'s> {
             return Err(StoreError::new(operation, key, StoreErrorKind::Transient));
         }
         Ok(())
+    }
+}
+
+/// A tree of which one call fails.
+struct TroubledTree<'t> {
+    tree: &'t MemoryTree,
+    calls: AtomicUsize,
+    failing: usize,
+}
+
+impl TroubledTree<'_> {
+    async fn call(&self, key: &Key) -> Result<(), TreeError> {
+        wait().await;
+        if self.calls.fetch_add(1, Ordering::Relaxed) == self.failing {
+            return Err(TreeError::new("trying", key.as_str().as_bytes(), TreeErrorKind::Other));
+        }
+        Ok(())
+    }
+}
+
+impl Tree for TroubledTree<'_> {
+    fn walk(&self) -> BoxStream<'_, Walked> {
+        self.tree.walk()
+    }
+
+    async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
+        self.call(key).await?;
+        self.tree.lookup(key).await
+    }
+
+    async fn open(&self, key: &Key) -> Result<Arc<dyn OpenFile>, TreeError> {
+        self.call(key).await?;
+        self.tree.open(key).await
+    }
+
+    async fn write_file(
+        &self,
+        entry: &Entry,
+        body: BoxStream<'_, Result<Bytes, SourceError>>,
+        standing: Standing,
+    ) -> Result<Applied, TreeError> {
+        self.call(entry.key()).await?;
+        self.tree.write_file(entry, body, standing).await
+    }
+
+    async fn apply(&self, op: &TreeOp) -> Result<Applied, TreeError> {
+        self.call(&key("op")).await?;
+        self.tree.apply(op).await
+    }
+
+    async fn begin(&self) -> Result<(), TreeError> {
+        self.tree.begin().await
+    }
+
+    async fn finish(&self) -> Result<(), TreeError> {
+        self.tree.finish().await
     }
 }
 
@@ -242,5 +302,45 @@ fn whichever_call_fails_is_reported_and_the_next_run_completes() {
         if !failed && !import_failed {
             return assert!(failing > 30, "only {failing} calls");
         }
+    }
+}
+
+#[test]
+fn whichever_call_to_the_tree_fails_is_reported_and_the_next_run_completes() {
+    let store = bucket();
+    for jobs in [1, 3] {
+        let expected = MemoryTree::new();
+        settle(block_on(import(&store, &expected, &import_options(jobs), &Silent)));
+        for failing in 0.. {
+            let tree = MemoryTree::new();
+            let troubled = TroubledTree { tree: &tree, calls: AtomicUsize::new(0), failing };
+            let report = settle(block_on(import(&store, &troubled, &import_options(jobs), &Silent)));
+            let failed = failing < troubled.calls.into_inner();
+            let said = report.problems.iter().any(|problem| {
+                problem.reason.contains("the file system failed") || problem.reason.contains("nothing can be put into")
+            });
+            assert_eq!(said, failed, "call {failing} of {jobs} jobs: {:?}", report.problems);
+            settle(block_on(import(&store, &tree, &import_options(jobs), &Silent)));
+            assert_eq!(tree.entries(), expected.entries(), "call {failing} of {jobs} jobs");
+            if !failed {
+                assert!(failing > 40, "only {failing} calls");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn whichever_file_cannot_be_opened_is_reported_and_the_next_export_completes() {
+    let (tree, options) = (tree(), ExportOptions::new(Profile::fsx()));
+    let expected = MemoryStore::new();
+    block_on(export(&tree, &expected, &options, &Silent)).unwrap();
+    for failing in 0..24 {
+        let store = MemoryStore::new();
+        let troubled = TroubledTree { tree: &tree, calls: AtomicUsize::new(0), failing };
+        let report = settle(block_on(export(&troubled, &store, &options, &Silent)));
+        assert_eq!(report.failed, 1);
+        settle(block_on(export(&tree, &store, &options, &Silent)));
+        assert_eq!(block_on(all_objects(&store)), block_on(all_objects(&expected)));
     }
 }
