@@ -203,7 +203,8 @@ impl ObjectHead<'_> {
     /// # Errors
     /// [`Refusal`], when the object is not imported.
     pub fn decode(&self, profile: &Profile, current: Option<&Entry>) -> Result<DecodedHead, Refusal> {
-        let digits = self.fields.mode().ok().flatten().and_then(Mode::file_type);
+        let mode = self.fields.mode();
+        let digits = mode.as_ref().ok().copied().flatten().and_then(Mode::file_type);
         let (file_type, ignored) = match (self.key.is_directory(), digits) {
             (true, Some(digits)) if digits != FileType::Directory => (FileType::Directory, Some(digits)),
             (true, _) => (FileType::Directory, None),
@@ -222,7 +223,7 @@ impl ObjectHead<'_> {
         };
         let fallback = Fallback { permissions, uid, gid, modified: self.last_modified, origin };
         let DecodedAttributes { mut attributes, origins, damaged, .. } =
-            Attributes::decode_or_default(&self.fields, &fallback);
+            Attributes::decode_with_mode(mode, &self.fields, &fallback);
         let mut findings: Vec<Finding> = ignored.map(|digits| Finding::TypeIgnored { digits }).into_iter().collect();
         if profile.damage == Damage::Refuse {
             if let Some(damaged) = damaged.into_iter().next() {

@@ -107,13 +107,22 @@ impl Attributes {
     /// Allocates nothing unless a field is damaged.
     #[must_use]
     pub fn decode_or_default(fields: &Fields<'_>, fallback: &Fallback) -> DecodedAttributes {
+        Self::decode_with_mode(fields.mode(), fields, fallback)
+    }
+
+    /// The same, for whoever has read the permissions already, to learn the type on which the fallback depends.
+    pub(crate) fn decode_with_mode(
+        mode: Result<Option<Mode>, InvalidField>,
+        fields: &Fields<'_>,
+        fallback: &Fallback,
+    ) -> DecodedAttributes {
         let mut damaged = Vec::new();
-        let mut sound = |error| damaged.push(error);
-        let mode = or_report(fields.mode(), &mut sound);
-        let uid = or_report(fields.uid(), &mut sound);
-        let gid = or_report(fields.gid(), &mut sound);
-        let atime = or_report(fields.time(Field::Atime), &mut sound);
-        let mtime = or_report(fields.time(Field::Mtime), &mut sound);
+        let mut report = |error| damaged.push(error);
+        let mode = or_report(mode, &mut report);
+        let uid = or_report(fields.uid(), &mut report);
+        let gid = or_report(fields.gid(), &mut report);
+        let atime = or_report(fields.time(Field::Atime), &mut report);
+        let mtime = or_report(fields.time(Field::Mtime), &mut report);
         let attributes = Self {
             permissions: mode.map_or(fallback.permissions, Mode::permissions),
             uid: uid.unwrap_or(fallback.uid),

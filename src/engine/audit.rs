@@ -1,17 +1,15 @@
 //! [`audit`]: what an import would refuse, default or repair, without a tree.
 
-use super::listing::Listing;
+use super::import::{decode, link_body};
+use super::listing::{Listing, ROOT, shadowed};
 use super::report::RunErrorKind;
-use crate::entry::{Chain, ObjectHead};
+use crate::entry::Chain;
 use crate::escape::escape;
 use crate::key::{Key, Prefix};
-use crate::metadata::Fields;
 use crate::mode::FileType;
 use crate::plan::Claim;
 use crate::profile::Profile;
-use crate::store::{GetOptions, ListedObject, ObjectMeta, ObjectStore, StoreError};
-use bytes::Bytes;
-use futures_util::StreamExt;
+use crate::store::{GetOptions, ListedObject, ObjectStore, StoreError};
 use std::fmt;
 
 /// What an audit found, in numbers.
@@ -95,8 +93,9 @@ pub async fn audit<S: ObjectStore + ?Sized>(
     let mut audit = Audit::default();
     let mut listing = Listing::new(store, prefix, profile.clash)?;
     while let Some(claim) = listing.next().await? {
-        let one = &mut audit.objects;
-        *one = one.saturating_add(1);
+        if !matches!(claim, Claim::ImpliedDirectory { .. }) {
+            count(&mut audit.objects);
+        }
         match claim {
             Claim::Object { key, object } => {
                 for (verdict, reason) in judge(store, profile, &key, &object, &mut audit).await {
@@ -104,7 +103,6 @@ pub async fn audit<S: ObjectStore + ?Sized>(
                 }
             }
             Claim::ImpliedDirectory { key, .. } => {
-                *one = one.saturating_sub(1);
                 count(&mut audit.implied);
                 let reason = "it has no object and gets the defaults".into();
                 remark(Remark { key: key.to_string().into(), verdict: Verdict::Implied, reason });
@@ -116,13 +114,12 @@ pub async fn audit<S: ObjectStore + ?Sized>(
             }
             Claim::Shadowed { key, by } => {
                 count(&mut audit.refused);
-                let reason = format!("\"{by}\" has the path").into();
+                let reason = shadowed(&by).into();
                 remark(Remark { key: key.to_string().into(), verdict: Verdict::Refused, reason });
             }
             Claim::Root => {
                 count(&mut audit.refused);
-                let reason = "the object of the prefix itself is the root, whose attributes are not imported".into();
-                remark(Remark { key: prefix.to_string().into(), verdict: Verdict::Refused, reason });
+                remark(Remark { key: prefix.to_string().into(), verdict: Verdict::Refused, reason: ROOT.into() });
             }
         }
     }
@@ -146,20 +143,21 @@ async fn judge<S: ObjectStore + ?Sized>(
         Ok(meta) => meta,
         Err(error) => return failed(&error, audit),
     };
-    let fields = Fields::from_headers(&meta.headers);
-    let head = ObjectHead { key, fields, size: meta.size, last_modified: meta.last_modified };
-    let decoded = match head.decode(profile, None) {
+    let decoded = match decode(key, &meta, profile, None) {
         Ok(decoded) => decoded,
         Err(refusal) => return refused(&refusal, audit),
     };
-    let body = if decoded.file_type == FileType::Symlink {
-        match small_body(store, &object.key, &meta).await {
-            Ok(body) => body,
+    let mut body = Vec::new();
+    if decoded.file_type == FileType::Symlink {
+        let read = match store.get(&object.key, &GetOptions::default()).await {
+            Ok(mut output) => link_body(&mut output.body, meta.size).await,
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(read) => body = read,
             Err(error) => return failed(&error, audit),
         }
-    } else {
-        Bytes::new()
-    };
+    }
     let (file_type, origins, findings) = (decoded.file_type, decoded.origins, decoded.findings.clone());
     if let Err(refusal) = decoded.into_entry(key, &body, profile) {
         return refused(&refusal, audit);
@@ -190,17 +188,4 @@ fn refused(refusal: &dyn std::error::Error, audit: &mut Audit) -> Vec<Said> {
 fn failed(error: &StoreError, audit: &mut Audit) -> Vec<Said> {
     count(&mut audit.failed);
     vec![(Verdict::Failed, Chain(error).to_string().into())]
-}
-
-/// The body of a link, at most as long as its head says.
-async fn small_body<S: ObjectStore + ?Sized>(store: &S, key: &str, meta: &ObjectMeta) -> Result<Bytes, StoreError> {
-    let mut output = store.get(key, &GetOptions::default()).await?;
-    let mut body = Vec::new();
-    while let Some(piece) = output.body.next().await {
-        body.extend_from_slice(&piece?);
-        if body.len() as u64 > meta.size {
-            break;
-        }
-    }
-    Ok(body.into())
 }

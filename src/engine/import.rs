@@ -9,7 +9,7 @@
 //!
 //! What has to wait for 2 and 3 waits in a [`Spool`], so that memory does not grow with it.
 
-use super::listing::Listing;
+use super::listing::{Listing, ROOT, shadowed};
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
 use super::spool::{Deferred, Spool};
 use super::turns::Turns;
@@ -23,6 +23,7 @@ use crate::profile::Profile;
 use crate::store::{Counted, GetOptions, GetOutput, ListedObject, ObjectMeta, ObjectStore, StoreError, StoreErrorKind};
 use crate::timestamp::Timestamp;
 use crate::tree::{Applied, Fingerprint, Found, Present, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use std::error::Error as StdError;
@@ -247,17 +248,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 }
                 Prepared::Done(Done::default())
             }
-            Headed::Claim(Claim::Root) => Prepared::Done(
-                Ended::new(&self.options.prefix, Outcome::Skipped)
-                    .because("the object of the prefix itself is the root, whose attributes are not imported")
-                    .into(),
-            ),
+            Headed::Claim(Claim::Root) => {
+                Prepared::Done(Ended::new(&self.options.prefix, Outcome::Skipped).because(ROOT).into())
+            }
             Headed::Claim(Claim::Refused { key, error }) => {
                 Prepared::Done(Ended::new(escape(key.as_bytes()), Outcome::Skipped).because(error).into())
             }
             Headed::Claim(Claim::Shadowed { key, by }) => {
-                let reason = format!("\"{by}\" has the path");
-                Prepared::Done(Ended::new(&key, Outcome::Skipped).because(reason).into())
+                Prepared::Done(Ended::new(&key, Outcome::Skipped).because(shadowed(&by)).into())
             }
         }
     }
@@ -463,14 +461,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let head = decode(key, &meta, profile, current).map_err(|refusal| refused(key, &refusal))?;
         let reasons = reasons_of(&head);
         if head.file_type == FileType::Symlink {
-            // Decoding has refused what is longer than a target; the body may still be longer than it was said to be.
-            let mut target = Vec::new();
-            while let Some(piece) = body.next().await {
-                target.extend_from_slice(&piece.map_err(|error| store_failure(key, &error))?);
-                if target.len() as u64 > meta.size {
-                    break;
-                }
-            }
+            let target = link_body(&mut body, meta.size).await.map_err(|error| store_failure(key, &error))?;
             if target.len() as u64 != meta.size {
                 let reason = format!("expected a body of {} bytes, found another length", meta.size);
                 return Err(Ended::new(key, Outcome::Failed).because(reason));
@@ -596,9 +587,30 @@ impl From<Deferred> for Done {
 /// Why an entry that differs was left alone.
 const KEPT: &str = "something that differs stands there and is kept";
 
-fn decode(key: &Key, meta: &ObjectMeta, profile: &Profile, current: Option<&Entry>) -> Result<DecodedHead, Refusal> {
+pub(super) fn decode(
+    key: &Key,
+    meta: &ObjectMeta,
+    profile: &Profile,
+    current: Option<&Entry>,
+) -> Result<DecodedHead, Refusal> {
     let fields = Fields::from_headers(&meta.headers);
     ObjectHead { key, fields, size: meta.size, last_modified: meta.last_modified }.decode(profile, current)
+}
+
+/// Reads the body of a link. Decoding has refused what is longer than a target; what is longer than was said is read no
+/// further.
+pub(super) async fn link_body(
+    body: &mut BoxStream<'_, Result<Bytes, StoreError>>,
+    size: u64,
+) -> Result<Vec<u8>, StoreError> {
+    let mut target = Vec::new();
+    while let Some(piece) = body.next().await {
+        target.extend_from_slice(&piece?);
+        if target.len() as u64 > size {
+            break;
+        }
+    }
+    Ok(target)
 }
 
 fn reasons_of(head: &DecodedHead) -> Vec<Box<str>> {

@@ -2,7 +2,7 @@
 
 use super::report::RunErrorKind;
 use crate::escape::escape;
-use crate::key::Prefix;
+use crate::key::{Key, Prefix};
 use crate::plan::{Claim, Claims};
 use crate::profile::Clash;
 use crate::store::{ListRequest, ListedObject, ObjectStore, Support};
@@ -10,6 +10,14 @@ use std::collections::VecDeque;
 
 /// How many empty pages in a row a listing may answer.
 const EMPTY_PAGES: u32 = 1000;
+
+/// Why the object of the prefix is left out.
+pub(super) const ROOT: &str = "the object of the prefix itself is the root, whose attributes are not imported";
+
+/// Why a key is left out that another one shadows.
+pub(super) fn shadowed(by: &Key) -> String {
+    format!("\"{by}\" has the path")
+}
 
 /// The claims of everything below a prefix, in the order of [`Claims`].
 pub(super) struct Listing<'s, S: ?Sized> {

@@ -27,7 +27,6 @@ use crate::io::SparseFile;
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::header::HeaderMap;
 use md5::{Digest, Md5};
 use rustix::fs::FlockOperation;
 use std::collections::VecDeque;
@@ -223,13 +222,7 @@ impl DirectoryStore {
             rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
             // Someone who opened the bucket before the lock was taken may have removed the file as a leftover.
             if file.metadata()?.nlink() == 1 {
-                let meta = ObjectMeta {
-                    size: 0,
-                    etag: ETag::new(""),
-                    last_modified: Timestamp::EPOCH,
-                    headers: HeaderMap::new(),
-                };
-                return Ok(Staged { file: SparseFile::new(file), path, meta, published: false });
+                return Ok(Staged { file: SparseFile::new(file), path, published: false });
             }
         }
     }
@@ -239,7 +232,7 @@ impl DirectoryStore {
         &self,
         operation: Operation,
         key: &str,
-        mut staged: Staged,
+        mut version: Version,
         precondition: &Precondition,
     ) -> Result<(), StoreError> {
         let failed = |error| io_error(operation, key, error);
@@ -249,14 +242,14 @@ impl DirectoryStore {
             let _commit = self.commit().map_err(failed)?;
             if let Current::Object(current) = self.check_current(operation, key, precondition)? {
                 // The clock stood still or went back, or another version overtook this one: time goes on all the same.
-                if current.last_modified >= staged.meta.last_modified {
-                    staged.meta.last_modified = next_moment(current.last_modified);
-                    staged.write_trailer().map_err(failed)?;
+                if current.last_modified >= version.meta.last_modified {
+                    version.meta.last_modified = next_moment(current.last_modified);
+                    version.write_trailer().map_err(failed)?;
                 }
             }
             make_directories(&self.root, parent).map_err(failed)?;
-            fs::rename(&staged.path, &path).map_err(failed)?;
-            staged.published = true;
+            fs::rename(&version.staged.path, &path).map_err(failed)?;
+            version.staged.published = true;
         }
         let parent = parent.to_path_buf();
         blocking::unblock(move || match sync_directory(&parent) {
@@ -284,8 +277,8 @@ impl DirectoryStore {
         let meta =
             ObjectMeta { headers: options.headers.clone(), last_modified: SystemTime::now().into(), ..object.meta };
         let etag = meta.etag.clone();
-        let staged = staged.finish(meta).await.map_err(failed)?;
-        self.publish(OPERATION, key, staged, &Precondition::Match(etag.clone())).await?;
+        let version = staged.finish(meta).await.map_err(failed)?;
+        self.publish(OPERATION, key, version, &Precondition::Match(etag.clone())).await?;
         Ok(PutOutput { etag })
     }
 
@@ -409,8 +402,8 @@ impl ObjectStore for DirectoryStore {
             headers: options.headers.clone(),
         };
         let etag = meta.etag.clone();
-        let staged = staged.finish(meta).await.map_err(failed)?;
-        self.publish(Operation::Put, key, staged, &options.precondition).await?;
+        let version = staged.finish(meta).await.map_err(failed)?;
+        self.publish(Operation::Put, key, version, &options.precondition).await?;
         Ok(PutOutput { etag })
     }
 
@@ -463,7 +456,6 @@ impl Drop for Commit<'_> {
 struct Staged {
     file: SparseFile,
     path: PathBuf,
-    meta: ObjectMeta,
     /// It has another name now, and its own may be somebody else's.
     published: bool,
 }
@@ -477,14 +469,22 @@ enum Current {
 
 impl Staged {
     /// Writes the headers behind the body and brings everything to the disk.
-    async fn finish(mut self, meta: ObjectMeta) -> io::Result<Self> {
-        self.meta = meta;
-        blocking::unblock(move || self.write_trailer().map(|()| self)).await
+    async fn finish(self, meta: ObjectMeta) -> io::Result<Version> {
+        let mut version = Version { staged: self, meta };
+        blocking::unblock(move || version.write_trailer().map(|()| version)).await
     }
+}
 
+/// A new version of an object, body and headers, on the disk and not yet in place.
+struct Version {
+    staged: Staged,
+    meta: ObjectMeta,
+}
+
+impl Version {
     fn write_trailer(&mut self) -> io::Result<()> {
         let trailer = trailer_of(&self.meta);
-        let file = self.file.end()?;
+        let file = self.staged.file.end()?;
         file.write_all(&trailer)?;
         file.sync_all()
     }

@@ -126,7 +126,7 @@ impl LocalTree {
         let (parent, name) = self.parent_made(ATTEMPT, key)?;
         let staging = self.staging()?;
         let make = || {
-            let staged = staging.directory()?;
+            let mut staged = staging.directory()?;
             let mut applied = Applied::default();
             if let Some(attributes) = attributes {
                 // Open to the owner: an ordinary user moves and fills no other.
@@ -205,7 +205,7 @@ impl LocalTree {
         let (parent, name) = self.parent_made(ATTEMPT, entry.key())?;
         let staging = self.staging()?;
         let finish = || {
-            let staged = staging.symlink(target)?;
+            let mut staged = staging.symlink(target)?;
             let applied = staged.set_link_attributes(entry.attributes())?;
             staged.publish(&parent, name, standing)?;
             Ok(applied)

@@ -69,7 +69,7 @@ impl Staging {
     pub(super) fn file(self: &Arc<Self>) -> io::Result<StagedFile> {
         let name = self.next_name();
         let file = sys::create_file(&self.directory, checked(&name)?)?;
-        let staged = Staged { staging: Arc::clone(self), name };
+        let staged = Staged { staging: Arc::clone(self), name, published: false };
         let look = sys::look(&file)?;
         if look.file_type() != Some(FileType::File) || look.fingerprint().links != 1 {
             return Err(io::Error::other("the staged file was exchanged while it was made"));
@@ -81,14 +81,14 @@ impl Staging {
     pub(super) fn symlink(self: &Arc<Self>, target: &SymlinkTarget) -> io::Result<Staged> {
         let name = self.next_name();
         sys::create_symlink(&self.directory, checked(&name)?, target.as_bytes())?;
-        Ok(Staged { staging: Arc::clone(self), name })
+        Ok(Staged { staging: Arc::clone(self), name, published: false })
     }
 
     /// Makes a new directory, open to the caller alone and without access-control lists.
     pub(super) fn directory(self: &Arc<Self>) -> io::Result<Staged> {
         let name = self.next_name();
         sys::create_directory(&self.directory, checked(&name)?)?;
-        let staged = Staged { staging: Arc::clone(self), name };
+        let staged = Staged { staging: Arc::clone(self), name, published: false };
         let made = sys::open_directory(&self.directory, checked(&staged.name)?)?;
         // Not set-group-ID after the staging directory, whatever that inherited.
         sys::change_permissions(&made, Permissions::from_mode(0o700))?;
@@ -183,17 +183,20 @@ fn is_staging(name: &[u8]) -> bool {
 pub(super) struct Staged {
     staging: Arc<Staging>,
     name: String,
+    /// It has its own name now, and there is nothing of this one.
+    published: bool,
 }
 
 impl Staged {
     /// Moves it to its name and makes sure that it is what the name shows.
-    pub(super) fn publish(&self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<Fingerprint> {
+    pub(super) fn publish(&mut self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<Fingerprint> {
         let staged = checked(&self.name)?;
         let before = sys::look_at(&self.staging.directory, staged)?;
         match standing {
             Standing::Nothing => sys::rename_new(&self.staging.directory, staged, &parent, name)?,
             Standing::Replaceable => sys::rename(&self.staging.directory, staged, &parent, name)?,
         }
+        self.published = true;
         let after = sys::look_at(&parent, name)?;
         if after.fingerprint().inode != before.fingerprint().inode {
             return Err(io::Error::other("the name was taken by somebody else at once"));
@@ -225,8 +228,11 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
+        if self.published {
+            return;
+        }
         if let Ok(name) = checked(&self.name) {
-            // After it was published there is nothing of this name. A directory is removed as one.
+            // A directory is removed as one.
             if sys::remove(&self.staging.directory, name).is_err() {
                 let _ = sys::remove_directory(&self.staging.directory, name);
             }
@@ -266,7 +272,7 @@ impl StagedFile {
     }
 
     /// Moves it to its name.
-    pub(super) fn publish(&self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<()> {
+    pub(super) fn publish(&mut self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<()> {
         self.staged.publish(parent, name, standing).map(|_| ())
     }
 }
