@@ -285,6 +285,79 @@ impl InvalidKey {
     }
 }
 
+/// Keys one behind the other in one piece of memory, for whoever has thousands of them in hand at once.
+///
+/// - Each is fit to be a path, as a [`Key`] is.
+///
+/// ```
+/// use posix_s3::KeyList;
+///
+/// let mut keys = KeyList::new();
+/// keys.push("a/")?;
+/// keys.push("a/b")?;
+/// assert_eq!(keys.iter().collect::<Vec<_>>(), ["a/", "a/b"]);
+/// assert!(keys.push("a/../b").is_err());
+/// # Ok::<(), posix_s3::InvalidKey>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyList {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl KeyList {
+    /// An empty list.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { text: String::new(), ends: Vec::new() }
+    }
+
+    /// Appends a key.
+    ///
+    /// # Errors
+    /// As [`Key::parse`].
+    pub fn push(&mut self, key: &str) -> Result<(), InvalidKey> {
+        check(key)?;
+        self.text.push_str(key);
+        self.ends.push(self.text.len());
+        Ok(())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The key at a place.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&str> {
+        let start = match index.checked_sub(1) {
+            Some(before) => *self.ends.get(before)?,
+            None => 0,
+        };
+        self.text.get(start..*self.ends.get(index)?)
+    }
+
+    /// All of them, in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let mut start = 0;
+        self.ends.iter().filter_map(move |&end| self.text.get(std::mem::replace(&mut start, end)..end))
+    }
+
+    /// Removes all of them and keeps the memory.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+}
+
 /// Why a key is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]

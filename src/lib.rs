@@ -7,7 +7,7 @@
 //! # Reading order
 //!
 //! The vocabulary, pure: [`Key`], [`Mode`], [`Timestamp`], [`Uid`] and [`Gid`], [`Attributes`] and their headers,
-//! [`SymlinkTarget`], [`Entry`], [`Profile`]. The decisions, pure: [`plan`]. The edges: `store` and `tree`. What moves
+//! [`SymlinkTarget`], [`Entry`], [`Status`], [`Profile`]. The decisions, pure: [`snapshot`], [`plan`]. The edges: `store` and `tree`. What moves
 //! decisions to the edges: `engine`. Why it is so: [`docs`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -15,16 +15,19 @@
 mod content_type;
 mod entry;
 mod escape;
+mod etag;
 mod key;
 mod metadata;
 mod mode;
 mod owner;
 mod profile;
+mod status;
 mod symlink;
 mod timestamp;
 
 // The decisions: what has to be done. Pure.
 pub mod plan;
+pub mod snapshot;
 
 // The edges.
 #[cfg(feature = "engine")]
@@ -43,7 +46,8 @@ pub mod docs;
 pub use content_type::ContentTypes;
 pub use entry::{DecodedHead, Entry, EntryKind, Finding, KindMismatch, ObjectHead, Refusal};
 pub use escape::{Escaped, escape};
-pub use key::{InvalidKey, Key, KeyFault, Prefix};
+pub use etag::ETag;
+pub use key::{InvalidKey, Key, KeyFault, KeyList, Prefix};
 pub use metadata::{
     Attributes, DecodedAttributes, Distorted, FILE_ATIME, FILE_GROUP, FILE_MTIME, FILE_OWNER, FILE_PERMISSIONS,
     Fallback, Field, FieldFault, Fields, InvalidField, InvalidMetadata, MISSING_META, Origin, Origins, USER_AGENT,
@@ -52,5 +56,6 @@ pub use metadata::{
 pub use mode::{FileType, InvalidMode, Mode, ModeFault, Permissions};
 pub use owner::{Gid, IdFault, InvalidId, Uid};
 pub use profile::{Atime, Attitude, Clash, Damage, Defaults, LinkTargets, Profile, Service, SetId};
+pub use status::Status;
 pub use symlink::{InvalidTarget, SymlinkTarget};
 pub use timestamp::{InvalidTimestamp, OutOfRange, Timestamp, TimestampFault};

@@ -5,3 +5,6 @@ pub mod semantics {}
 
 #[doc = include_str!("design.md")]
 pub mod design {}
+
+#[doc = include_str!("snapshot.md")]
+pub mod snapshot {}

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use md5::{Digest, Md5};
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -130,7 +130,7 @@ impl ObjectStore for MemoryStore {
     async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
         check_put(Operation::Put, key, options)?;
         let body = read_whole(key, &body).await?;
-        let etag = etag_of(&Md5::digest(&body));
+        let etag = ETag::from_md5(Md5::digest(&body).into());
         let mut objects = self.objects();
         let current = objects.get(key).map(|object| &object.meta);
         check_precondition(Operation::Put, key, &options.precondition, current.map(|current| &current.etag))?;
@@ -177,18 +177,6 @@ async fn read_whole(key: &str, body: &Body) -> Result<Bytes, StoreError> {
         whole.extend_from_slice(&body.read(whole.len() as u64, PIECE).await.map_err(unread)?);
     }
     Ok(whole.freeze())
-}
-
-/// The ETag of bytes, as S3 makes it for an object put in one piece: the MD5 in hexadecimal, in quotes.
-pub(super) fn etag_of(md5: &[u8]) -> ETag {
-    let mut text = String::with_capacity(34);
-    text.push('"');
-    for byte in md5 {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text.push('"');
-    ETag::new(&text)
 }
 
 pub(super) fn foreign_token(request: &ListRequest, token: &str) -> StoreError {

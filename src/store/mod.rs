@@ -8,6 +8,7 @@ mod memory;
 
 pub mod conformance;
 
+pub use crate::etag::ETag;
 pub use crate::io::{Body, Source, SourceError};
 pub use counted::{Counted, StoreCalls};
 #[cfg(all(feature = "local", target_os = "linux"))]
@@ -15,7 +16,7 @@ pub use directory::{DirectoryStore, OpenError};
 pub use erased::DynObjectStore;
 pub use memory::MemoryStore;
 
-use crate::escape::{escape, excerpt};
+use crate::escape::excerpt;
 use crate::metadata::{USER_METADATA_LIMIT, user_metadata_size};
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
@@ -196,31 +197,6 @@ pub struct ObjectMeta {
     pub last_modified: Timestamp,
     /// `Content-Type` and user metadata, as `x-amz-meta-…`.
     pub headers: HeaderMap,
-}
-
-/// The version of an object's bytes, as the store names it. It is compared, never read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct ETag(Box<str>);
-
-impl ETag {
-    /// Takes the text of an `ETag` header as it is, with its quotes.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, with its quotes.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ETag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escape(self.0.as_bytes()).fmt(f)
-    }
 }
 
 /// What a get asks for; by default the whole object, whatever its version.

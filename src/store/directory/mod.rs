@@ -17,7 +17,7 @@ mod object;
 
 use self::names::{KeyWalk, names_of};
 use self::object::{StoredObject, trailer_of};
-use super::memory::{etag_of, foreign_token, next_moment};
+use super::memory::{foreign_token, next_moment};
 use super::{
     Body, Capabilities, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, ObjectMeta, ObjectStore,
     Operation, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind, check_key, check_precondition,
@@ -397,7 +397,7 @@ impl ObjectStore for DirectoryStore {
         }
         let meta = ObjectMeta {
             size: offset,
-            etag: etag_of(&checksum.finalize()),
+            etag: ETag::from_md5(checksum.finalize().into()),
             last_modified: SystemTime::now().into(),
             headers: options.headers.clone(),
         };
@@ -598,7 +598,7 @@ impl Reader {
 
     fn verify(&mut self) -> Result<(), StoreError> {
         let Some((checksum, etag)) = self.checksum.take() else { return Ok(()) };
-        let found = etag_of(&checksum.finalize());
+        let found = ETag::from_md5(checksum.finalize().into());
         if found == etag {
             return Ok(());
         }
