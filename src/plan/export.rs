@@ -1,5 +1,6 @@
-//! From an entry to what is done in the bucket.
+//! From a change in the tree to what is done in the bucket.
 
+use super::change::{Change, Data};
 use crate::entry::{Entry, EntryKind};
 use crate::key::{InvalidKey, Prefix};
 use crate::profile::Profile;
@@ -23,6 +24,73 @@ pub enum StoreOp {
         /// Where its body comes from.
         payload: Payload,
     },
+}
+
+/// What is done about a key in the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Step {
+    /// The object is put, body and headers.
+    Put,
+    /// The headers are replaced in place; the body is not sent again.
+    ReplaceMetadata,
+    /// The object is deleted, if deletes are wanted.
+    Delete,
+    /// Nothing.
+    Nothing,
+}
+
+impl Step {
+    /// The name in plans.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::ReplaceMetadata => "metadata",
+            Self::Delete => "delete",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How a store changes the headers of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MetadataChange {
+    /// In place.
+    InPlace,
+    /// Only with the body.
+    ByPut,
+}
+
+/// What a change in the tree takes, when the bucket holds what is recorded of it, if anything is.
+///
+/// Content that is still in doubt is sent.
+///
+/// ```
+/// use posix_s3::plan::{Change, MetadataChange, Step, step};
+///
+/// assert_eq!(step(&Change::New, MetadataChange::InPlace), Step::Put);
+/// assert_eq!(step(&Change::Gone, MetadataChange::InPlace), Step::Delete);
+/// assert_eq!(step(&Change::Unknown, MetadataChange::InPlace), Step::Nothing); // unknown is not gone
+/// ```
+#[must_use]
+pub fn step(change: &Change, metadata: MetadataChange) -> Step {
+    match change {
+        Change::New | Change::Kind { .. } => Step::Put,
+        Change::Gone => Step::Delete,
+        Change::Unknown => Step::Nothing,
+        Change::Same { data: Data::Size { .. } | Data::Differs(_) | Data::Doubtful(_), .. } => Step::Put,
+        Change::Same { attributes, .. } if attributes.is_empty() => Step::Nothing,
+        Change::Same { .. } if metadata == MetadataChange::InPlace => Step::ReplaceMetadata,
+        Change::Same { .. } => Step::Put,
+    }
 }
 
 /// Where the body of an object comes from.

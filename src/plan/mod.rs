@@ -3,8 +3,14 @@
 //! Nothing here does I/O or reads a clock, so a dry run prints the same values that a run carries out, and a test
 //! compares them.
 
+mod brake;
+mod change;
+mod conflict;
 mod export;
 mod import;
 
-pub use export::{ExportRefusal, MAX_OBJECT_BYTES, Payload, StoreOp, put};
+pub use brake::{Brake, Braked, Deletes};
+pub use change::{Change, ChangedAttributes, Data, Doubt};
+pub use conflict::OnConflict;
+pub use export::{ExportRefusal, MAX_OBJECT_BYTES, MetadataChange, Payload, Step, StoreOp, put, step};
 pub use import::{Claim, Claims, Disorder, Existing, ImportStep, compare};
