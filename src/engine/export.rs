@@ -1,22 +1,46 @@
-//! [`export`]: from a tree to a bucket.
+//! [`export`] and [`export_since`]: from a tree to a bucket.
+//!
+//! What has to be done is decided in three steps: [`Scan`] tells what is not as it was recorded, [`Contents`] opens it and compares its content where only that can tell, and [`plan::step`] says what that takes. Then the bucket is
+//! asked whether it still holds what is recorded, and the request is made under the condition that it does.
 
+use super::contents::{Content, Contents, Subject, Unsent, unsent_by_store};
+use super::journal::Urgency;
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
-use crate::entry::{Chain, Entry};
+use super::scan::{Directories, Recorded, Scan, ScanError, Sight};
+use super::selection::Selection;
+use super::session::{Seen, Session, StateError};
+use super::state::StateStore;
+use crate::entry::Chain;
 use crate::escape::escape;
-use crate::key::{Key, Prefix};
-use crate::plan::{self, Payload, StoreOp};
+use crate::key::{Key, KeyList, Prefix};
+use crate::metadata::{Field, Fields};
+use crate::mode::FileType;
+use crate::plan::{self, Braked, Change, Deletes, MetadataChange, OnConflict, Payload, Step, StoreOp};
 use crate::profile::Profile;
-use crate::store::{Body, Counted, ObjectStore, PutOptions, Source, SourceError, StoreError, StoreErrorKind};
-use crate::tree::{Found, OpenFile, Tree, TreeError, TreeErrorKind, Walked};
+use crate::snapshot::{Age, Identity, Local, Names, Record, Remote, SnapshotReader, SnapshotWriter};
+use crate::status::Status;
+use crate::store::{
+    Body, Capabilities, Counted, ListRequest, ObjectMeta, ObjectStore, Precondition, PutOptions, PutOutput, StoreError,
+    StoreErrorKind, Support,
+};
+use crate::timestamp::Timestamp;
+use crate::tree::{Look, Tree, TreeError};
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use std::sync::Arc;
+use futures_util::{StreamExt, stream};
+use http::HeaderMap;
+use std::io::{Seek, SeekFrom};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use tempfile::SpooledTempFile;
+use twox_hash::XxHash3_64;
 
-/// Files up to this size, in bytes, are read before they are sent; larger ones while they are sent.
-const BUFFERED: u64 = 1 << 20;
-/// How often a file that changes while it is read is tried.
+/// How often a file that changes while it is read is tried, and a request whose condition failed.
 const ATTEMPTS: u32 = 3;
+/// How many bytes of what is gone are kept in memory until it is deleted.
+const GONE_IN_MEMORY: usize = 1 << 20;
+/// Something is racy that was changed less than so many nanoseconds before a run began: 2 seconds, the coarsest clock that
+/// file systems have.
+const GRAIN: i128 = 2_000_000_000;
 
 /// How an export is done.
 #[derive(Clone, Debug)]
@@ -28,13 +52,51 @@ pub struct ExportOptions {
     pub prefix: Prefix,
     /// How many entries at once.
     pub jobs: Jobs,
+    /// How many threads look at the tree, at most; as many as the machine has processors by default.
+    pub lookers: Jobs,
+    /// Which part of the tree.
+    pub selection: Selection,
+    /// What happens to objects whose files are gone. Needs a state.
+    pub deletes: Deletes,
+    /// What happens to objects that have changed as well. Needs a state.
+    pub on_conflict: OnConflict,
+    /// Whether a file whose size and mtime are as recorded while its inode has changed is read.
+    pub same_times: SameTimes,
+    /// Whether directories that have not changed are read.
+    pub directories: Directories,
+    /// What the bucket is called, so that a state of another bucket is told from this one's. Any text that is the same in
+    /// every run.
+    pub bucket: Box<str>,
+}
+
+/// What is thought of a file whose size and mtime are as recorded while its inode has changed: an attribute or a name of it,
+/// or a write with the mtime put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum SameTimes {
+    /// Its content is compared. `chmod` of a large file then costs reading it, though not sending it.
+    #[default]
+    Compare,
+    /// Its content is taken to be the same. A write with the mtime put back is missed then.
+    Trust,
 }
 
 impl ExportOptions {
-    /// To the whole bucket, by the rules of a profile.
+    /// To the whole bucket, by the rules of a profile; nothing is deleted, and what changed on both sides is left alone.
     #[must_use]
     pub fn new(profile: Profile) -> Self {
-        Self { profile, prefix: Prefix::default(), jobs: Jobs::default() }
+        Self {
+            profile,
+            prefix: Prefix::default(),
+            jobs: Jobs::default(),
+            lookers: std::thread::available_parallelism().map_or(Jobs::ONE, Jobs::from),
+            selection: Selection::default(),
+            deletes: Deletes::default(),
+            on_conflict: OnConflict::default(),
+            same_times: SameTimes::default(),
+            directories: Directories::default(),
+            bucket: "".into(),
+        }
     }
 
     /// Below a prefix.
@@ -50,17 +112,52 @@ impl ExportOptions {
         self.jobs = jobs;
         self
     }
+
+    /// So many threads that look at the tree, at most.
+    #[must_use]
+    pub const fn with_lookers(mut self, lookers: Jobs) -> Self {
+        self.lookers = lookers;
+        self
+    }
+
+    /// This part of the tree.
+    #[must_use]
+    pub fn with_selection(mut self, selection: Selection) -> Self {
+        self.selection = selection;
+        self
+    }
+
+    /// What happens to objects whose files are gone.
+    #[must_use]
+    pub const fn with_deletes(mut self, deletes: Deletes) -> Self {
+        self.deletes = deletes;
+        self
+    }
+
+    /// What happens to objects that have changed as well.
+    #[must_use]
+    pub const fn with_on_conflict(mut self, on_conflict: OnConflict) -> Self {
+        self.on_conflict = on_conflict;
+        self
+    }
+
+    /// What the bucket is called.
+    #[must_use]
+    pub fn with_bucket(mut self, bucket: &str) -> Self {
+        self.bucket = bucket.into();
+        self
+    }
 }
 
 /// Exports everything in a tree: every file, directory and link becomes an object.
 ///
 /// - An object shows one version of its file: one that changes while it is read is read again, three times at most, and
 ///   then reported; the bucket keeps what it had.
-/// - Nothing is deleted.
+/// - Whatever the bucket held under these keys is overwritten. Nothing is deleted.
 /// - An entry that fails is one problem of the report, and the run goes on.
 ///
 /// # Errors
-/// [`RunError`] when the tree cannot be walked at all.
+/// [`RunError`] when the tree cannot be read at all.
 ///
 /// ```
 /// use posix_s3::engine::{ExportOptions, Silent, export};
@@ -78,173 +175,824 @@ pub async fn export<T: Tree, S: ObjectStore + ?Sized>(
     options: &ExportOptions,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
-    let store = &Counted::new(store);
-    let run = &Export { tree, store, options, progress };
-    let mut recorder = Recorder::new(Direction::Export, progress);
-    let mut ended = tree.walk().map(|walked| run.entry(walked)).buffered(options.jobs.get()).boxed();
-    let mut walked = Ok(());
-    while let Some(entry) = ended.next().await {
-        match entry {
-            Ok(entry) => recorder.end(entry),
-            Err(error) => walked = Err(error),
-        }
+    run(tree, store, None, options, progress).await
+}
+
+/// Exports what was created or modified, data or metadata, since the last export to or import from this bucket.
+///
+/// What both sides last agreed on is in `state`. A first run finds nothing there: it exports everything, and looks at each
+/// object that is in the bucket already.
+///
+/// - What has not changed costs no request. If only attributes have changed, the data is not sent again.
+/// - An object that somebody else has changed or deleted meanwhile is neither overwritten nor deleted, but for what
+///   [`ExportOptions::on_conflict`] says.
+/// - What is gone from the tree is deleted as [`ExportOptions::deletes`] says, last of all.
+/// - A run that is cut short anywhere loses nothing: the next one goes on where it stopped, and sends nothing again that
+///   the store has acknowledged.
+///
+/// A state that is damaged, or that of another directory or bucket, says nothing: each object is looked at, nothing is
+/// deleted, and a problem of the report says so.
+///
+/// # Errors
+/// [`RunError`] when the tree cannot be read at all or the state fails. What was done by then is recorded.
+pub async fn export_since<T: Tree, S: ObjectStore + ?Sized>(
+    tree: &T,
+    store: &S,
+    state: &dyn StateStore,
+    options: &ExportOptions,
+    progress: &dyn Progress,
+) -> Result<Report, RunError> {
+    run(tree, store, Some(state), options, progress).await
+}
+
+/// What an export would do about a key, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Planned {
+    /// The key, safe to print.
+    pub key: Box<str>,
+    /// What would be done.
+    pub step: Step,
+    /// Why, in words.
+    pub reason: Box<str>,
+}
+
+impl std::fmt::Display for Planned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:8}  {}  ({})", self.step, self.key, self.reason)
     }
-    drop(ended);
-    let finished = walked.and(tree.finish().await);
+}
+
+/// Says what an export would do, and does nothing to tree and bucket.
+///
+/// `each` gets every key that would change, in key order, as a stream: memory does not grow with their number. The report
+/// counts what would come of it. Of a state only what an earlier run left undone is tidied up.
+///
+/// # Errors
+/// As [`export_since`].
+pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
+    tree: &T,
+    store: &S,
+    state: Option<&dyn StateStore>,
+    options: &ExportOptions,
+    mut each: impl FnMut(Planned) + Send,
+) -> Result<Report, RunError> {
+    let store = &Counted::new(store);
+    let mut recorder = Recorder::new(Direction::Export, &super::report::Silent);
+    let planned = async {
+        let session = begin(tree, state, options).await?;
+        let run = &Export::new(tree, store, session.as_ref(), options, &super::report::Silent).await?;
+        run.say_disbelief(&mut recorder);
+        let mut decided = run.scan().sights().map(|sight| run.foresee(sight)).buffered(options.jobs.get()).boxed();
+        while let Some(foreseen) = decided.next().await {
+            match foreseen? {
+                Foreseen::Counted(count) => recorder.unchanged(count),
+                Foreseen::Ended(ended) => recorder.end(ended),
+                Foreseen::Planned(planned, ended) => {
+                    each(planned);
+                    recorder.end(ended);
+                }
+                Foreseen::Gone(key) => {
+                    let deletes = options.deletes != Deletes::Never && session.is_some();
+                    let (step, reason) = if deletes {
+                        recorder.deleted();
+                        (Step::Delete, "gone from the tree")
+                    } else {
+                        recorder.gone();
+                        (Step::Nothing, "gone from the tree; it stays, since nothing is deleted")
+                    };
+                    each(Planned { key: key.to_string().into(), step, reason: reason.into() });
+                }
+                Foreseen::Nothing => {}
+            }
+        }
+        Ok(())
+    };
+    let planned: Result<(), RunErrorKind> = planned.await;
+    let finished = planned.and(tree.finish().await.map_err(RunErrorKind::Tree));
+    let report = recorder.finish(store.calls());
+    finished.map(|()| report.clone()).map_err(|kind| RunError::new(kind, report))
+}
+
+async fn run<T: Tree, S: ObjectStore + ?Sized>(
+    tree: &T,
+    store: &S,
+    state: Option<&dyn StateStore>,
+    options: &ExportOptions,
+    progress: &dyn Progress,
+) -> Result<Report, RunError> {
+    let store = &Counted::new(store);
+    let mut recorder = Recorder::new(Direction::Export, progress);
+    let exported = async {
+        let session = begin(tree, state, options).await?;
+        let exported = match Export::new(tree, store, session.as_ref(), options, progress).await {
+            Ok(run) => run.all(&mut recorder).await,
+            Err(error) => Err(error),
+        };
+        let seen = if exported.is_ok() { Seen::Everything } else { Seen::Part };
+        if let Some(session) = session {
+            exported.and(session.finish(seen).await.map_err(RunErrorKind::State))
+        } else {
+            exported
+        }
+    };
+    let exported: Result<(), RunErrorKind> = exported.await;
+    let finished = exported.and(tree.finish().await.map_err(RunErrorKind::Tree));
     let report = recorder.finish(store.calls());
     match finished {
         Ok(()) => Ok(report),
-        Err(error) => Err(RunError::new(RunErrorKind::Tree(error), report)),
+        Err(kind) => Err(RunError::new(kind, report)),
     }
 }
 
-struct Export<'r, T, S: ?Sized> {
+async fn begin<'s, T: Tree>(
+    tree: &T,
+    state: Option<&'s dyn StateStore>,
+    options: &ExportOptions,
+) -> Result<Option<Session<'s>>, RunErrorKind> {
+    let Some(state) = state else { return Ok(None) };
+    let identity = identity(tree, &options.bucket, &options.prefix).map_err(RunErrorKind::Tree)?;
+    Ok(Some(Session::begin(state, identity, tree.now()).await.map_err(RunErrorKind::State)?))
+}
+
+/// What tells the link between a tree and a part of a bucket from every other.
+pub(super) fn identity(tree: &impl Tree, bucket: &str, prefix: &Prefix) -> Result<Identity, TreeError> {
+    let name = format!("{bucket}\0{}", prefix.as_str());
+    let mut link = [0; 16];
+    let halves = [0, 1].map(|seed| XxHash3_64::oneshot_with_seed(seed, name.as_bytes()).to_le_bytes());
+    for (byte, half) in link.iter_mut().zip(halves.as_flattened()) {
+        *byte = *half;
+    }
+    Ok(Identity { link, root: tree.identity()? })
+}
+
+pub(super) struct Export<'r, T, S: ?Sized> {
     tree: &'r T,
     store: &'r Counted<&'r S>,
+    session: Option<&'r Session<'r>>,
     options: &'r ExportOptions,
     progress: &'r dyn Progress,
+    contents: Contents<'r, T>,
+    capabilities: Capabilities,
+    /// Nothing is known of a bucket that is not empty: each object is looked at before it is put.
+    verify: bool,
+    started: Timestamp,
 }
 
-/// Why a file was not sent.
-enum Unsent {
-    /// It changed while it was read; another try may succeed.
-    Changed,
+/// What a sight has come to.
+enum Taken {
+    Counted(u64),
     Ended(Ended),
+    Nothing,
 }
 
-impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
-    /// Ends an entry; an error is that of the root, without which there is nothing to export.
-    async fn entry(&self, walked: Walked) -> Result<Ended, TreeError> {
-        Ok(match walked {
-            Walked::Failed { path, error } if path.is_empty() => return Err(error),
-            Walked::Skipped { path, reason } => Ended::new(escape(&path), Outcome::Skipped).because(Chain(&reason)),
-            Walked::Failed { path, error } => Ended::new(escape(&path), Outcome::Failed).because(Chain(&error)),
-            Walked::Found(Found { entry, .. }) if entry.file_type() == crate::FileType::File => {
-                self.file(entry.key()).await
+/// What a sight would come to.
+enum Foreseen {
+    Counted(u64),
+    Ended(Ended),
+    Planned(Planned, Ended),
+    Gone(Key),
+    Nothing,
+}
+
+/// What is to be done about something that is there.
+struct Decision {
+    subject: Subject,
+    change: Change,
+    step: Step,
+    remote: Option<Remote>,
+    record: Option<Record>,
+    names: Names,
+}
+
+impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
+    async fn new(
+        tree: &'r T,
+        store: &'r Counted<&'r S>,
+        session: Option<&'r Session<'r>>,
+        options: &'r ExportOptions,
+        progress: &'r dyn Progress,
+    ) -> Result<Self, RunErrorKind> {
+        let started = tree.now();
+        let capabilities = store.capabilities();
+        let verify = match session {
+            Some(session) if session.records().is_none() => {
+                let prefix = options.prefix.as_str().to_owned();
+                let request = ListRequest { prefix, max_keys: Some(1), ..ListRequest::default() };
+                let page = store.list(&request).await?;
+                !page.objects.is_empty() || page.next.is_some()
             }
-            Walked::Found(Found { entry, .. }) => self.small(&entry).await,
+            _ => false,
+        };
+        let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
+        let contents = Contents::new(tree, md5, options.same_times, fresh_since(started));
+        Ok(Self { tree, store, session, options, progress, contents, capabilities, verify, started })
+    }
+
+    fn scan(&self) -> Scan<'r, T> {
+        let ExportOptions { selection, directories, lookers, .. } = self.options;
+        Scan::new(self.tree, self.session, selection, *directories, lookers.get())
+    }
+
+    fn say_disbelief(&self, recorder: &mut Recorder<'_>) {
+        if let Some(why) = self.session.and_then(|session| session.disbelief.as_deref()) {
+            let reason = format!("{why}; nothing is known, so everything is looked at and nothing is deleted");
+            recorder.remark(".", Outcome::Skipped, reason);
+        }
+    }
+
+    async fn all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
+        self.say_disbelief(recorder);
+        let gone = Mutex::new(Gone::new().map_err(StateError::from)?);
+        let sights = self.scan().sights().map(|sight| {
+            // Here they are still in key order.
+            if let Ok(Sight::Gone(record)) = &sight {
+                gone.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+            }
+            self.take(sight)
+        });
+        let mut taken = sights.buffer_unordered(self.options.jobs.get()).boxed();
+        while let Some(taken) = taken.next().await {
+            match taken? {
+                Taken::Counted(count) => recorder.unchanged(count),
+                Taken::Ended(ended) => recorder.end(ended),
+                Taken::Nothing => {}
+            }
+        }
+        drop(taken);
+        self.delete(gone.into_inner().unwrap_or_else(PoisonError::into_inner), recorder).await
+    }
+
+    /// Does what a sight takes.
+    async fn take(&self, sight: Result<Sight, ScanError>) -> Result<Taken, RunErrorKind> {
+        match sight? {
+            Sight::Unchanged(count) => Ok(Taken::Counted(count)),
+            Sight::Present { key, status, record, names } => {
+                let known = record.is_some();
+                let ended = self.present(&key, status, record, names).await?;
+                if !known && matches!(ended.outcome, Outcome::Skipped | Outcome::Failed | Outcome::Conflict) {
+                    self.name_only(key)?;
+                }
+                Ok(Taken::Ended(ended))
+            }
+            Sight::Gone(record) if record.remote.is_none() => {
+                self.session.map_or(Ok(()), |session| session.remove(&record.key, Urgency::Later))?;
+                Ok(Taken::Nothing)
+            }
+            Sight::Gone(_) => Ok(Taken::Nothing),
+            other => {
+                let (path, ended, recorded) = no_entry(other);
+                if let (Recorded::No, Ok(key)) = (recorded, Key::from_bytes(&path)) {
+                    self.name_only(key)?;
+                }
+                Ok(Taken::Ended(ended))
+            }
+        }
+    }
+
+    /// Records that a name is there, so that the directory around it need not be read for it to be looked at again.
+    fn name_only(&self, key: Key) -> Result<(), StateError> {
+        let Some(session) = self.session else { return Ok(()) };
+        session.record(Record { key, local: None, remote: None }, Urgency::Later)
+    }
+
+    /// Says what a sight would take.
+    async fn foresee(&self, sight: Result<Sight, ScanError>) -> Result<Foreseen, RunErrorKind> {
+        Ok(match sight? {
+            Sight::Unchanged(count) => Foreseen::Counted(count),
+            Sight::Gone(record) if record.remote.is_none() => Foreseen::Nothing,
+            Sight::Gone(record) => Foreseen::Gone(record.key),
+            Sight::Present { key, status, record, names } => match self.decide(&key, status, record, names).await {
+                Ok(decision) => self.foreseen(&key, decision).await,
+                Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => Foreseen::Ended(ended),
+                Err(Unsent::Changed) => Foreseen::Ended(unstable(&key)),
+            },
+            other => Foreseen::Ended(no_entry(other).1),
         })
     }
 
-    /// A directory or link: the entry holds all there is.
-    async fn small(&self, entry: &Entry) -> Ended {
-        match plan::put(entry, &self.options.prefix, &self.options.profile) {
-            Ok(StoreOp::Put { object_key, headers, payload }) => {
-                let body = match &payload {
-                    Payload::Target(target) => Body::Bytes(Bytes::copy_from_slice(target.as_bytes())),
-                    Payload::Empty | Payload::File { .. } => Body::empty(),
-                };
-                let options = PutOptions { headers, ..PutOptions::default() };
-                match self.store.put(&object_key, body, &options).await {
-                    Ok(_) => written(entry),
-                    Err(error) => failed(entry.key(), &error),
+    async fn foreseen(&self, key: &Key, decision: Decision) -> Foreseen {
+        if let Err(refusal) = plan::put(&decision.subject.entry, &self.options.prefix, &self.options.profile) {
+            return Foreseen::Ended(Ended::new(key, Outcome::Skipped).because(Chain(&refusal)));
+        }
+        let ended = |outcome| Ended { bytes: 0, ..Ended::new(key, outcome) };
+        let outcome = match decision.step {
+            Step::Put => Outcome::Written,
+            Step::ReplaceMetadata => Outcome::MetadataOnly,
+            Step::Delete | Step::Nothing => return Foreseen::Ended(ended(Outcome::Unchanged)),
+        };
+        if self.verify && self.is_there(key, &decision).await {
+            return Foreseen::Ended(ended(Outcome::Unchanged));
+        }
+        let mut reason = decision.change.to_string();
+        if matches!(decision.change, Change::New) && decision.subject.status.file_type != FileType::Directory {
+            let size = decision.subject.entry.object_size();
+            reason.push_str(&format!(", {size} byte{}", if size == 1 { "" } else { "s" }));
+        }
+        let planned = Planned { key: key.to_string().into(), step: decision.step, reason: reason.into() };
+        let bytes = if outcome == Outcome::Written { decision.subject.entry.object_size() } else { 0 };
+        Foreseen::Planned(planned, Ended { bytes, ..ended(outcome) })
+    }
+
+    /// Whether the bucket holds what would be put. A failed look is a difference.
+    async fn is_there(&self, key: &Key, decision: &Decision) -> bool {
+        let Ok(object_key) = self.options.prefix.object_key(key) else { return false };
+        match self.store.head(&object_key).await {
+            Ok(meta) => self.is_same(&decision.subject, &meta).await.unwrap_or(false),
+            Err(_) => false,
+        }
+    }
+
+    /// Exports something that is there, and tries again when it changes meanwhile.
+    async fn present(
+        &self,
+        key: &Key,
+        status: Status,
+        record: Option<Record>,
+        names: Names,
+    ) -> Result<Ended, StateError> {
+        let mut status = status;
+        for _ in 0..ATTEMPTS {
+            let done = match self.decide(key, status, record.clone(), names).await {
+                Ok(decision) => self.carry_out(key, decision).await?,
+                Err(unsent) => Err(unsent),
+            };
+            match done {
+                Ok(ended) | Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => return Ok(ended),
+                // A directory or link is looked at anew; a file is when it is opened.
+                Err(Unsent::Changed) => {
+                    if let Some(now) = self.look_again(key).await {
+                        status = now;
+                    }
                 }
             }
-            Err(refusal) => skipped(entry.key(), &refusal),
+        }
+        Ok(unstable(key))
+    }
+
+    async fn look_again(&self, key: &Key) -> Option<Status> {
+        match self.look(key).await {
+            Look::Found(status) if (status.file_type == FileType::Directory) == key.is_directory() => Some(status),
+            _ => None,
         }
     }
 
-    async fn file(&self, key: &Key) -> Ended {
+    async fn look(&self, key: &Key) -> Look {
+        let mut keys = KeyList::new();
+        // Invariant: a Key is fit for a list of keys.
+        let _ = keys.push(key.as_str());
+        self.tree.look(Arc::new(keys)).await.into_iter().next().unwrap_or(Look::Nothing)
+    }
+
+    /// Decides what is to be done about something that is there.
+    async fn decide(
+        &self,
+        key: &Key,
+        status: Status,
+        record: Option<Record>,
+        names: Names,
+    ) -> Result<Decision, Unsent> {
+        let (local, remote) = record.as_ref().map_or((None, None), |record| (record.local, record.remote.clone()));
+        let change = |status: &Status| match (&local, &remote) {
+            (Some(local), Some(_)) => Change::of(local, status, &self.options.profile),
+            _ => Change::New,
+        };
+        let metadata = match self.capabilities.replace_metadata {
+            Support::Yes => MetadataChange::InPlace,
+            Support::No => MetadataChange::ByPut,
+        };
+        let body_md5 = remote.as_ref().and_then(Remote::body_md5);
+        let (subject, change) = self.contents.open(key, status, change, metadata, body_md5).await?;
+        let step = plan::step(&change, metadata);
+        Ok(Decision { subject, change, step, remote, record, names })
+    }
+
+    async fn carry_out(&self, key: &Key, decision: Decision) -> Result<Result<Ended, Unsent>, StateError> {
+        let local = self.local(&decision.subject.status, decision.names);
+        if matches!(decision.step, Step::Nothing | Step::Delete) {
+            let updated = Record { key: key.clone(), local: Some(local), remote: decision.remote };
+            if let Some(session) = self.session.filter(|_| decision.record.as_ref() != Some(&updated)) {
+                session.record(updated, Urgency::Later)?;
+            }
+            return Ok(Ok(Ended::new(key, Outcome::Unchanged)));
+        }
+        let refused = |refusal: &dyn std::error::Error| Ended::new(key, Outcome::Skipped).because(Chain(refusal));
+        let StoreOp::Put { object_key, headers, payload } =
+            match plan::put(&decision.subject.entry, &self.options.prefix, &self.options.profile) {
+                Ok(put) => put,
+                Err(refusal) => return Ok(Ok(refused(&refusal))),
+            };
+        let Some(session) = self.session else {
+            let put = self.put(&object_key, headers, payload, &decision.subject, Precondition::None).await;
+            return Ok(put.map(|_| written(&decision.subject, Outcome::Written)));
+        };
+        self.settle(session, key, &object_key, headers, payload, decision, local).await
+    }
+
+    /// Brings the object to what the subject is, unless somebody else has changed it.
+    #[allow(clippy::too_many_arguments, reason = "one straight story, told in one place")]
+    async fn settle(
+        &self,
+        session: &Session<'_>,
+        key: &Key,
+        object_key: &str,
+        headers: HeaderMap,
+        payload: Payload,
+        decision: Decision,
+        local: Local,
+    ) -> Result<Result<Ended, Unsent>, StateError> {
+        let Decision { mut subject, mut step, remote, .. } = decision;
+        let intended = session.intended(key);
+        let mut asked = remote.is_some()
+            || self.verify
+            || !intended.is_empty()
+            || self.capabilities.preconditions == Support::No;
         for _ in 0..ATTEMPTS {
-            match self.try_file(key).await {
-                Ok(ended) | Err(Unsent::Ended(ended)) => return ended,
-                Err(Unsent::Changed) => {}
+            let current = if asked {
+                match self.store.head(object_key).await {
+                    Ok(meta) => Some(meta),
+                    Err(error) if error.kind() == StoreErrorKind::NotFound => None,
+                    Err(error) => return Ok(Ok(failed(key, &error))),
+                }
+            } else {
+                None
+            };
+            if !is_recorded(remote.as_ref(), current.as_ref()) {
+                if let Some(meta) = &current {
+                    match self.is_same(&subject, meta).await {
+                        Ok(true) => {
+                            let remote = self.remote_of(meta, &subject);
+                            session.record(Record { key: key.clone(), local: Some(local), remote: Some(remote) }, Urgency::Now)?;
+                            return Ok(Ok(Ended::new(key, Outcome::Unchanged)));
+                        }
+                        Ok(false) => {}
+                        Err(unsent) => return Ok(Err(unsent)),
+                    }
+                }
+                let ours = current.as_ref().is_some_and(|meta| intended.iter().any(|local| self.was_intended(local, meta)));
+                if !ours {
+                    if let Some(ended) = self.conflict(key, &subject, remote.as_ref(), current.as_ref()) {
+                        return Ok(Ok(ended));
+                    }
+                }
+                // What the object holds now is not what was compared with.
+                step = Step::Put;
+            }
+            let precondition = match (&current, self.capabilities.preconditions) {
+                (_, Support::No) => Precondition::None,
+                (Some(meta), Support::Yes) => Precondition::Match(meta.etag.clone()),
+                (None, Support::Yes) => Precondition::Absent,
+            };
+            session.intend(key, local).await?;
+            let (done, outcome) = if step == Step::ReplaceMetadata {
+                let options = PutOptions { headers: headers.clone(), precondition };
+                let replaced = self.store.replace_metadata(object_key, &options).await;
+                (replaced.map_err(|error| unsent_by_store(key, &error)), Outcome::MetadataOnly)
+            } else {
+                if let Err(unsent) = self.contents.ensure(key, &mut subject).await {
+                    return Ok(Err(unsent));
+                }
+                let put = self.put(object_key, headers.clone(), payload.clone(), &subject, precondition).await;
+                (put, Outcome::Written)
+            };
+            match done {
+                Ok(output) => {
+                    let remote = self.remote_after(&output, outcome, remote, &subject);
+                    let record = Record { key: key.clone(), local: Some(local), remote: Some(remote) };
+                    session.record(record, Urgency::Now)?;
+                    return Ok(Ok(written(&subject, outcome)));
+                }
+                Err(Unsent::Condition(_)) => asked = true,
+                Err(unsent) => return Ok(Err(unsent)),
             }
         }
-        let reason = format!("it changed while it was read, {ATTEMPTS} times over; the bucket keeps what it had");
-        Ended::new(key, Outcome::Failed).because(reason)
+        let reason = "the object changed at every try, each time before the request arrived";
+        Ok(Ok(Ended::new(key, Outcome::Conflict).because(reason)))
     }
 
-    async fn try_file(&self, key: &Key) -> Result<Ended, Unsent> {
-        let file = match self.tree.open(key).await {
-            Ok(file) => file,
-            Err(error) => return Err(unsent(key, &error)),
+    async fn put(
+        &self,
+        object_key: &str,
+        headers: HeaderMap,
+        payload: Payload,
+        subject: &Subject,
+        precondition: Precondition,
+    ) -> Result<PutOutput, Unsent> {
+        let key = subject.entry.key();
+        let body = match (&payload, &subject.content) {
+            (Payload::Target(target), _) => Body::Bytes(Bytes::copy_from_slice(target.as_bytes())),
+            (Payload::Empty, _) => Body::empty(),
+            (Payload::File { .. }, Content::Bytes(bytes)) => Body::Bytes(bytes.clone()),
+            (Payload::File { .. }, Content::File(file)) => Body::Source(Arc::clone(file) as Arc<_>),
+            (Payload::File { .. }, Content::None) => return Err(Unsent::Changed),
         };
-        let entry = &file.found().entry;
-        let StoreOp::Put { object_key, headers, .. } = plan::put(entry, &self.options.prefix, &self.options.profile)
-            .map_err(|refusal| Unsent::Ended(skipped(key, &refusal)))?;
-        let source = Stable { file: Arc::clone(&file) };
-        let body = if source.size() <= BUFFERED {
-            let length = usize::try_from(source.size()).unwrap_or(0);
-            Body::Bytes(source.read(0, length).await.map_err(|error| unread(key, error))?)
-        } else {
-            Body::Source(Arc::new(source))
+        let output = self.store.put(object_key, body, &PutOptions { headers, precondition }).await;
+        let output = output.map_err(|error| unsent_by_store(key, &error))?;
+        if subject.status.file_type == FileType::File {
+            self.progress.bytes(subject.entry.object_size());
+        }
+        Ok(output)
+    }
+
+    /// What is recorded of an inode that was looked at in this run.
+    fn local(&self, status: &Status, names: Names) -> Local {
+        Local { names, ..Local::new(status, age_of(status, self.started)) }
+    }
+
+    fn remote_after(&self, output: &PutOutput, outcome: Outcome, before: Option<Remote>, subject: &Subject) -> Remote {
+        let md5 = match outcome {
+            Outcome::MetadataOnly => before.and_then(|before| before.md5),
+            _ => self.digest(subject),
         };
-        let options = PutOptions { headers, ..PutOptions::default() };
-        match self.store.put(&object_key, body, &options).await {
-            Ok(_) => {
-                self.progress.bytes(entry.object_size());
-                Ok(written(entry))
+        let last_modified = output.last_modified;
+        let size = subject.entry.object_size();
+        Remote { etag: output.etag.clone(), size, last_modified, md5, age: age_of_object(last_modified) }
+    }
+
+    /// The digest that is recorded, where the `ETag` is none.
+    fn digest(&self, subject: &Subject) -> Option<[u8; 16]> {
+        if self.capabilities.md5_etags == Support::Yes { None } else { subject.known_md5() }
+    }
+
+    fn remote_of(&self, meta: &ObjectMeta, subject: &Subject) -> Remote {
+        let md5 = self.digest(subject);
+        let last_modified = Some(meta.last_modified);
+        Remote { etag: meta.etag.clone(), size: meta.size, last_modified, md5, age: age_of_object(last_modified) }
+    }
+
+    /// Whether an object is what would be put: kind, size, stored attributes but for the access time, and the content as far
+    /// as its `ETag` tells.
+    async fn is_same(&self, subject: &Subject, meta: &ObjectMeta) -> Result<bool, Unsent> {
+        let wanted = subject.entry.encode(&self.options.profile);
+        if meta.size != subject.entry.object_size() || !same_fields(&wanted, &meta.headers) {
+            return Ok(false);
+        }
+        match meta.etag.md5().filter(|_| self.capabilities.md5_etags == Support::Yes) {
+            Some(md5) => Ok(self.contents.md5(subject).await?.is_none_or(|found| found == md5)),
+            None => Ok(true),
+        }
+    }
+
+    /// Whether an object is what an earlier run intended to put.
+    fn was_intended(&self, local: &Local, meta: &ObjectMeta) -> bool {
+        let Local { permissions, uid, gid, mtime, file_type, .. } = *local;
+        let attributes = crate::metadata::Attributes {
+            permissions: self.options.profile.permissions(file_type, permissions),
+            uid,
+            gid,
+            atime: mtime,
+            mtime,
+        };
+        let mut wanted = HeaderMap::new();
+        attributes.encode_into(file_type, &mut wanted);
+        meta.size == local.size && same_fields(&wanted, &meta.headers)
+    }
+
+    /// What becomes of an entry whose object is not the one recorded; `None` when it is sent all the same.
+    fn conflict(
+        &self,
+        key: &Key,
+        subject: &Subject,
+        recorded: Option<&Remote>,
+        current: Option<&ObjectMeta>,
+    ) -> Option<Ended> {
+        let what = match (recorded, current) {
+            // Nothing is recorded and nothing is there.
+            (None, None) => return None,
+            (None, Some(_)) => "the bucket holds another object of this key, which this link has not put",
+            (Some(_), Some(_)) => "the object has changed as well",
+            (Some(_), None) => "the object was deleted",
+        };
+        let ended = |outcome, then: &str| Some(Ended::new(key, outcome).because(format!("{what}; {then}")));
+        match self.options.on_conflict {
+            OnConflict::Local => None,
+            OnConflict::Newest if current.is_none_or(|meta| subject.status.attributes.mtime >= mtime_of(meta)) => None,
+            OnConflict::Store => ended(Outcome::Skipped, "the bucket wins"),
+            OnConflict::Newest => ended(Outcome::Skipped, "it is newer"),
+            OnConflict::KeepBoth => ended(Outcome::Conflict, "an import keeps both"),
+            OnConflict::Fail => ended(Outcome::Conflict, "both sides keep what they have"),
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------- deletes
+
+    /// Deletes what is gone, or records that it is.
+    async fn delete(&self, gone: Gone, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
+        let Some(session) = self.session else { return Ok(()) };
+        let (count, reader) = gone.finish().map_err(StateError::from)?;
+        let braked = match self.options.deletes {
+            Deletes::Never => None,
+            Deletes::Apply(brake) => Some(brake.check(count, session.records().unwrap_or(0))),
+        };
+        let reader = stream::try_unfold(reader, |mut reader| async {
+            Ok::<_, StateError>(reader.next()?.map(|record| (record, reader)))
+        });
+        if let Some(Ok(())) = braked {
+            let mut ended = reader
+                .map(|record| async { self.delete_one(session, record?).await })
+                .buffer_unordered(self.options.jobs.get())
+                .boxed();
+            while let Some(deleted) = ended.next().await {
+                match deleted? {
+                    Deleted::Yes => recorder.deleted(),
+                    Deleted::No(ended) => recorder.end(ended),
+                    Deleted::Before => {}
+                }
             }
-            Err(error) if error.kind() == StoreErrorKind::Body => Err(unread_by_store(key, error)),
-            Err(error) => Err(Unsent::Ended(failed(key, &error))),
+            return Ok(());
+        }
+        let mut reader = reader.boxed();
+        while let Some(record) = reader.next().await {
+            recorder.gone();
+            self.keep(session, record?)?;
+        }
+        if let Some(Err(braked)) = braked {
+            recorder.braked(braked);
+        }
+        Ok(())
+    }
+
+    /// Records that something is gone from the tree and still in the bucket.
+    fn keep(&self, session: &Session<'_>, record: Record) -> Result<(), StateError> {
+        if record.local.is_none() {
+            return Ok(());
+        }
+        session.record(Record { local: None, ..record }, Urgency::Later)
+    }
+
+    async fn delete_one(&self, session: &Session<'_>, record: Record) -> Result<Deleted, StateError> {
+        let key = &record.key;
+        let not = |outcome, why: &dyn std::fmt::Display| Deleted::No(Ended::new(key, outcome).because(why));
+        let (Some(remote), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
+            return Ok(Deleted::Before);
+        };
+        match self.look(key).await {
+            Look::Nothing => {}
+            Look::Found(status) if (status.file_type == FileType::Directory) != key.is_directory() => {}
+            Look::Failed(error) => return Ok(not(Outcome::Failed, &Chain(&error))),
+            Look::Found(_) | Look::Skipped(_) => {
+                return Ok(not(Outcome::Skipped, &"it was gone from the tree and has come back"));
+            }
+        }
+        let current = match self.store.head(&object_key).await {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                session.remove(key, Urgency::Later)?;
+                return Ok(Deleted::Before);
+            }
+            Err(error) => return Ok(not(Outcome::Failed, &Chain(&error))),
+        };
+        if !is_recorded(Some(remote), Some(&current)) && self.options.on_conflict != OnConflict::Local {
+            self.keep(session, record.clone())?;
+            return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));
+        }
+        let precondition = match self.capabilities.preconditions {
+            Support::Yes => Precondition::Match(current.etag),
+            Support::No => Precondition::None,
+        };
+        match self.store.delete(&object_key, &precondition).await {
+            Ok(()) => {
+                session.remove(key, Urgency::Now)?;
+                Ok(Deleted::Yes)
+            }
+            Err(error) => {
+                let outcome = match error.kind() {
+                    StoreErrorKind::PreconditionFailed => Outcome::Conflict,
+                    _ => Outcome::Failed,
+                };
+                let ended = not(outcome, &Chain(&error));
+                self.keep(session, record.clone())?;
+                Ok(ended)
+            }
         }
     }
 }
 
-fn written(entry: &Entry) -> Ended {
-    Ended { bytes: entry.object_size(), ..Ended::new(entry.key(), Outcome::Written) }
+enum Deleted {
+    Yes,
+    No(Ended),
+    /// Somebody else has.
+    Before,
 }
 
-fn skipped(key: &Key, reason: &dyn std::error::Error) -> Ended {
-    Ended::new(key, Outcome::Skipped).because(Chain(reason))
+/// What is gone from the tree, in a file once it is more than a little, until everything else is done.
+struct Gone {
+    writer: Result<SnapshotWriter<SpooledTempFile>, crate::snapshot::SnapshotError>,
+    count: u64,
 }
 
-fn failed(key: &Key, error: &dyn std::error::Error) -> Ended {
+impl Gone {
+    fn new() -> Result<Self, crate::snapshot::SnapshotError> {
+        let identity = Identity { link: [0; 16], root: [0; 16] };
+        let header = crate::snapshot::Header { identity, started: Timestamp::EPOCH };
+        Ok(Self { writer: SnapshotWriter::new(SpooledTempFile::new(GONE_IN_MEMORY), &header), count: 0 })
+    }
+
+    /// Takes the next one; they come in key order.
+    fn push(&mut self, record: &Record) {
+        if record.remote.is_none() {
+            return;
+        }
+        self.count = self.count.saturating_add(1);
+        if let Ok(writer) = &mut self.writer {
+            if let Err(error) = writer.push(record) {
+                self.writer = Err(error);
+            }
+        }
+    }
+
+    fn finish(self) -> Result<(u64, SnapshotReader<SpooledTempFile>), crate::snapshot::SnapshotError> {
+        let mut file = self.writer?.finish()?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok((self.count, SnapshotReader::open(file)?))
+    }
+}
+
+impl From<ScanError> for RunErrorKind {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Root(error) => Self::Tree(error),
+            ScanError::State(error) => Self::State(error),
+        }
+    }
+}
+
+/// Times from here on are too fresh to tell a later change.
+pub(super) fn fresh_since(started: Timestamp) -> Timestamp {
+    Timestamp::from_nanoseconds(started.nanoseconds().saturating_sub(GRAIN)).unwrap_or(Timestamp::EPOCH)
+}
+
+/// Whether an inode that was looked at in a run since `started` can change later without its times telling.
+///
+/// The ctime alone says so: every change moves it, while an mtime can be set to anything.
+pub(super) fn age_of(status: &Status, started: Timestamp) -> Age {
+    if status.ctime > fresh_since(started) { Age::Racy } else { Age::Settled }
+}
+
+/// Whether an object can be changed without its Last-Modified telling: where that has whole seconds, a second change in the
+/// same second has the same.
+pub(super) fn age_of_object(last_modified: Option<Timestamp>) -> Age {
+    match last_modified {
+        Some(time) if time.subsecond_nanos() > 0 => Age::Settled,
+        _ => Age::Racy,
+    }
+}
+
+/// Whether an object is the version that is recorded, or is missing where none is. Last-Modified is compared as far as it
+/// is known; it tells of changed metadata, which the `ETag` does not.
+pub(super) fn is_recorded(recorded: Option<&Remote>, current: Option<&ObjectMeta>) -> bool {
+    match (recorded, current) {
+        (None, None) => true,
+        (Some(recorded), Some(current)) => {
+            let time = recorded.last_modified.is_none_or(|time| time == current.last_modified);
+            time && recorded.etag == current.etag && recorded.size == current.size
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// Whether two sets of headers say the same of kind, permissions, owner, group and mtime.
+fn same_fields(wanted: &HeaderMap, found: &HeaderMap) -> bool {
+    [Field::Permissions, Field::Owner, Field::Group, Field::Mtime]
+        .into_iter()
+        .all(|field| wanted.get(field.header()) == found.get(field.header()))
+}
+
+/// When the content of an object last changed: what it says, else when it was put.
+fn mtime_of(meta: &ObjectMeta) -> Timestamp {
+    let text = Fields::from_headers(&meta.headers);
+    text.text(Field::Mtime).and_then(|text| Timestamp::parse(text).ok()).unwrap_or(meta.last_modified)
+}
+
+fn written(subject: &Subject, outcome: Outcome) -> Ended {
+    let bytes = if outcome == Outcome::Written { subject.entry.object_size() } else { 0 };
+    Ended { bytes, ..Ended::new(subject.entry.key(), outcome) }
+}
+
+fn failed(key: &Key, error: &StoreError) -> Ended {
     Ended::new(key, Outcome::Failed).because(Chain(error))
 }
 
-fn unsent(key: &Key, error: &TreeError) -> Unsent {
-    match error.kind() {
-        TreeErrorKind::Changed => Unsent::Changed,
-        TreeErrorKind::NotFound => {
-            Unsent::Ended(Ended::new(key, Outcome::Skipped).because("it vanished before it was read"))
+fn unstable(key: &Key) -> Ended {
+    let reason =
+        format!("unstable: it changed while it was read, {ATTEMPTS} times over; the bucket keeps what it had");
+    Ended::new(key, Outcome::Failed).because(reason)
+}
+
+/// How something that is no entry ends.
+fn no_entry(sight: Sight) -> (Box<[u8]>, Ended, Recorded) {
+    match sight {
+        Sight::Skipped { path, reason, recorded } => {
+            let ended = Ended::new(escape(&path), Outcome::Skipped).because(Chain(&reason));
+            (path, ended, recorded)
         }
-        _ => Unsent::Ended(failed(key, error)),
-    }
-}
-
-fn unread(key: &Key, error: SourceError) -> Unsent {
-    match error.downcast::<TreeError>() {
-        Ok(error) => unsent(key, &error),
-        Err(error) => Unsent::Ended(Ended::new(key, Outcome::Failed).because(Chain(&*error))),
-    }
-}
-
-/// What the store says of a body that it could not read: the tree's own error is the cause.
-fn unread_by_store(key: &Key, error: StoreError) -> Unsent {
-    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<TreeError>());
-    match cause {
-        Some(cause) => unsent(key, cause),
-        None => Unsent::Ended(failed(key, &error)),
-    }
-}
-
-/// A file that is one version from the first byte to the last, or an error.
-///
-/// Whoever reads any part also looks at the file again, in whatever order a store reads, so that none has all bytes of a
-/// file that changed.
-struct Stable {
-    file: Arc<dyn OpenFile>,
-}
-
-impl Source for Stable {
-    fn size(&self) -> u64 {
-        self.file.found().entry.object_size()
-    }
-
-    fn read(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, SourceError>> {
-        Box::pin(async move {
-            let key = self.file.found().entry.key();
-            let changed = || TreeError::new("reading", key.as_str().as_bytes(), TreeErrorKind::Changed);
-            let bytes = self.file.read(offset, length).await?;
-            if bytes.len() != length {
-                return Err(changed().into());
-            }
-            if !self.file.again().await?.is_same_version(self.file.found()) {
-                return Err(changed().into());
-            }
-            Ok(bytes)
-        })
+        Sight::Failed { path, error, recorded } => {
+            let ended = Ended::new(escape(&path), Outcome::Failed).because(Chain(&error));
+            (path, ended, recorded)
+        }
+        Sight::Unchanged(_) | Sight::Present { .. } | Sight::Gone(_) => {
+            (Box::default(), Ended::new("", Outcome::Unchanged), Recorded::Yes)
+        }
     }
 }

@@ -5,14 +5,24 @@
 //! are bounded by [`Jobs`]. Dropping a future stops a run at once; nothing half done shows, and running again is safe.
 
 mod audit;
+mod contents;
 mod export;
 mod import;
+mod journal;
 mod listing;
 mod report;
+mod scan;
+mod selection;
+mod session;
 mod spool;
+mod state;
 mod turns;
 
 pub use audit::{Audit, Remark, Verdict, audit};
-pub use export::{ExportOptions, export};
+pub use export::{ExportOptions, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import};
 pub use report::{Direction, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
+pub use scan::Directories;
+pub use selection::{InvalidPattern, Selection};
+pub use session::StateError;
+pub use state::{MemoryState, Part, StateRead, StateStore, StateWrite, Syncer};

@@ -1,6 +1,7 @@
 //! [`Report`]: what a run did, entry by entry in one of six outcomes.
 
-use crate::plan::Disorder;
+use super::session::StateError;
+use crate::plan::{Braked, Disorder};
 use crate::store::{StoreCalls, StoreError};
 use crate::tree::TreeError;
 use std::fmt;
@@ -90,6 +91,10 @@ pub struct Report {
     pub metadata_only: u64,
     /// How many were deleted; not among the entries.
     pub deleted: u64,
+    /// How many are gone from the one side and stay on the other, since nothing is deleted; not among the entries.
+    pub gone: u64,
+    /// Why nothing was deleted although it was to be.
+    pub braked: Option<Braked>,
     /// How many were left out.
     pub skipped: u64,
     /// How many failed.
@@ -120,6 +125,8 @@ impl Report {
             written: 0,
             metadata_only: 0,
             deleted: 0,
+            gone: 0,
+            braked: None,
             skipped: 0,
             failed: 0,
             conflicts: 0,
@@ -130,10 +137,10 @@ impl Report {
         }
     }
 
-    /// Whether no entry failed or is in conflict.
+    /// Whether no entry failed or is in conflict, and nothing was to be deleted that was not.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.failed == 0 && self.conflicts == 0
+        self.failed == 0 && self.conflicts == 0 && self.braked.is_none()
     }
 }
 
@@ -168,6 +175,29 @@ impl<'p> Recorder<'p> {
         for reason in entry.reasons {
             self.add(Problem { key: entry.key.clone(), outcome: entry.outcome, reason });
         }
+    }
+
+    /// Counts entries that are as they were.
+    pub(super) fn unchanged(&mut self, count: u64) {
+        self.report.unchanged = self.report.unchanged.saturating_add(count);
+        self.report.entries = self.report.entries.saturating_add(count);
+        self.progress.unchanged(count);
+    }
+
+    /// Counts something that was deleted.
+    pub(super) fn deleted(&mut self) {
+        self.report.deleted = self.report.deleted.saturating_add(1);
+    }
+
+    /// Counts something that is gone from the one side and stays on the other.
+    pub(super) fn gone(&mut self) {
+        self.report.gone = self.report.gone.saturating_add(1);
+    }
+
+    /// Says that nothing was deleted, since it would have been too much.
+    pub(super) fn braked(&mut self, braked: Braked) {
+        self.remark(".", Outcome::Conflict, braked);
+        self.report.braked = Some(braked);
     }
 
     /// Says something about what is no entry.
@@ -223,6 +253,11 @@ pub trait Progress: Send + Sync {
         let _ = (key, outcome);
     }
 
+    /// So many entries are as they were when both sides last agreed. They are not named one by one.
+    fn unchanged(&self, count: u64) {
+        let _ = count;
+    }
+
     /// Bytes of a file were read or written.
     fn bytes(&self, count: u64) {
         let _ = count;
@@ -248,6 +283,9 @@ impl Progress for Silent {}
 pub struct Jobs(NonZeroUsize);
 
 impl Jobs {
+    /// One after the other.
+    pub const ONE: Self = Self(NonZeroUsize::MIN);
+
     /// Takes a number, or answers `None` for 0.
     #[must_use]
     pub const fn new(jobs: usize) -> Option<Self> {
@@ -261,6 +299,12 @@ impl Jobs {
     #[must_use]
     pub const fn get(self) -> usize {
         self.0.get()
+    }
+}
+
+impl From<NonZeroUsize> for Jobs {
+    fn from(jobs: NonZeroUsize) -> Self {
+        Self(jobs)
     }
 }
 
@@ -334,6 +378,9 @@ pub enum RunErrorKind {
     /// The tree could not be read at all, or what was done to it could not be brought to the disk.
     #[error("the tree failed")]
     Tree(#[from] TreeError),
+    /// The state could not be read or written.
+    #[error("the state failed")]
+    State(#[from] StateError),
     /// What was put off to the end could not be kept.
     #[error("the temporary file failed")]
     Spool(#[from] std::io::Error),

@@ -35,6 +35,7 @@ impl Default for Brake {
 
 /// More would be deleted than is permitted, so nothing was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[error("{deletes} of {owned} would be deleted, more than {count} and more than {percent} percent; nothing was", count = .brake.count, percent = .brake.percent)]
 pub struct Braked {
     /// How many would have been deleted.

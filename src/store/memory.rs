@@ -140,8 +140,9 @@ impl ObjectStore for MemoryStore {
             last_modified: self.modified_after(current),
             headers: options.headers.clone(),
         };
+        let last_modified = Some(meta.last_modified);
         objects.insert(key.to_owned(), Object { body, meta });
-        Ok(PutOutput { etag })
+        Ok(PutOutput { etag, last_modified })
     }
 
     async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
@@ -153,7 +154,7 @@ impl ObjectStore for MemoryStore {
         check_precondition(Operation::ReplaceMetadata, key, &options.precondition, Some(&object.meta.etag))?;
         object.meta.headers.clone_from(&options.headers);
         object.meta.last_modified = self.modified_after(Some(&object.meta));
-        Ok(PutOutput { etag: object.meta.etag.clone() })
+        Ok(PutOutput { etag: object.meta.etag.clone(), last_modified: Some(object.meta.last_modified) })
     }
 
     async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {

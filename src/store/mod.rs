@@ -115,12 +115,19 @@ pub struct Capabilities {
     pub preconditions: Support,
     /// Metadata is replaced without sending the body again.
     pub replace_metadata: Support,
+    /// The `ETag` of an object put in one piece is the MD5 of its body. Where it is not, an export keeps digests itself.
+    pub md5_etags: Support,
 }
 
 impl Capabilities {
     /// A store that does all of it.
     pub const ALL: Self =
-        Self { ordered_listing: Support::Yes, preconditions: Support::Yes, replace_metadata: Support::Yes };
+        Self {
+            ordered_listing: Support::Yes,
+            preconditions: Support::Yes,
+            replace_metadata: Support::Yes,
+            md5_etags: Support::Yes,
+        };
 
     /// The same, with this said of ordered listings.
     #[must_use]
@@ -133,6 +140,13 @@ impl Capabilities {
     #[must_use]
     pub const fn with_preconditions(mut self, preconditions: Support) -> Self {
         self.preconditions = preconditions;
+        self
+    }
+
+    /// The same, with this said of the `ETag` being an MD5.
+    #[must_use]
+    pub const fn with_md5_etags(mut self, md5_etags: Support) -> Self {
+        self.md5_etags = md5_etags;
         self
     }
 
@@ -248,6 +262,8 @@ pub enum Precondition {
 pub struct PutOutput {
     /// The version of the bytes that were put.
     pub etag: ETag,
+    /// When that was, as [`ObjectMeta::last_modified`] is going to say it; `None` when the store does not answer it.
+    pub last_modified: Option<Timestamp>,
 }
 
 /// A call to a store that failed: what kind of failure, at which key, and the cause as source.

@@ -251,6 +251,7 @@ impl DirectoryStore {
             fs::rename(&version.staged.path, &path).map_err(failed)?;
             version.staged.published = true;
         }
+        let last_modified = version.meta.last_modified;
         let parent = parent.to_path_buf();
         blocking::unblock(move || match sync_directory(&parent) {
             // Its last object was deleted meanwhile, and the directory with it.
@@ -258,7 +259,8 @@ impl DirectoryStore {
             other => other,
         })
         .await
-        .map_err(failed)
+        .map_err(failed)?;
+        Ok(last_modified)
     }
 
     /// Puts the bytes of the present version under new headers; fails its precondition when another comes in between.
@@ -278,8 +280,8 @@ impl DirectoryStore {
             ObjectMeta { headers: options.headers.clone(), last_modified: SystemTime::now().into(), ..object.meta };
         let etag = meta.etag.clone();
         let version = staged.finish(meta).await.map_err(failed)?;
-        self.publish(OPERATION, key, version, &Precondition::Match(etag.clone())).await?;
-        Ok(PutOutput { etag })
+        let last_modified = Some(self.publish(OPERATION, key, version, &Precondition::Match(etag.clone())).await?);
+        Ok(PutOutput { etag, last_modified })
     }
 
     /// The walk that goes on behind a page: the one that made the page, or a new one.
@@ -403,8 +405,8 @@ impl ObjectStore for DirectoryStore {
         };
         let etag = meta.etag.clone();
         let version = staged.finish(meta).await.map_err(failed)?;
-        self.publish(Operation::Put, key, version, &options.precondition).await?;
-        Ok(PutOutput { etag })
+        let last_modified = Some(self.publish(Operation::Put, key, version, &options.precondition).await?);
+        Ok(PutOutput { etag, last_modified })
     }
 
     async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {

@@ -1,0 +1,347 @@
+//! [`Contents`]: the content of what is exported, opened, compared and read as one version.
+
+use super::export::SameTimes;
+use super::report::{Ended, Outcome};
+use crate::entry::{Chain, Entry, EntryKind};
+use crate::key::Key;
+use crate::mode::FileType;
+use crate::plan::{Change, Doubt, MetadataChange, Step, step};
+use crate::status::Status;
+use crate::store::{Source, SourceError, StoreError, StoreErrorKind, Support};
+use crate::timestamp::Timestamp;
+use crate::tree::{OpenFile, Present, Tree, TreeError, TreeErrorKind};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use md5::{Digest, Md5};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Files up to this size, in bytes, are read before they are sent; larger ones while they are sent.
+const BUFFERED: u64 = 1 << 20;
+/// How much of a larger file is read at once to compare it.
+const PIECE: usize = 1 << 20;
+/// How many bytes of files with several names are kept for their other names.
+const LINKED: usize = 16 << 20;
+
+/// Something that is exported, as it was looked at.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) entry: Entry,
+    pub(super) status: Status,
+    pub(super) content: Content,
+}
+
+/// The content of a file. That of a directory or link is in its entry.
+pub(super) enum Content {
+    /// It was not read, since nothing depends on it.
+    None,
+    /// All of it, of one version.
+    Bytes(Bytes),
+    /// It is read while it is sent.
+    File(Arc<Stable>),
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Bytes(_) => "Bytes",
+            Self::File(_) => "File",
+        })
+    }
+}
+
+/// Why something was not sent.
+pub(super) enum Unsent {
+    /// It changed while it was read; another try may succeed.
+    Changed,
+    /// The object is not the one that the request was for.
+    Condition(Ended),
+    Ended(Ended),
+}
+
+impl Subject {
+    /// The MD5 of the body, as far as it is known without reading anything again.
+    pub(super) fn known_md5(&self) -> Option<[u8; 16]> {
+        match (self.entry.kind(), &self.content) {
+            (EntryKind::Directory, _) => Some(Md5::digest(b"").into()),
+            (EntryKind::Symlink { target }, _) => Some(Md5::digest(target.as_bytes()).into()),
+            (EntryKind::File { .. }, Content::Bytes(bytes)) => Some(Md5::digest(bytes).into()),
+            (EntryKind::File { .. }, Content::File(file)) => file.digest(),
+            (EntryKind::File { .. }, Content::None) => None,
+        }
+    }
+}
+
+pub(super) struct Contents<'r, T> {
+    tree: &'r T,
+    /// Whether the MD5 of what is sent is to be known, since the store does not tell it.
+    digests: Support,
+    same_times: SameTimes,
+    /// What changed later than this may change again without its times telling.
+    fresh_since: Timestamp,
+    linked: Mutex<Linked>,
+}
+
+/// The bytes of files with several names, oldest first.
+#[derive(Default)]
+struct Linked {
+    files: VecDeque<(Status, Bytes)>,
+    bytes: usize,
+}
+
+impl<'r, T: Tree> Contents<'r, T> {
+    pub(super) fn new(tree: &'r T, digests: Support, same_times: SameTimes, fresh_since: Timestamp) -> Self {
+        Self { tree, digests, same_times, fresh_since, linked: Mutex::default() }
+    }
+
+    /// Opens what a change is about, as far as it takes: compares the content if only that can tell, and reads it if it
+    /// is going to be sent.
+    ///
+    /// `change` compares what is recorded with a status, since a file may be another one by the time it is open;
+    /// `recorded` is the MD5 of the object's body.
+    pub(super) async fn open(
+        &self,
+        key: &Key,
+        status: Status,
+        change: impl Fn(&Status) -> Change,
+        metadata: MetadataChange,
+        recorded: Option<[u8; 16]>,
+    ) -> Result<(Subject, Change), Unsent> {
+        match status.file_type {
+            FileType::Directory => Ok((subject(key, EntryKind::Directory, status)?, change(&status))),
+            FileType::Symlink => {
+                let found = match self.tree.lookup(key).await {
+                    Ok(Present::Entry(found)) if found.entry.file_type() == FileType::Symlink => found,
+                    Ok(Present::Nothing) => return Err(vanished(key)),
+                    Ok(Present::Entry(_) | Present::Other) => return Err(Unsent::Changed),
+                    Err(error) => return Err(unsent(key, &error)),
+                };
+                let status = found.status();
+                let subject = Subject { entry: found.entry, status, content: Content::None };
+                let change = self.trusted(change(&status));
+                let change = match (change.doubt(), recorded) {
+                    (Some(_), Some(recorded)) => change.compared(subject.known_md5() == Some(recorded)),
+                    _ => change,
+                };
+                Ok((subject, change))
+            }
+            _ => self.open_file(key, status, change, metadata, recorded).await,
+        }
+    }
+
+    async fn open_file(
+        &self,
+        key: &Key,
+        status: Status,
+        change: impl Fn(&Status) -> Change,
+        metadata: MetadataChange,
+        recorded: Option<[u8; 16]>,
+    ) -> Result<(Subject, Change), Unsent> {
+        let seen = self.trusted(change(&status));
+        if step(&seen, metadata) != Step::Put {
+            return Ok((subject(key, EntryKind::File { size: status.size }, status)?, seen));
+        }
+        let mut subject = self.read(key, &status).await?;
+        let mut change = self.trusted(change(&subject.status));
+        if let (Some(_), Some(recorded)) = (change.doubt(), recorded) {
+            change = change.compared(self.md5(&subject).await? == Some(recorded));
+        }
+        if step(&change, metadata) != Step::Put {
+            subject.content = Content::None;
+        }
+        Ok((subject, change))
+    }
+
+    /// Takes equal times for equal content, if that is wanted.
+    fn trusted(&self, change: Change) -> Change {
+        match (self.same_times, change.doubt()) {
+            (SameTimes::Trust, Some(Doubt::Inode | Doubt::Ctime)) => change.compared(true),
+            _ => change,
+        }
+    }
+
+    /// Opens a file and, if it is small, reads it. What is opened may be another version than was looked at.
+    async fn read(&self, key: &Key, status: &Status) -> Result<Subject, Unsent> {
+        if let Some(bytes) = self.linked().find(status) {
+            let kind = EntryKind::File { size: status.size };
+            return Ok(Subject { content: Content::Bytes(bytes), ..subject(key, kind, *status)? });
+        }
+        let file = self.tree.open(key).await.map_err(|error| unsent(key, &error))?;
+        let (entry, status) = (file.found().entry.clone(), file.found().status());
+        let stable = Stable::new(file, self.digests);
+        if status.size > BUFFERED {
+            return Ok(Subject { entry, status, content: Content::File(Arc::new(stable)) });
+        }
+        let length = usize::try_from(status.size).unwrap_or(0);
+        let bytes = stable.read(0, length).await.map_err(|error| unread(key, error))?;
+        if status.links > 1 && status.ctime <= self.fresh_since {
+            self.linked().keep(status, &bytes);
+        }
+        Ok(Subject { entry, status, content: Content::Bytes(bytes) })
+    }
+
+    /// Sees to it that the content of a subject is at hand.
+    pub(super) async fn ensure(&self, key: &Key, subject: &mut Subject) -> Result<(), Unsent> {
+        if subject.status.file_type != FileType::File || !matches!(subject.content, Content::None) {
+            return Ok(());
+        }
+        let read = self.read(key, &subject.status).await?;
+        // The headers were made for the version that was looked at.
+        if !read.status.is_same_version(&subject.status) {
+            return Err(Unsent::Changed);
+        }
+        subject.content = read.content;
+        Ok(())
+    }
+
+    /// The MD5 of the content, read for it if need be.
+    pub(super) async fn md5(&self, subject: &Subject) -> Result<Option<[u8; 16]>, Unsent> {
+        let key = subject.entry.key();
+        match (&subject.content, subject.status.file_type) {
+            (Content::File(file), _) => file.read_digest().await.map(Some).map_err(|error| unread(key, error)),
+            (Content::None, FileType::File) => {
+                let read = self.read(key, &subject.status).await?;
+                if !read.status.is_same_version(&subject.status) {
+                    return Err(Unsent::Changed);
+                }
+                match &read.content {
+                    Content::File(file) => file.read_digest().await.map(Some).map_err(|error| unread(key, error)),
+                    _ => Ok(read.known_md5()),
+                }
+            }
+            _ => Ok(subject.known_md5()),
+        }
+    }
+
+    fn linked(&self) -> MutexGuard<'_, Linked> {
+        // Whatever is in it is whole after every statement.
+        self.linked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Linked {
+    fn find(&self, status: &Status) -> Option<Bytes> {
+        if status.links < 2 {
+            return None;
+        }
+        let found = self.files.iter().find(|(kept, _)| kept.is_same_version(status));
+        found.map(|(_, bytes)| bytes.clone())
+    }
+
+    fn keep(&mut self, status: Status, bytes: &Bytes) {
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        self.files.push_back((status, bytes.clone()));
+        while self.bytes > LINKED {
+            let Some((_, oldest)) = self.files.pop_front() else { return };
+            self.bytes = self.bytes.saturating_sub(oldest.len());
+        }
+    }
+}
+
+fn subject(key: &Key, kind: EntryKind, status: Status) -> Result<Subject, Unsent> {
+    // Invariant: a scan hands out a directory exactly under a key with a slash.
+    let entry = Entry::new(key.clone(), kind, status.attributes)
+        .map_err(|error| Unsent::Ended(Ended::new(key, Outcome::Failed).because(error)))?;
+    Ok(Subject { entry, status, content: Content::None })
+}
+
+fn vanished(key: &Key) -> Unsent {
+    Unsent::Ended(Ended::new(key, Outcome::Skipped).because("it vanished before it was read"))
+}
+
+fn unsent(key: &Key, error: &TreeError) -> Unsent {
+    match error.kind() {
+        TreeErrorKind::Changed => Unsent::Changed,
+        TreeErrorKind::NotFound => vanished(key),
+        _ => Unsent::Ended(Ended::new(key, Outcome::Failed).because(Chain(error))),
+    }
+}
+
+fn unread(key: &Key, error: SourceError) -> Unsent {
+    match error.downcast::<TreeError>() {
+        Ok(error) => unsent(key, &error),
+        Err(error) => Unsent::Ended(Ended::new(key, Outcome::Failed).because(Chain(&*error))),
+    }
+}
+
+/// What a store says of a request: of a body that it could not read, the tree's own error is the cause.
+pub(super) fn unsent_by_store(key: &Key, error: &StoreError) -> Unsent {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<TreeError>());
+    let ended = || Ended::new(key, Outcome::Failed).because(Chain(error));
+    match (error.kind(), cause) {
+        (StoreErrorKind::Body, Some(cause)) => unsent(key, cause),
+        (StoreErrorKind::PreconditionFailed, _) => Unsent::Condition(ended()),
+        _ => Unsent::Ended(ended()),
+    }
+}
+
+/// A file that is one version from the first byte to the last, or an error.
+///
+/// Whoever reads any part also looks at the file again, in whatever order a store reads, so that none has all bytes of a
+/// file that changed.
+pub(super) struct Stable {
+    file: Arc<dyn OpenFile>,
+    /// The digest of what was read from the start on without a gap; `None` where nobody needs it.
+    digest: Option<Mutex<(u64, Md5)>>,
+}
+
+impl Stable {
+    fn new(file: Arc<dyn OpenFile>, digests: Support) -> Self {
+        let digest = (digests == Support::Yes).then(|| Mutex::new((0, Md5::new())));
+        Self { file, digest }
+    }
+
+    /// The MD5 of all of it, if it was read in order.
+    fn digest(&self) -> Option<[u8; 16]> {
+        let digest = self.digest.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        (digest.0 == self.size()).then(|| digest.1.clone().finalize().into())
+    }
+
+    /// Reads all of it.
+    async fn read_digest(&self) -> Result<[u8; 16], SourceError> {
+        let mut digest = Md5::new();
+        let mut at = 0;
+        while at < self.size() {
+            let length = usize::try_from(self.size().saturating_sub(at)).unwrap_or(PIECE).min(PIECE);
+            let bytes = self.read(at, length).await?;
+            at = at.saturating_add(bytes.len() as u64);
+            digest.update(&bytes);
+        }
+        Ok(digest.finalize().into())
+    }
+
+    fn take_down(&self, offset: u64, bytes: &Bytes) {
+        let Some(digest) = &self.digest else { return };
+        let mut digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset == 0 {
+            *digest = (0, Md5::new());
+        }
+        if offset == digest.0 {
+            digest.0 = offset.saturating_add(bytes.len() as u64);
+            digest.1.update(bytes);
+        }
+    }
+}
+
+impl Source for Stable {
+    fn size(&self) -> u64 {
+        self.file.found().entry.object_size()
+    }
+
+    fn read(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, SourceError>> {
+        Box::pin(async move {
+            let key = self.file.found().entry.key();
+            let changed = || TreeError::new("reading", key.as_str().as_bytes(), TreeErrorKind::Changed);
+            let bytes = self.file.read(offset, length).await?;
+            if bytes.len() != length {
+                return Err(changed().into());
+            }
+            if !self.file.again().await?.is_same_version(self.file.found()) {
+                return Err(changed().into());
+            }
+            self.take_down(offset, &bytes);
+            Ok(bytes)
+        })
+    }
+}

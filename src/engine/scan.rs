@@ -1,0 +1,521 @@
+//! [`Scan`]: a tree beside the snapshot of it, in key order: what is as it was recorded is counted, everything else is
+//! handed out.
+//!
+//! Three problems and their answers:
+//!
+//! 1. *Reading directories costs a fifth of a walk.* A directory that is as it was recorded, was old enough then, and whose
+//!    names were all recorded holds those names still. They come from the snapshot, and only what each is now is looked
+//!    at.
+//! 2. *A look costs a system call, and most of a scan is looks.* All keys of a block of the snapshot are looked at in one
+//!    call to the tree, several blocks side by side, before it is known which directories have to be read: what a recorded
+//!    name is now has to be known either way.
+//! 3. *What is gone has to be told from what was not seen.* A recorded name is gone if its directory was read to the end and
+//!    does not hold it. Below what could not be read nothing is known, and nothing is said.
+
+use super::selection::{Selection, in_path};
+use super::session::{Reader, Session, StateError};
+use crate::key::{Key, KeyList};
+use crate::mode::FileType;
+use crate::snapshot::{Age, Names, Record, Rows};
+use crate::status::Status;
+use crate::tree::{Look, NameList, SkipReason, Tree, TreeError, TreeErrorKind};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How many names that are new are looked at in one call.
+const BATCH: usize = 1024;
+/// How many entries that are as recorded are counted before the count is handed out.
+const COUNTED: u64 = 4096;
+
+/// What a scan comes upon.
+#[derive(Debug)]
+pub(super) enum Sight {
+    /// So many entries are as they were recorded.
+    Unchanged(u64),
+    /// Something that is not recorded, or perhaps not as it was.
+    Present {
+        key: Key,
+        status: Status,
+        /// What is recorded of it.
+        record: Option<Record>,
+        /// Of a directory, whether every name in it is going to be recorded.
+        names: Names,
+    },
+    /// Something that is recorded and not there any more.
+    Gone(Record),
+    /// Something that has no object.
+    Skipped { path: Box<[u8]>, reason: SkipReason, recorded: Recorded },
+    /// Something that could not be looked at or read.
+    Failed { path: Box<[u8]>, error: TreeError, recorded: Recorded },
+}
+
+/// Whether a name has a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recorded {
+    Yes,
+    No,
+}
+
+/// What the names in unchanged directories are believed to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Directories {
+    /// A directory whose own times and inode are as recorded is not read: its names are those recorded. Where the tree says
+    /// that its file system keeps the times of directories exactly; elsewhere as [`Read`](Self::Read).
+    #[default]
+    Recorded,
+    /// Every directory is read.
+    Read,
+}
+
+pub(super) struct Scan<'r, T> {
+    tree: &'r T,
+    session: Option<&'r Session<'r>>,
+    selection: &'r Selection,
+    directories: Directories,
+    /// How many blocks are looked at side by side.
+    lookers: usize,
+    /// The paths that are still to come; `None` for the whole tree.
+    paths: VecDeque<Option<Box<str>>>,
+    /// The path at hand; `None` for the whole tree.
+    path: Option<Box<str>>,
+    blocks: Option<BoxStream<'r, Result<Block, StateError>>>,
+    block: Option<Block>,
+    /// The directories from the root to where the scan stands.
+    levels: Vec<Level>,
+    /// Where nothing is to be asked of what is recorded.
+    closed: Option<Closed>,
+    /// The path at hand, as long as it is neither there nor recorded.
+    absent: Option<Box<str>>,
+    unchanged: u64,
+    /// What was found on the way and is handed out first.
+    ready: VecDeque<Sight>,
+}
+
+/// A block of the snapshot, each of its keys looked at.
+struct Block {
+    rows: Rows,
+    looks: Vec<Look>,
+    next: usize,
+}
+
+/// A directory of which something is still to come.
+struct Level {
+    /// Its key, with the slash; empty for the root.
+    key: Box<str>,
+    /// Its names as read; `None` when they are those recorded.
+    listing: Option<Listing>,
+}
+
+struct Listing {
+    names: NameList,
+    next: usize,
+    /// What some of the coming names are, each with its place.
+    looks: VecDeque<(usize, Look)>,
+}
+
+/// A directory of which what is recorded below it needs no look any more.
+struct Closed {
+    key: Box<str>,
+    why: Why,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is gone, and so is all that was in it.
+    Gone,
+    /// It could not be read, or is not selected: nothing is said about what is in it.
+    Unknown,
+}
+
+impl<'r, T: Tree> Scan<'r, T> {
+    pub(super) fn new(
+        tree: &'r T,
+        session: Option<&'r Session<'r>>,
+        selection: &'r Selection,
+        directories: Directories,
+        lookers: usize,
+    ) -> Self {
+        let paths: Vec<Option<Box<str>>> = selection.paths().into_iter().map(|path| Some(path.into())).collect();
+        let paths = if paths.is_empty() { VecDeque::from([None]) } else { paths.into() };
+        let directories = if tree.keeps_directory_times() { directories } else { Directories::Read };
+        Self {
+            tree,
+            session,
+            selection,
+            directories,
+            lookers,
+            paths,
+            path: None,
+            blocks: None,
+            block: None,
+            levels: Vec::new(),
+            closed: None,
+            absent: None,
+            unchanged: 0,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// The scan as a stream; after an error there is nothing more.
+    pub(super) fn sights(self) -> BoxStream<'r, Result<Sight, ScanError>> {
+        stream::try_unfold(self, |mut scan| async move { Ok(scan.next().await?.map(|sight| (sight, scan))) }).boxed()
+    }
+
+    async fn next(&mut self) -> Result<Option<Sight>, ScanError> {
+        loop {
+            if let Some(sight) = self.ready.pop_front() {
+                return Ok(Some(sight));
+            }
+            if self.unchanged >= COUNTED {
+                return Ok(Some(Sight::Unchanged(std::mem::take(&mut self.unchanged))));
+            }
+            if !self.step().await? {
+                let counted = std::mem::take(&mut self.unchanged);
+                return Ok((counted > 0).then_some(Sight::Unchanged(counted)));
+            }
+        }
+    }
+
+    /// Goes on by one name, one record or one directory; `false` at the end.
+    async fn step(&mut self) -> Result<bool, ScanError> {
+        self.load().await?;
+        let Some(level) = self.levels.last() else { return self.begin().await };
+        let rest = self.block.as_ref().and_then(Block::key).and_then(|key| key.strip_prefix(&*level.key));
+        let name = level.listing.as_ref().and_then(|listing| listing.names.get(listing.next));
+        match (name, rest) {
+            (Some(name), Some(rest)) => match name.cmp(rest.as_bytes()) {
+                Ordering::Less => self.new_name().await,
+                Ordering::Equal => {
+                    if let Some(listing) = self.levels.last_mut().and_then(|level| level.listing.as_mut()) {
+                        listing.next = listing.next.saturating_add(1);
+                    }
+                    self.recorded().await?;
+                }
+                Ordering::Greater => self.missing(Why::Gone)?,
+            },
+            (Some(_), None) => self.new_name().await,
+            (None, Some(_)) if level.listing.is_some() => self.missing(Why::Gone)?,
+            (None, Some(rest)) => match rest.find('/') {
+                // A record below a directory that has none itself: nobody has looked there.
+                Some(slash) if slash.saturating_add(1) < rest.len() => self.missing(Why::Unknown)?,
+                _ => self.recorded().await?,
+            },
+            (None, None) => {
+                self.levels.pop();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Begins with the next of the paths; `false` when there is none.
+    async fn begin(&mut self) -> Result<bool, ScanError> {
+        if let Some(path) = self.absent.take() {
+            let error = TreeError::new("looking for", path.as_bytes(), TreeErrorKind::NotFound);
+            self.ready.push_back(Sight::Failed { path: path.as_bytes().into(), error, recorded: Recorded::Yes });
+        }
+        (self.blocks, self.block, self.closed) = (None, None, None);
+        let Some(path) = self.paths.pop_front() else { return Ok(!self.ready.is_empty()) };
+        let level = match &path {
+            None => Level::read("", self.tree.list(None).await.map_err(ScanError::Root)?),
+            Some(path) if self.selection.leaves_out(path) => return Ok(true),
+            Some(path) => match self.around(path).await {
+                Some(level) => level,
+                None => return Ok(true),
+            },
+        };
+        self.levels.push(level);
+        if let Some(reader) = self.session.map(Session::reader).transpose()?.flatten() {
+            self.blocks = Some(self.blocks(reader, path.as_deref())?);
+        }
+        self.path = path;
+        Ok(true)
+    }
+
+    /// The directory around a selected path, with no other name in it; `None` when the path cannot be looked at.
+    async fn around(&mut self, path: &str) -> Option<Level> {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let mut names = Vec::new();
+        match self.look(path).await {
+            Look::Found(status) if status.file_type == FileType::Directory => {
+                names.push(format!("{name}/"));
+            }
+            Look::Found(_) | Look::Skipped(_) => names.push(name.to_owned()),
+            // It may have been recorded; else it is an error.
+            Look::Nothing => self.absent = Some(path.into()),
+            Look::Failed(error) => {
+                self.ready.push_back(Sight::Failed { path: path.as_bytes().into(), error, recorded: Recorded::Yes });
+                return None;
+            }
+        }
+        let key = if above.is_empty() { String::new() } else { format!("{above}/") };
+        Some(Level::read(&key, names.into_iter().collect()))
+    }
+
+    async fn look(&self, path: &str) -> Look {
+        let mut keys = KeyList::new();
+        // Invariant: it is the path of a Key.
+        let _ = keys.push(path);
+        self.tree.look(Arc::new(keys)).await.into_iter().next().unwrap_or(Look::Nothing)
+    }
+
+    /// The blocks of the snapshot from a path on, all their keys looked at.
+    fn blocks(
+        &self,
+        mut reader: Reader,
+        path: Option<&str>,
+    ) -> Result<BoxStream<'r, Result<Block, StateError>>, StateError> {
+        if let Some(path) = path {
+            reader.seek(path)?;
+        }
+        let tree = self.tree;
+        let rows = stream::try_unfold(reader, |mut reader| async {
+            let mut rows = Rows::default();
+            Ok::<_, StateError>(reader.read_block(&mut rows)?.then_some((rows, reader)))
+        });
+        let looked = rows.map_ok(move |rows| async move {
+            let looks = tree.look(Arc::clone(rows.keys())).await;
+            Ok(Block { rows, looks, next: 0 })
+        });
+        Ok(looked.try_buffered(self.lookers.max(1)).boxed())
+    }
+
+    /// Sees to it that the next record is at hand, if there is one.
+    async fn load(&mut self) -> Result<(), StateError> {
+        loop {
+            let key = self.block.as_ref().and_then(Block::key);
+            match (key, &self.path) {
+                (Some(_), None) => return Ok(()),
+                (Some(key), Some(path)) if in_path(path, key) => {
+                    self.absent = None;
+                    return Ok(());
+                }
+                // Between `a` and `a/` stand `a-` and the like, which do not belong to the path `a`.
+                (Some(key), Some(path)) if key < &**path || key.starts_with(&**path) => self.advance(),
+                (Some(_), Some(_)) => (self.blocks, self.block) = (None, None),
+                (None, _) => {
+                    let Some(blocks) = &mut self.blocks else { return Ok(()) };
+                    match blocks.next().await {
+                        Some(block) => self.block = Some(block?),
+                        None => (self.blocks, self.block) = (None, None),
+                    }
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self) {
+        if let Some(block) = &mut self.block {
+            block.next = block.next.saturating_add(1);
+        }
+    }
+
+    /// Takes the record at hand, of which nothing was found.
+    fn missing(&mut self, why: Why) -> Result<(), StateError> {
+        let Some(block) = &self.block else { return Ok(()) };
+        let key = block.key().unwrap_or_default();
+        let why = match self.closed.as_ref().filter(|closed| key.starts_with(&*closed.key)) {
+            Some(closed) => closed.why,
+            None => {
+                let why = if self.selection.leaves_out(key) { Why::Unknown } else { why };
+                if key.ends_with('/') {
+                    self.closed = Some(Closed { key: key.into(), why });
+                }
+                why
+            }
+        };
+        if why == Why::Gone {
+            self.ready.push_back(Sight::Gone(block.rows.record(block.next)?));
+        }
+        self.advance();
+        Ok(())
+    }
+
+    /// Takes the record at hand, whose name is there.
+    async fn recorded(&mut self) -> Result<(), StateError> {
+        let Some(block) = &mut self.block else { return Ok(()) };
+        let at = block.next;
+        let Some(key) = block.rows.keys().get(at) else { return Ok(()) };
+        let look = block.looks.get_mut(at).map_or(Look::Nothing, |look| std::mem::replace(look, Look::Nothing));
+        block.next = at.saturating_add(1);
+        if self.selection.excludes(key) {
+            self.closed = key.ends_with('/').then(|| Closed { key: key.into(), why: Why::Unknown });
+            return Ok(());
+        }
+        let is_directory = key.ends_with('/');
+        let status = match look {
+            Look::Found(status) if (status.file_type == FileType::Directory) == is_directory => status,
+            other => {
+                let key = key.to_owned();
+                self.unseen(key.as_bytes(), other, Recorded::Yes);
+                return Ok(());
+            }
+        };
+        let settled = block.rows.agrees(at, &status) && block.rows.age(at) == Age::Settled;
+        let trusted = settled && block.rows.names(at) == Names::Recorded && self.directories == Directories::Recorded;
+        if is_directory && trusted {
+            self.levels.push(Level { key: key.into(), listing: None });
+        }
+        if settled && block.rows.has_remote(at) && trusted == is_directory {
+            self.unchanged = self.unchanged.saturating_add(1);
+            return Ok(());
+        }
+        let record = block.rows.record(at)?;
+        let key = record.key.clone();
+        let names = if trusted { Some(Names::Recorded) } else { self.enter(&key, Recorded::Yes).await };
+        if let Some(names) = names {
+            self.ready.push_back(Sight::Present { key, status, record: Some(record), names });
+        }
+        Ok(())
+    }
+
+    /// Takes the name at hand, which is not recorded.
+    async fn new_name(&mut self) {
+        let Some(level) = self.levels.last_mut() else { return };
+        let Level { key: directory, listing: Some(listing) } = level else { return };
+        let at = listing.next;
+        listing.next = at.saturating_add(1);
+        let mut path = directory.as_bytes().to_vec();
+        path.extend_from_slice(listing.names.get(at).unwrap_or_default());
+        let key = match Key::from_bytes(&path) {
+            Ok(key) => key,
+            Err(invalid) => {
+                let path = path.into_boxed_slice();
+                self.ready.push_back(Sight::Skipped { path, reason: SkipReason::Key(invalid), recorded: Recorded::Yes });
+                return;
+            }
+        };
+        if self.selection.excludes(key.as_str()) {
+            self.close(key.as_str());
+            return;
+        }
+        while listing.looks.front().is_some_and(|(looked, _)| *looked < at) {
+            listing.looks.pop_front();
+        }
+        if listing.looks.is_empty() {
+            let rest = self.block.as_ref().and_then(Block::key).and_then(|row| row.strip_prefix(&**directory));
+            let (places, keys) = listing.coming(directory, at, rest);
+            let looks = self.tree.look(keys).await;
+            listing.looks = places.into_iter().zip(looks).collect();
+        }
+        let look = listing.looks.pop_front().map_or(Look::Nothing, |(_, look)| look);
+        let is_directory = key.is_directory();
+        let status = match look {
+            Look::Found(status) if (status.file_type == FileType::Directory) == is_directory => status,
+            other => return self.unseen(key.as_str().as_bytes(), other, Recorded::No),
+        };
+        let names = if is_directory { self.enter(&key, Recorded::No).await } else { Some(Names::Unknown) };
+        if let Some(names) = names {
+            self.ready.push_back(Sight::Present { key, status, record: None, names });
+        }
+    }
+
+    /// Reads a directory, in which the scan goes on. `None` when it cannot be read, which has been said then. Of anything
+    /// else, nothing is done.
+    async fn enter(&mut self, key: &Key, recorded: Recorded) -> Option<Names> {
+        if !key.is_directory() {
+            return Some(Names::Unknown);
+        }
+        match self.tree.list(Some(key)).await {
+            Ok(names) => {
+                let known = self.recordable(key.as_str(), &names);
+                self.levels.push(Level::read(key.as_str(), names));
+                Some(known)
+            }
+            // Before the entry is handed out: a directory that cannot be read is not an entry but a failure.
+            Err(error) => {
+                let look =
+                    if error.kind() == TreeErrorKind::NotFound { Look::Nothing } else { Look::Failed(error) };
+                self.unseen(key.as_str().as_bytes(), look, recorded);
+                None
+            }
+        }
+    }
+
+    /// Whether every name in a directory is going to have a record.
+    fn recordable(&self, directory: &str, names: &NameList) -> Names {
+        let all = names.iter().all(|name| {
+            std::str::from_utf8(name).is_ok_and(|name| {
+                let fits = directory.len().saturating_add(name.len()) <= Key::MAX_BYTES;
+                fits && (self.selection.has_no_patterns() || !self.selection.excludes(&format!("{directory}{name}")))
+            })
+        });
+        if all { Names::Recorded } else { Names::Unknown }
+    }
+
+    /// Says why something is no entry. Nothing is said about what is below it.
+    fn unseen(&mut self, path: &[u8], look: Look, recorded: Recorded) {
+        if let Ok(key) = std::str::from_utf8(path) {
+            self.close(key);
+        }
+        let path = path.into();
+        self.ready.push_back(match look {
+            Look::Failed(error) => Sight::Failed { path, error, recorded },
+            Look::Skipped(reason) => Sight::Skipped { path, reason, recorded },
+            // A name that has become a directory, or is none any more, would come at the wrong place.
+            Look::Nothing | Look::Found(_) => {
+                Sight::Skipped { path, reason: SkipReason::Vanished, recorded: Recorded::Yes }
+            }
+        });
+    }
+
+    /// Leaves out what is recorded below a directory.
+    fn close(&mut self, key: &str) {
+        if key.ends_with('/') {
+            self.closed = Some(Closed { key: key.into(), why: Why::Unknown });
+        }
+    }
+}
+
+impl Block {
+    /// The key of the record at hand.
+    fn key(&self) -> Option<&str> {
+        self.rows.keys().get(self.next)
+    }
+}
+
+impl Level {
+    fn read(key: &str, names: NameList) -> Self {
+        Self { key: key.into(), listing: Some(Listing { names, next: 0, looks: VecDeque::new() }) }
+    }
+}
+
+impl Listing {
+    /// The names from a place on that are new for sure, as keys, each with its place: those before what of the next record
+    /// is behind the directory.
+    fn coming(&self, directory: &str, from: usize, rest: Option<&str>) -> (Vec<usize>, Arc<KeyList>) {
+        let (mut places, mut keys) = (Vec::new(), KeyList::new());
+        let mut key = String::new();
+        for at in from..self.names.len() {
+            let Some(name) = self.names.get(at) else { break };
+            if places.len() >= BATCH || rest.is_some_and(|rest| name >= rest.as_bytes()) {
+                break;
+            }
+            let Ok(name) = std::str::from_utf8(name) else { continue };
+            key.clear();
+            key.push_str(directory);
+            key.push_str(name);
+            if keys.push(&key).is_ok() {
+                places.push(at);
+            }
+        }
+        (places, Arc::new(keys))
+    }
+}
+
+/// Why a scan had to stop.
+#[derive(Debug)]
+pub(super) enum ScanError {
+    /// The root could not be read.
+    Root(TreeError),
+    State(StateError),
+}
+
+impl From<StateError> for ScanError {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
+}

@@ -1,0 +1,228 @@
+//! [`Session`]: the state of a link during one run, from the snapshot it starts from to the one it leaves.
+
+use super::journal::{self, Base, Intents, Journal, Line, Sorted, Urgency};
+use super::state::{Part, StateRead, StateStore};
+use crate::key::Key;
+use crate::snapshot::{Header, Identity, Local, Record, SnapshotError, SnapshotReader, SnapshotWriter, overlay};
+use crate::timestamp::Timestamp;
+use std::io::{self, BufWriter};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use thiserror::Error;
+
+/// A snapshot that is read.
+pub(super) type Reader = SnapshotReader<Box<dyn StateRead>>;
+
+/// The state of a link that could not be read or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// A file of it failed.
+    #[error("a file of the state failed")]
+    Io(#[from] io::Error),
+    /// The snapshot could not be read on, or the next one not be written.
+    #[error("the snapshot failed")]
+    Snapshot(#[from] SnapshotError),
+    /// It was written by a later version of this crate, which may know of things that this one would lose.
+    #[error("the snapshot is of a later version")]
+    Later(#[source] SnapshotError),
+}
+
+/// The state of a link during one run.
+pub(super) struct Session<'s> {
+    state: &'s dyn StateStore,
+    base: Base,
+    /// How many records the snapshot has; `None` where there is no snapshot that can be believed.
+    records: Option<u64>,
+    journal: Journal<'s>,
+    /// What earlier runs intended and did not live to see.
+    intents: Mutex<Intents>,
+    /// Why nothing is known although there is a snapshot.
+    pub(super) disbelief: Option<Box<str>>,
+}
+
+impl<'s> Session<'s> {
+    /// Reads what there is, and merges what a run that was cut short has left.
+    pub(super) async fn begin(
+        state: &'s dyn StateStore,
+        identity: Identity,
+        started: Timestamp,
+    ) -> Result<Self, StateError> {
+        let (mut snapshot, mut disbelief) = match open(state, identity)? {
+            Opened::Sound(reader) => (Some(reader), None),
+            Opened::None => (None, None),
+            Opened::Unbelievable(why) => (None, Some(why)),
+        };
+        let id = snapshot.as_ref().map_or(0, SnapshotReader::id);
+        let mut intents = Intents::new();
+        // Without a snapshot that can be believed, what was done since says nothing either.
+        if disbelief.is_none() {
+            if let Some(replay) = journal::replay(state, identity, id)? {
+                intents = replay.intents;
+                compact(state, identity, started, snapshot.take(), replay.changes).await?;
+                snapshot = match open(state, identity)? {
+                    Opened::Sound(reader) => Some(reader),
+                    Opened::None => None,
+                    Opened::Unbelievable(why) => {
+                        disbelief = Some(why);
+                        None
+                    }
+                };
+            }
+        }
+        let base = Base { identity, snapshot: snapshot.as_ref().map_or(0, SnapshotReader::id), started };
+        let journal = Journal::new(state, base);
+        // What is not known stays unknown until somebody looks, however many runs are cut short.
+        for (key, locals) in &intents {
+            for local in locals {
+                journal.append(&Line::Intent { key: key.clone(), local: *local }, Urgency::Now)?;
+            }
+        }
+        let records = snapshot.as_ref().map(SnapshotReader::len);
+        Ok(Self { state, base, records, journal, intents: Mutex::new(intents), disbelief })
+    }
+
+    /// How many keys are recorded; `None` where nothing is known.
+    pub(super) const fn records(&self) -> Option<u64> {
+        self.records
+    }
+
+    /// A reader of the snapshot from its start.
+    pub(super) fn reader(&self) -> Result<Option<Reader>, StateError> {
+        if self.records.is_none() {
+            return Ok(None);
+        }
+        let file = self.state.open(Part::Snapshot)?.ok_or(io::ErrorKind::NotFound)?;
+        let reader = SnapshotReader::open(file)?;
+        if reader.id() != self.base.snapshot {
+            return Err(io::Error::other("the snapshot was exchanged during the run").into());
+        }
+        Ok(Some(reader))
+    }
+
+    fn intents(&self) -> MutexGuard<'_, Intents> {
+        self.intents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an earlier run, or an earlier try of this one, may have put under a key without hearing of it.
+    pub(super) fn intended(&self, key: &Key) -> Vec<Local> {
+        self.intents().get(key).cloned().unwrap_or_default()
+    }
+
+    /// Says that an object is about to be put, and waits until that is on the disk.
+    pub(super) async fn intend(&self, key: &Key, local: Local) -> Result<(), StateError> {
+        self.journal.append(&Line::Intent { key: key.clone(), local }, Urgency::Later)?;
+        self.intents().entry(key.clone()).or_default().push(local);
+        Ok(self.journal.sync().await?)
+    }
+
+    /// Records what both sides agree on.
+    pub(super) fn record(&self, record: Record, urgency: Urgency) -> Result<(), StateError> {
+        if record.remote.is_some() {
+            self.intents().remove(&record.key);
+        }
+        Ok(self.journal.append(&Line::Record(record), urgency)?)
+    }
+
+    /// Records that nothing is left of a key.
+    pub(super) fn remove(&self, key: &Key, urgency: Urgency) -> Result<(), StateError> {
+        self.intents().remove(key);
+        Ok(self.journal.append(&Line::Removed(key.clone()), urgency)?)
+    }
+
+    /// Ends the run: what it recorded goes into the snapshot. A run that did not see everything says so.
+    pub(super) async fn finish(self, seen: Seen) -> Result<(), StateError> {
+        if self.journal.is_empty() {
+            return Ok(());
+        }
+        if seen == Seen::Everything {
+            self.journal.append(&Line::End, Urgency::Later)?;
+        }
+        self.journal.sync().await?;
+        let Base { identity, snapshot, started } = self.base;
+        let reader = self.reader()?;
+        let Some(replay) = journal::replay(self.state, identity, snapshot)? else {
+            return Err(io::Error::other("the journal cannot be read back").into());
+        };
+        compact(self.state, identity, started, reader, replay.changes).await?;
+        if replay.intents.is_empty() {
+            return Ok(());
+        }
+        // Requests that failed may have happened all the same, and may still.
+        let Some(snapshot) = open(self.state, identity)?.sound() else { return Ok(()) };
+        let journal = Journal::new(self.state, Base { snapshot: snapshot.id(), ..self.base });
+        for (key, locals) in replay.intents {
+            for local in locals {
+                journal.append(&Line::Intent { key: key.clone(), local }, Urgency::Later)?;
+            }
+        }
+        Ok(journal.sync().await?)
+    }
+}
+
+/// How much of the tree a run has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// All that it was about.
+    Everything,
+    /// It had to stop.
+    Part,
+}
+
+enum Opened {
+    Sound(Reader),
+    None,
+    /// It is there and says nothing that can be relied on.
+    Unbelievable(Box<str>),
+}
+
+impl Opened {
+    fn sound(self) -> Option<Reader> {
+        match self {
+            Self::Sound(reader) => Some(reader),
+            Self::None | Self::Unbelievable(_) => None,
+        }
+    }
+}
+
+/// Opens the snapshot and checks all of it.
+fn open(state: &dyn StateStore, identity: Identity) -> Result<Opened, StateError> {
+    let Some(file) = state.open(Part::Snapshot)? else { return Ok(Opened::None) };
+    let checked = SnapshotReader::open(file).and_then(|mut reader| {
+        reader.verify()?;
+        Ok(reader)
+    });
+    match checked {
+        Ok(reader) if reader.header().identity == identity => Ok(Opened::Sound(reader)),
+        Ok(reader) if reader.header().identity.link == identity.link => {
+            Ok(Opened::Unbelievable("the snapshot is that of another directory".into()))
+        }
+        Ok(_) => Ok(Opened::Unbelievable("the snapshot is that of another link".into())),
+        Err(error @ SnapshotError::Version { .. }) => Err(StateError::Later(error)),
+        Err(SnapshotError::Io(error)) => Err(error.into()),
+        Err(error) => Ok(Opened::Unbelievable(crate::entry::Chain(&error).to_string().into())),
+    }
+}
+
+/// Writes the next snapshot: the one before with what has changed, and puts it in its place.
+async fn compact(
+    state: &dyn StateStore,
+    identity: Identity,
+    started: Timestamp,
+    base: Option<Reader>,
+    changes: Sorted,
+) -> Result<(), StateError> {
+    let file = state.create(Part::Next)?;
+    let syncer = file.syncer();
+    let mut writer = SnapshotWriter::new(BufWriter::with_capacity(1 << 18, file), &Header { identity, started })?;
+    let mut failed = None;
+    let changes = changes.map_while(|change| change.map_err(|error| failed = Some(error)).ok());
+    overlay(base, changes, &mut writer)?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    syncer().await?;
+    state.publish()?;
+    // Merged; with this snapshot it would not be read any more.
+    Ok(state.remove(Part::Journal)?)
+}
