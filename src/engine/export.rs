@@ -1,6 +1,7 @@
 //! [`export`]: from a tree to a bucket.
 
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
+use super::walk::walk;
 use crate::entry::{Chain, Entry};
 use crate::escape::escape;
 use crate::key::{Key, Prefix};
@@ -9,8 +10,8 @@ use crate::profile::Profile;
 use crate::store::{Body, Counted, ObjectStore, PutOptions, Source, SourceError, StoreError, StoreErrorKind};
 use crate::tree::{Found, OpenFile, Tree, TreeError, TreeErrorKind, Walked};
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, stream};
 use std::sync::Arc;
 
 /// Files up to this size, in bytes, are read before they are sent; larger ones while they are sent.
@@ -81,8 +82,9 @@ pub async fn export<T: Tree, S: ObjectStore + ?Sized>(
     let store = &Counted::new(store);
     let run = &Export { tree, store, options, progress };
     let mut recorder = Recorder::new(Direction::Export, progress);
-    let mut ended = tree.walk().map(|walked| run.entry(walked)).buffered(options.jobs.get()).boxed();
-    let mut walked = Ok(());
+    let mut walked = tree.begin().await;
+    let entries = if walked.is_ok() { walk(tree) } else { stream::empty().boxed() };
+    let mut ended = entries.map(|walked| run.entry(walked)).buffered(options.jobs.get()).boxed();
     while let Some(entry) = ended.next().await {
         match entry {
             Ok(entry) => recorder.end(entry),

@@ -11,8 +11,10 @@ mod listing;
 mod report;
 mod spool;
 mod turns;
+mod walk;
 
 pub use audit::{Audit, Remark, Verdict, audit};
 pub use export::{ExportOptions, export};
 pub use import::{ImportOptions, import};
 pub use report::{Direction, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
+pub use walk::walk;
