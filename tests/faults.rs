@@ -18,9 +18,10 @@ use posix_s3::store::{
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
 };
 use posix_s3::tree::{
-    Applied, MemoryTree, OpenFile, Present, SourceError, Standing, Tree, TreeError, TreeErrorKind, TreeOp, Walked,
+    Applied, Look, MemoryTree, NameList, OpenFile, Present, SourceError, Standing, Tree, TreeError, TreeErrorKind,
+    TreeOp,
 };
-use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, Permissions, Profile, SymlinkTarget, Timestamp, Uid};
+use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, KeyList, Permissions, Profile, SymlinkTarget, Timestamp, Uid};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -66,8 +67,20 @@ impl TroubledTree<'_> {
 }
 
 impl Tree for TroubledTree<'_> {
-    fn walk(&self) -> BoxStream<'_, Walked> {
-        self.tree.walk()
+    async fn list(&self, directory: Option<&Key>) -> Result<NameList, TreeError> {
+        self.tree.list(directory).await
+    }
+
+    async fn look(&self, keys: Arc<KeyList>) -> Vec<Look> {
+        self.tree.look(keys).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.tree.now()
+    }
+
+    fn identity(&self) -> Result<[u8; 16], TreeError> {
+        self.tree.identity()
     }
 
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {

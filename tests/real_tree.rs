@@ -389,7 +389,10 @@ fn ordinary_user(work: &Path) {
     let report = block_on(export(&tree, &store, &ExportOptions::new(Profile::fsx()), &Silent)).unwrap();
     assert_eq!((report.written, report.failed, report.entries), (1, 1, 2));
     assert_eq!(&*report.problems[0].key, "a/");
-    assert_eq!(&*report.problems[0].reason, "walking \"a\" failed: permission denied: Permission denied (os error 13)");
+    assert_eq!(
+        &*report.problems[0].reason,
+        "listing \"a/\" failed: permission denied: Permission denied (os error 13)"
+    );
     for directory in
         [closed.join("a"), source.join("read only"), work.join("target/read only"), target.join("read only")]
     {

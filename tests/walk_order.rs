@@ -19,6 +19,7 @@ use futures_util::StreamExt;
 use model::bridge::{self, as_linux_keeps, below, memory_store, memory_tree, read_disk};
 use model::generate::{self, Place, cases};
 use model::{Kind, Node, Rules, Tree};
+use posix_s3::engine;
 use posix_s3::tree::{LocalTree, SkipReason, Tree as PosixTree, TreeErrorKind, Walked};
 use posix_s3::{FileType, KeyFault};
 use proptest::collection::vec;
@@ -33,7 +34,7 @@ use std::path::Path;
 use std::process::Command;
 
 fn walk(tree: &impl PosixTree) -> Vec<Walked> {
-    block_on(tree.walk().collect())
+    block_on(engine::walk(tree).collect())
 }
 
 /// The keys of a walk in which everything is an entry, in the order of the walk.

@@ -20,9 +20,10 @@ use crate::metadata::{Attributes, Fields};
 use crate::mode::FileType;
 use crate::plan::{Claim, Existing, ImportStep, compare};
 use crate::profile::Profile;
+use crate::status::Status;
 use crate::store::{Counted, GetOptions, GetOutput, ListedObject, ObjectMeta, ObjectStore, StoreError, StoreErrorKind};
 use crate::timestamp::Timestamp;
-use crate::tree::{Applied, Fingerprint, Found, Present, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
+use crate::tree::{Applied, Found, Present, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
@@ -274,7 +275,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     /// Makes a directory with its attributes; they are set once more at the end, when its times are left alone.
     ///
     /// Answers nothing when one has turned up there.
-    async fn make_directory(&self, entry: &Entry) -> Result<Option<Fingerprint>, TreeError> {
+    async fn make_directory(&self, entry: &Entry) -> Result<Option<Status>, TreeError> {
         let op = TreeOp::CreateDirectory { key: entry.key().clone(), attributes: Some(*entry.attributes()) };
         Ok(self.tree.apply(&op).await?.made)
     }

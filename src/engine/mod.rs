@@ -17,6 +17,7 @@ mod session;
 mod spool;
 mod state;
 mod turns;
+mod walk;
 
 pub use audit::{Audit, Remark, Verdict, audit};
 pub use export::{ExportOptions, Planned, SameTimes, export, export_since, plan_export};
@@ -25,4 +26,5 @@ pub use report::{Direction, Jobs, Outcome, Problem, Progress, Report, RunError, 
 pub use scan::Directories;
 pub use selection::{InvalidPattern, Selection};
 pub use session::StateError;
+pub use walk::walk;
 pub use state::{MemoryState, Part, StateRead, StateStore, StateWrite, Syncer};

@@ -3,18 +3,21 @@
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod local;
 mod memory;
+mod names;
 
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub use local::LocalTree;
 pub use memory::MemoryTree;
+pub use names::NameList;
 
 use crate::entry::Entry;
 use crate::escape::excerpt;
 pub use crate::io::SourceError;
-use crate::key::{InvalidKey, Key};
+use crate::key::{InvalidKey, Key, KeyList};
 use crate::metadata::Attributes;
 use crate::mode::FileType;
 use crate::owner::{Gid, Uid};
+use crate::status::Status;
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -29,12 +32,27 @@ use thiserror::Error;
 /// - No link is followed: a link is an entry, and a path through one is refused.
 /// - A name shows the old file or the finished new one, with its attributes; never a part, never a wider mode first.
 pub trait Tree: Send + Sync {
-    /// Walks everything below the root in key order.
+    /// Reads the names in a directory, in key order; without a key, those in the root.
     ///
-    /// - Each name ends in exactly one [`Walked`]. The root itself is not an entry.
-    /// - What cannot be read is said to be so, and the walk goes on.
-    /// - Memory grows with the depth and the widest directory, not with the number of entries.
-    fn walk(&self) -> BoxStream<'_, Walked>;
+    /// # Errors
+    /// [`TreeErrorKind::NotFound`]; [`TreeErrorKind::Conflict`] when it, or a parent, is something else than a directory. A
+    /// directory that cannot be read to its end is an error, never a shorter list.
+    fn list(&self, directory: Option<&Key>) -> impl Future<Output = Result<NameList, TreeError>> + Send;
+
+    /// Looks at many paths and reads nothing. One answer a key, in the order of the keys.
+    ///
+    /// - A trailing slash of a key does not matter to what is looked at: the status tells the type.
+    /// - It is quickest in key order, in which what is in one directory stands together.
+    fn look(&self, keys: Arc<KeyList>) -> impl Future<Output = Vec<Look>> + Send;
+
+    /// The time that a change made now would get. It is only compared with times of this tree.
+    fn now(&self) -> Timestamp;
+
+    /// What tells this tree's root from another one: the same as long as it is the same directory of the same file system.
+    ///
+    /// # Errors
+    /// When that cannot be said.
+    fn identity(&self) -> Result<[u8; 16], TreeError>;
 
     /// What stands at a path now. A trailing slash of the key does not matter.
     ///
@@ -65,10 +83,11 @@ pub trait Tree: Send + Sync {
     /// Does anything that needs no body.
     ///
     /// # Errors
-    /// [`TreeErrorKind::Conflict`] when something stands there that the operation does not replace.
+    /// [`TreeErrorKind::Conflict`] when something stands there that the operation does not replace;
+    /// [`TreeErrorKind::Changed`] when it is not the version any more that was found.
     fn apply(&self, op: &TreeOp) -> impl Future<Output = Result<Applied, TreeError>> + Send;
 
-    /// Begins a run of changes: nothing that was held on to in an earlier one is used.
+    /// Begins a run: nothing that was held on to in an earlier one is used.
     ///
     /// # Errors
     /// When that cannot be said.
@@ -124,6 +143,14 @@ pub struct Fingerprint {
 }
 
 impl Found {
+    /// The same without what has to be read: of a link, only the length of its target.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let Fingerprint { inode, ctime, links } = self.fingerprint;
+        let (file_type, size) = (self.entry.file_type(), self.entry.object_size());
+        Status { file_type, size, attributes: *self.entry.attributes(), inode, ctime, links }
+    }
+
     /// Whether this is the same version of the same file as `other`: everything but the access time is equal.
     #[must_use]
     pub fn is_same_version(&self, other: &Self) -> bool {
@@ -136,7 +163,21 @@ impl Found {
     }
 }
 
-/// One step of a walk.
+/// What a look at a path tells.
+#[derive(Debug)]
+pub enum Look {
+    /// A file, directory or link.
+    Found(Status),
+    /// Nothing stands there.
+    Nothing,
+    /// Something stands there, or on the way there, that has no object.
+    Skipped(SkipReason),
+    /// It could not be looked at: what stands there is unknown. [`TreeErrorKind::Conflict`] when a parent is something else
+    /// than a directory.
+    Failed(TreeError),
+}
+
+/// One step of a [`walk`](crate::engine::walk).
 #[derive(Debug)]
 pub enum Walked {
     /// A file, directory or link.
@@ -167,7 +208,7 @@ pub enum SkipReason {
         /// Its type.
         file_type: FileType,
     },
-    /// The path is no key: not UTF-8, or longer than 1,024 bytes.
+    /// The path is no key: not UTF-8, or longer than 1,024 bytes, say.
     #[error("the path is no key")]
     Key(#[from] InvalidKey),
     /// Another file system is mounted here.
@@ -232,6 +273,24 @@ pub enum TreeOp {
         /// What was found there when this was decided.
         found: Fingerprint,
     },
+    /// Removes a file, link or empty directory that is there, if it is what was found: of a file or link the same version,
+    /// of a directory the same inode. Anything else is [`TreeErrorKind::Changed`], and a directory that is not empty
+    /// [`TreeErrorKind::Conflict`].
+    Remove {
+        /// Its key.
+        key: Key,
+        /// What was found there when this was decided.
+        found: Status,
+    },
+    /// Gives a file or link another name in its directory, never one that is taken, if it is the version that was found.
+    Rename {
+        /// Its key.
+        key: Key,
+        /// Its key from then on; of the same directory, or it is [`TreeErrorKind::Conflict`].
+        to: Key,
+        /// What was found there when this was decided.
+        found: Status,
+    },
 }
 
 /// What may stand at a path before something is put there.
@@ -248,8 +307,9 @@ pub enum Standing {
 pub struct Applied {
     /// What could not be applied and was left as it is.
     pub shortfalls: Vec<Shortfall>,
-    /// The directory that was made; `None` when one was there already, and for all that is no directory.
-    pub made: Option<Fingerprint>,
+    /// What was written, made or changed as it stands now, under its name and with its attributes. `None` for a directory
+    /// that was there already and for what was removed.
+    pub made: Option<Status>,
 }
 
 /// An attribute that could not be applied.

@@ -227,14 +227,14 @@ impl DirectoryStore {
         }
     }
 
-    /// Puts a finished version into place, under the bucket's lock.
+    /// Puts a finished version into place, under the bucket's lock, and answers its Last-Modified.
     async fn publish(
         &self,
         operation: Operation,
         key: &str,
         mut version: Version,
         precondition: &Precondition,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Timestamp, StoreError> {
         let failed = |error| io_error(operation, key, error);
         let path = self.path_of(key);
         let parent = path.parent().unwrap_or(&self.root);

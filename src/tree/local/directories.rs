@@ -73,6 +73,11 @@ impl Directories {
         self.open.insert(path.into(), (Arc::clone(directory), self.used));
     }
 
+    /// Lets go of one that is removed: another one may be made under its name.
+    pub(super) fn let_go(&mut self, path: &str) {
+        self.open.remove(path);
+    }
+
     /// Lets go of all of them, so that the next run sees the tree as it is then.
     pub(super) fn clear(&mut self) {
         self.open.clear();

@@ -11,26 +11,28 @@
 //! 4. *Another file system may be mounted inside.* Every directory that is opened is compared with the root.
 
 mod directories;
+mod look;
 mod staging;
 mod sys;
-mod walk;
 
 use self::directories::Directories;
 use self::staging::Staging;
-use self::sys::{Look, Mount, Name, failed};
+use self::sys::{Mount, Name, Stat, failed};
 use super::{
-    Applied, Fingerprint, Found, OpenFile, Present, Shortfall, SourceError, Standing, Tree, TreeError, TreeErrorKind,
-    TreeOp, Walked,
+    Applied, Fingerprint, Found, Look, NameList, OpenFile, Present, Shortfall, SourceError, Standing, Tree, TreeError,
+    TreeErrorKind, TreeOp,
 };
 use crate::entry::{Entry, EntryKind};
-use crate::key::Key;
+use crate::key::{Key, KeyList};
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
+use crate::status::Status;
 use crate::symlink::SymlinkTarget;
+use crate::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 use rustix::fs::{Mode, OFlags};
 use std::fmt;
 use std::fs::File;
@@ -38,7 +40,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// So many keys are looked at where the future is polled; more of them on a thread that may wait.
+const LOOKED_AT_INLINE: usize = 32;
 
 /// A directory of Linux as a tree.
 ///
@@ -63,6 +69,10 @@ pub struct LocalTree {
     mount: Mount,
     directories: Mutex<Directories>,
     staging: Mutex<Option<Arc<Staging>>>,
+    /// Names were removed or changed, which is not on the disk yet.
+    unsynced: AtomicBool,
+    /// Memory to read directories in.
+    buffer: Mutex<Vec<u8>>,
 }
 
 impl LocalTree {
@@ -87,7 +97,14 @@ impl LocalTree {
         if !look.is_directory() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(Self { root: Arc::new(root), mount: look.mount(), directories: Mutex::default(), staging: Mutex::default() })
+        Ok(Self {
+            root: Arc::new(root),
+            mount: look.mount(),
+            directories: Mutex::default(),
+            staging: Mutex::default(),
+            unsynced: AtomicBool::new(false),
+            buffer: Mutex::default(),
+        })
     }
 
     fn directories(&self) -> MutexGuard<'_, Directories> {
@@ -133,8 +150,7 @@ impl LocalTree {
                 let permissions = Permissions::from_mode(attributes.permissions.bits() | 0o700);
                 applied = staged.set_directory_attributes(&Attributes { permissions, ..*attributes })?;
             }
-            applied.made = Some(staged.publish(&parent, name, Standing::Nothing)?);
-            Ok(applied)
+            Ok(as_it_stands(applied, &staged.publish(&parent, name, Standing::Nothing)?))
         };
         make().or_else(|error: io::Error| {
             if error.kind() == io::ErrorKind::AlreadyExists {
@@ -190,8 +206,7 @@ impl LocalTree {
             staged.end()?;
             let applied = set_attributes(staged.descriptor(), &attributes)?;
             staged.sync()?;
-            staged.publish(&parent, Name::last_of(&key)?, standing)?;
-            Ok(applied)
+            Ok(as_it_stands(applied, &staged.publish(&parent, Name::last_of(&key)?, standing)?))
         };
         blocking::unblock(finish).await.map_err(|error| failed(ATTEMPT, path, error))
     }
@@ -207,8 +222,7 @@ impl LocalTree {
         let finish = || {
             let mut staged = staging.symlink(target)?;
             let applied = staged.set_link_attributes(entry.attributes())?;
-            staged.publish(&parent, name, standing)?;
-            Ok(applied)
+            Ok(as_it_stands(applied, &staged.publish(&parent, name, standing)?))
         };
         finish().map_err(|error| failed(ATTEMPT, path, error))
     }
@@ -243,7 +257,79 @@ impl LocalTree {
         }
         let applied = set_attributes(&descriptor, entry.attributes()).map_err(error)?;
         rustix::fs::fsync(&descriptor).map_err(|errno| error(errno.into()))?;
-        Ok(applied)
+        Ok(as_it_stands(applied, &sys::look(&descriptor).map_err(error)?))
+    }
+
+    /// What has a name, if it is still what was found: of a directory the inode, of anything else the version.
+    fn still(&self, attempt: &'static str, key: &Key, found: &Status) -> Result<(Arc<OwnedFd>, Stat), TreeError> {
+        self.check_reserved(attempt, key)?;
+        let path = key.as_str().as_bytes();
+        let (parent, name) = self.parent(attempt, key)?;
+        let stat = sys::look_at(&parent, name).map_err(|error| failed(attempt, path, error))?;
+        if !self.mount.holds(&stat) {
+            return Err(TreeError::new(attempt, path, TreeErrorKind::MountPoint));
+        }
+        let same = stat.status().is_ok_and(|now| match now.file_type {
+            FileType::Directory => found.file_type == FileType::Directory && now.inode == found.inode,
+            _ => now.is_same_version(found),
+        });
+        if same { Ok((parent, stat)) } else { Err(TreeError::new(attempt, path, TreeErrorKind::Changed)) }
+    }
+
+    fn remove(&self, key: &Key, found: &Status) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "removing";
+        let (parent, stat) = self.still(ATTEMPT, key, found)?;
+        let removed = Name::last_of(key).and_then(|name| {
+            if stat.is_directory() { sys::remove_directory(&parent, name) } else { sys::remove(&parent, name) }
+        });
+        removed.map_err(|error| failed(ATTEMPT, key.as_str().as_bytes(), error))?;
+        self.unsynced.store(true, Ordering::Relaxed);
+        self.directories().let_go(key.path());
+        Ok(Applied::default())
+    }
+
+    fn rename(&self, key: &Key, to: &Key, found: &Status) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "renaming";
+        let error = |kind| TreeError::new(ATTEMPT, key.as_str().as_bytes(), kind);
+        self.check_reserved(ATTEMPT, to)?;
+        if key.parent() != to.parent() || found.file_type == FileType::Directory {
+            return Err(error(TreeErrorKind::Conflict));
+        }
+        let (parent, before) = self.still(ATTEMPT, key, found)?;
+        let rename = || {
+            let (name, new) = (Name::last_of(key)?, Name::last_of(to)?);
+            sys::rename_new(&parent, name, &parent, new)?;
+            self.unsynced.store(true, Ordering::Relaxed);
+            sys::look_at(&parent, new)
+        };
+        let after = rename().map_err(|error| failed(ATTEMPT, key.as_str().as_bytes(), error))?;
+        if after.fingerprint().inode != before.fingerprint().inode {
+            return Err(error(TreeErrorKind::Changed));
+        }
+        Ok(as_it_stands(Applied::default(), &after))
+    }
+
+    fn list_names(&self, directory: Option<&Key>) -> Result<NameList, TreeError> {
+        const ATTEMPT: &str = "listing";
+        let path = directory.map_or("/", Key::as_str).as_bytes();
+        let opened = match directory {
+            None => sys::open_again(&self.root),
+            Some(key) => {
+                self.check_reserved(ATTEMPT, key)?;
+                let (parent, name) = self.parent(ATTEMPT, key)?;
+                sys::open_directory(&parent, name)
+            }
+        };
+        let opened = opened.map_err(|error| failed(ATTEMPT, path, error))?;
+        let stat = sys::look(&opened).map_err(|error| failed(ATTEMPT, path, error))?;
+        if !self.mount.holds(&stat) {
+            return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::MountPoint));
+        }
+        // Who comes meanwhile has a buffer of his own.
+        let mut buffer = std::mem::take(&mut *self.buffer.lock().unwrap_or_else(PoisonError::into_inner));
+        let names = sys::list(&opened, &mut buffer);
+        *self.buffer.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
+        names.map_err(|error| failed(ATTEMPT, path, error))
     }
 
     fn look_up(&self, key: &Key) -> Result<Present, TreeError> {
@@ -301,9 +387,24 @@ impl fmt::Debug for LocalTree {
 }
 
 impl Tree for LocalTree {
-    fn walk(&self) -> BoxStream<'_, Walked> {
-        self.directories().clear();
-        stream::iter(walk::Walk::new(self)).boxed()
+    async fn list(&self, directory: Option<&Key>) -> Result<NameList, TreeError> {
+        self.list_names(directory)
+    }
+
+    async fn look(&self, keys: Arc<KeyList>) -> Vec<Look> {
+        if keys.len() <= LOOKED_AT_INLINE {
+            return look::look(&self.root, self.mount, &keys);
+        }
+        let (root, mount) = (Arc::clone(&self.root), self.mount);
+        blocking::unblock(move || look::look(&root, mount, &keys)).await
+    }
+
+    fn now(&self) -> Timestamp {
+        sys::now()
+    }
+
+    fn identity(&self) -> Result<[u8; 16], TreeError> {
+        sys::identity(&self.root).map_err(|error| failed("identifying", b"/", error))
     }
 
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
@@ -328,6 +429,8 @@ impl Tree for LocalTree {
             TreeOp::CreateDirectory { key, attributes } => self.make_directory(key, attributes.as_ref()),
             TreeOp::CreateSymlink { entry, standing } => self.symlink(entry, *standing),
             TreeOp::SetAttributes { entry, found } => self.set_attributes(entry, found),
+            TreeOp::Remove { key, found } => self.remove(key, found),
+            TreeOp::Rename { key, to, found } => self.rename(key, to, found),
         }
     }
 
@@ -341,9 +444,12 @@ impl Tree for LocalTree {
         let error = |error| failed("finishing", b".", error);
         let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.directories().clear();
+        if self.unsynced.load(Ordering::Relaxed) || staging.is_some() {
+            // The names that were made and moved, in however many directories.
+            rustix::fs::syncfs(&self.root).map_err(|errno| error(errno.into()))?;
+            self.unsynced.store(false, Ordering::Relaxed);
+        }
         let Some(staging) = staging else { return Ok(()) };
-        // The names that were made and moved, in however many directories.
-        rustix::fs::syncfs(&self.root).map_err(|errno| error(errno.into()))?;
         match Arc::try_unwrap(staging) {
             Ok(staging) => staging.remove().map_err(error),
             // Another run on this tree is at work in it; whoever lets go of it last removes it.
@@ -352,13 +458,18 @@ impl Tree for LocalTree {
     }
 }
 
+/// What was done to something, and what has come of it.
+fn as_it_stands(applied: Applied, now: &Stat) -> Applied {
+    Applied { made: now.status().ok(), ..applied }
+}
+
 /// The text of a link; `None` for anything else.
-fn read_target(directory: impl AsFd, name: Name<'_>, look: &Look) -> io::Result<Option<Vec<u8>>> {
+fn read_target(directory: impl AsFd, name: Name<'_>, look: &Stat) -> io::Result<Option<Vec<u8>>> {
     if look.file_type() == Some(FileType::Symlink) { sys::read_link(directory, name).map(Some) } else { Ok(None) }
 }
 
 /// What was looked at, as an entry; `None` when it is nothing that has an object.
-fn found(path: &str, look: &Look, target: Option<Vec<u8>>) -> Option<Found> {
+fn found(path: &str, look: &Stat, target: Option<Vec<u8>>) -> Option<Found> {
     let (key, kind) = match look.file_type()? {
         FileType::File => (path.to_owned(), EntryKind::File { size: look.size() }),
         FileType::Directory => (format!("{path}/"), EntryKind::Directory),

@@ -1,7 +1,7 @@
 //! The private directory in which new files and links grow until they are renamed into place.
 
-use super::super::{Applied, Fingerprint, Shortfall, Standing};
-use super::sys::{self, Look, Name};
+use super::super::{Applied, Shortfall, Standing};
+use super::sys::{self, Name, Stat};
 use crate::io::SparseFile;
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
@@ -136,7 +136,7 @@ fn checked(name: &str) -> io::Result<Name<'_>> {
 /// Without the marker it may be anybody's directory that was given the name, and goes only if it is empty. What cannot be
 /// removed stays, and so does the whole.
 fn remove_leftovers(root: impl AsFd) -> io::Result<()> {
-    for (name, _) in sys::names(&root)? {
+    for name in sys::names(&root)? {
         let Some(name) = Name::new(&name).filter(|name| is_staging(name.as_bytes())) else { continue };
         let Ok(directory) = sys::open_directory(&root, name) else { continue };
         let locked = rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok();
@@ -145,8 +145,7 @@ fn remove_leftovers(root: impl AsFd) -> io::Result<()> {
         }
         let marker = sys::look_at(&directory, checked(MARKER)?).ok().filter(is_marker);
         if marker.is_some() {
-            for (staged, _) in sys::names(&directory)?.into_iter().filter(|(staged, _)| **staged != *MARKER.as_bytes())
-            {
+            for staged in sys::names(&directory)?.into_iter().filter(|staged| **staged != *MARKER.as_bytes()) {
                 let Some(staged) = Name::new(&staged) else { continue };
                 if sys::remove(&directory, staged).is_err() {
                     let _ = sys::remove_directory(&directory, staged);
@@ -164,11 +163,11 @@ fn remove_leftovers(root: impl AsFd) -> io::Result<()> {
 const MARKER: &str = "posix-s3-staging";
 
 /// Made by this user for nobody else; set-group-ID is inherited from the root.
-fn is_ours(look: &Look) -> bool {
+fn is_ours(look: &Stat) -> bool {
     look.ids().0 == rustix::process::geteuid().as_raw() && look.permissions().without(0o2700).bits() == 0
 }
 
-fn is_marker(look: &Look) -> bool {
+fn is_marker(look: &Stat) -> bool {
     let ours = look.ids().0 == rustix::process::geteuid().as_raw();
     ours && look.file_type() == Some(FileType::File) && look.size() == 0 && look.fingerprint().links == 1
 }
@@ -189,7 +188,7 @@ pub(super) struct Staged {
 
 impl Staged {
     /// Moves it to its name and makes sure that it is what the name shows.
-    pub(super) fn publish(&mut self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<Fingerprint> {
+    pub(super) fn publish(&mut self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<Stat> {
         let staged = checked(&self.name)?;
         let before = sys::look_at(&self.staging.directory, staged)?;
         match standing {
@@ -201,7 +200,7 @@ impl Staged {
         if after.fingerprint().inode != before.fingerprint().inode {
             return Err(io::Error::other("the name was taken by somebody else at once"));
         }
-        Ok(after.fingerprint())
+        Ok(after)
     }
 
     /// Sets the attributes of a directory.
@@ -272,7 +271,7 @@ impl StagedFile {
     }
 
     /// Moves it to its name.
-    pub(super) fn publish(&mut self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<()> {
-        self.staged.publish(parent, name, standing).map(|_| ())
+    pub(super) fn publish(&mut self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<Stat> {
+        self.staged.publish(parent, name, standing)
     }
 }

@@ -3,13 +3,17 @@
 //! Everything that touches the disk goes through here, and every call takes a held descriptor and a [`Name`], which
 //! cannot hold a slash. So no call can walk a path, and a trailing slash cannot void `O_NOFOLLOW`.
 
-use super::super::{Fingerprint, TreeError, TreeErrorKind};
+use super::super::names::Unsorted;
+use super::super::{Fingerprint, NameList, SkipReason, TreeError, TreeErrorKind};
 use crate::key::Key;
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
 use crate::owner::{Gid, Uid};
+use crate::status::Status;
 use crate::timestamp::Timestamp;
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps};
+use rustix::fs::{
+    AtFlags, Dir, Mode, OFlags, RawDir, RenameFlags, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps,
+};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,7 +44,7 @@ impl<'a> Name<'a> {
 
 /// What a look at an inode tells.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(super) struct Stat {
     stat: Statx,
 }
 
@@ -56,7 +60,7 @@ impl Mount {
     ///
     /// Of a directory both have to agree. Other inodes of an overlay have the device of the layer they come from, so the
     /// mount decides where it is known.
-    pub(super) fn holds(self, look: &Look) -> bool {
+    pub(super) fn holds(self, look: &Stat) -> bool {
         let other = look.mount();
         match (self.mount, other.mount) {
             (Some(mine), Some(theirs)) if !look.is_directory() => mine == theirs,
@@ -65,7 +69,7 @@ impl Mount {
     }
 }
 
-impl Look {
+impl Stat {
     pub(super) fn file_type(&self) -> Option<FileType> {
         FileType::from_mode(self.stat.stx_mode.into())
     }
@@ -111,6 +115,19 @@ impl Look {
         })
     }
 
+    /// What an entry can be made of, or why none can.
+    pub(super) fn status(&self) -> Result<Status, SkipReason> {
+        let file_type = self.file_type().ok_or(SkipReason::Vanished)?;
+        let size = match file_type {
+            FileType::File | FileType::Symlink => self.size(),
+            FileType::Directory => 0,
+            _ => return Err(SkipReason::Special { file_type }),
+        };
+        let attributes = self.attributes().map_err(|id| SkipReason::Owner { id })?;
+        let Fingerprint { inode, ctime, links } = self.fingerprint();
+        Ok(Status { file_type, size, attributes, inode, ctime, links })
+    }
+
     pub(super) fn mount(&self) -> Mount {
         let knows_mount = self.stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
         Mount {
@@ -130,21 +147,34 @@ fn flags() -> StatxFlags {
 }
 
 /// Looks at an inode by its descriptor.
-pub(super) fn look(fd: impl AsFd) -> io::Result<Look> {
-    Ok(Look { stat: rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, flags())? })
+pub(super) fn look(fd: impl AsFd) -> io::Result<Stat> {
+    Ok(Stat { stat: rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, flags())? })
 }
 
 /// Looks at a name without following it.
-pub(super) fn look_at(directory: impl AsFd, name: Name<'_>) -> io::Result<Look> {
+pub(super) fn look_at(directory: impl AsFd, name: Name<'_>) -> io::Result<Stat> {
     // A look must not mount anything.
     let how = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    Ok(Look { stat: rustix::fs::statx(directory, name.0, how, flags())? })
+    Ok(Stat { stat: rustix::fs::statx(directory, name.0, how, flags())? })
 }
 
 /// Opens the directory of a name; a link is refused.
 pub(super) fn open_directory(directory: impl AsFd, name: Name<'_>) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(directory, name.0, flags, Mode::empty())?)
+}
+
+/// Opens whatever has a name, to be looked at or into and no more: a link is not followed, nothing is mounted, no device
+/// is touched. Unlike to read a directory, it takes no permission of its own.
+pub(super) fn open_path(directory: impl AsFd, name: Name<'_>) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, name.0, flags, Mode::empty())?)
+}
+
+/// Opens an open directory once more: each descriptor reads from its own place.
+pub(super) fn open_again(directory: impl AsFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, ".", flags, Mode::empty())?)
 }
 
 /// Opens a name to be read, without waiting for a pipe's other end and, where permitted, without touching its atime.
@@ -281,25 +311,56 @@ pub(super) fn remove_inherited_lists(fd: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// A name as its directory has it, and whether it is a directory, or `None` where that is not said.
-pub(super) type DirectoryName = (Box<[u8]>, Option<bool>);
+/// How many bytes of names are asked for at once.
+const NAMES: usize = 1 << 17;
 
-/// Every name in a directory except `.` and `..`.
-pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<DirectoryName>> {
+/// Every name in a directory except `.` and `..`, from where its descriptor stands. The buffer is memory to work in.
+pub(super) fn list(directory: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<NameList> {
+    buffer.clear();
+    buffer.reserve(NAMES);
+    let mut names = Unsorted::default();
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let Some(name) = Name::new(entry.file_name().to_bytes()) else { continue };
+        let is_directory = match entry.file_type() {
+            // The directory does not say. One that vanishes now is missed when its turn comes.
+            rustix::fs::FileType::Unknown => look_at(directory, name).is_ok_and(|stat| stat.is_directory()),
+            file_type => file_type == rustix::fs::FileType::Directory,
+        };
+        names.push(name.0);
+        if is_directory {
+            names.push_slash();
+        }
+    }
+    Ok(names.sort())
+}
+
+/// Every name in a directory except `.` and `..`, in no order.
+pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<Box<[u8]>>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name == b"." || name == b".." {
-            continue;
-        }
-        let is_directory = match entry.file_type() {
-            rustix::fs::FileType::Unknown => None,
-            file_type => Some(file_type == rustix::fs::FileType::Directory),
-        };
-        names.push((name.into(), is_directory));
+        names.extend(Name::new(entry.file_name().to_bytes()).map(|name| Box::from(name.0)));
     }
     Ok(names)
+}
+
+/// What tells a directory from others: its file system and its number there.
+pub(super) fn identity(directory: impl AsFd) -> io::Result<[u8; 16]> {
+    let file_system = rustix::fs::fstatvfs(&directory)?.f_fsid;
+    let inode = look(directory)?.stat.stx_ino;
+    Ok(((u128::from(file_system) << 64) | u128::from(inode)).to_be_bytes())
+}
+
+/// The time that file systems go by: that of the last tick, so that nothing changed from now on is older.
+pub(super) fn now() -> Timestamp {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    // The kernel keeps nanoseconds below 10^9.
+    u32::try_from(now.tv_nsec)
+        .ok()
+        .and_then(|nanos| Timestamp::from_unix(now.tv_sec, nanos))
+        .unwrap_or(Timestamp::EPOCH)
 }
 
 /// A failure of the operating system at a path.
