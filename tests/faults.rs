@@ -83,6 +83,10 @@ impl Tree for TroubledTree<'_> {
         self.tree.identity()
     }
 
+    fn keeps_directory_times(&self) -> bool {
+        self.tree.keeps_directory_times()
+    }
+
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
         self.call(key).await?;
         self.tree.lookup(key).await

@@ -27,4 +27,6 @@ pub use scan::Directories;
 pub use selection::{InvalidPattern, Selection};
 pub use session::StateError;
 pub use walk::walk;
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub use state::{FileState, OpenStateError};
 pub use state::{MemoryState, Part, StateRead, StateStore, StateWrite, Syncer};

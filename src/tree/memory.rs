@@ -515,6 +515,10 @@ impl Tree for MemoryTree {
         Ok(u128::from(self.identity).to_be_bytes())
     }
 
+    fn keeps_directory_times(&self) -> bool {
+        true
+    }
+
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
         let found = self.world().look_up("looking up", key)?;
         Ok(found.map_or(Present::Nothing, Present::Entry))

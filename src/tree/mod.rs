@@ -54,6 +54,10 @@ pub trait Tree: Send + Sync {
     /// When that cannot be said.
     fn identity(&self) -> Result<[u8; 16], TreeError>;
 
+    /// Whether a directory in which a name was made or removed always has another ctime than before, so that one whose times
+    /// are as they were need not be read again.
+    fn keeps_directory_times(&self) -> bool;
+
     /// What stands at a path now. A trailing slash of the key does not matter.
     ///
     /// # Errors

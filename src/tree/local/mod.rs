@@ -407,6 +407,11 @@ impl Tree for LocalTree {
         sys::identity(&self.root).map_err(|error| failed("identifying", b"/", error))
     }
 
+    fn keeps_directory_times(&self) -> bool {
+        // Where it cannot be told, directories are read.
+        sys::keeps_directory_times(&self.root).unwrap_or(false)
+    }
+
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
         self.look_up(key)
     }

@@ -4,6 +4,12 @@
 //! work. What is in them is the business of [`snapshot`](crate::snapshot) and of the journal; here is only how they are
 //! kept.
 
+#[cfg(all(feature = "local", target_os = "linux"))]
+mod file;
+
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub use file::{FileState, OpenStateError};
+
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::fmt;
