@@ -88,8 +88,7 @@ impl Unsorted {
         }
     }
 
-    /// Sorts by sixteen bytes after what all names have in common, as one number; only where those are equal the names
-    /// themselves are compared. That takes half the time of comparing names.
+    /// Sorts by comparing names. Sixteen bytes of each as a number to sort by were no faster below 100,000 names.
     pub(super) fn sort(self) -> NameList {
         let mut names = Vec::with_capacity(self.ends.len());
         let mut start = 0;
@@ -97,14 +96,10 @@ impl Unsorted {
             names.push(self.names.get(start..end).unwrap_or_default());
             start = end;
         }
-        let common = common_prefix(&names);
-        let mut keyed: Vec<(u128, &[u8])> = names.iter().map(|name| (leading(name, common), *name)).collect();
-        if !keyed.is_sorted() {
-            keyed.sort_unstable();
-        }
-        let mut sorted = Vec::with_capacity(self.names.len());
+        names.sort_unstable();
         let mut ends = self.ends.clone();
-        for ((_, name), end) in keyed.iter().zip(&mut ends) {
+        let mut sorted = Vec::with_capacity(self.names.len());
+        for (name, end) in names.iter().zip(&mut ends) {
             sorted.extend_from_slice(name);
             *end = sorted.len();
         }
@@ -112,35 +107,9 @@ impl Unsorted {
     }
 }
 
-/// How many bytes all names begin with.
-fn common_prefix(names: &[&[u8]]) -> usize {
-    let Some((first, others)) = names.split_first() else { return 0 };
-    others.iter().fold(first.len(), |common, name| {
-        let first = first.get(..common).unwrap_or(first);
-        if name.starts_with(first) {
-            return common;
-        }
-        first.iter().zip(*name).take_while(|(one, other)| one == other).count()
-    })
-}
-
-/// The sixteen bytes from a place on, as a number that orders as they do. A name that ends before orders as if NUL
-/// followed, which no name holds.
-fn leading(name: &[u8], from: usize) -> u128 {
-    let rest = name.get(from..).unwrap_or_default();
-    if let Some(bytes) = rest.first_chunk() {
-        return u128::from_be_bytes(*bytes);
-    }
-    let mut bytes = [0; 16];
-    bytes.iter_mut().zip(rest).for_each(|(byte, &of_name)| *byte = of_name);
-    u128::from_be_bytes(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::collection::vec;
-    use proptest::prelude::*;
 
     #[test]
     fn a_slash_counts_in_the_order() {
@@ -151,18 +120,5 @@ mod tests {
             (names.len(), names.get(1), names.get(5), names.get(6)),
             (6, Some(sorted[1]), Some(sorted[5]), None)
         );
-    }
-
-    proptest! {
-        #[test]
-        fn names_are_in_the_order_of_their_bytes(
-            prefix in vec(1..=255_u8, 0..20),
-            ends in vec(vec(prop_oneof![Just(b'a'), Just(b'/'), 1..=255_u8], 0..20), 0..20),
-        ) {
-            let mut names: Vec<Vec<u8>> = ends.iter().map(|end| [&*prefix, end].concat()).collect();
-            let sorted: NameList = names.iter().collect();
-            names.sort();
-            prop_assert_eq!(sorted.iter().collect::<Vec<_>>(), names);
-        }
     }
 }

@@ -73,9 +73,11 @@ impl Directories {
         self.open.insert(path.into(), (Arc::clone(directory), self.used));
     }
 
-    /// Lets go of one that is removed: another one may be made under its name.
+    /// Lets go of one that is removed, and of what was in it: others may be made under their names.
     pub(super) fn let_go(&mut self, path: &str) {
-        self.open.remove(path);
+        let is_below =
+            |held: &str| held.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.open.retain(|held, _| !is_below(held));
     }
 
     /// Lets go of all of them, so that the next run sees the tree as it is then.

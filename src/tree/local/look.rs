@@ -86,15 +86,15 @@ impl Way<'_> {
                 Some(Level { directory: Directory::Open(directory), .. }) => directory,
                 Some(Level { directory: Directory::Closed(obstacle), .. }) => return obstacle.look(key),
             };
-            let rest = key.get(length..).unwrap_or_default();
-            let end = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
             // Invariant: a segment of a key is a name.
-            let Some(name) = rest.get(..end).and_then(Name::new) else { return Obstacle::NotDirectory.look(key) };
-            let is_last = end.saturating_add(1) >= rest.len();
+            let Some((name, rest)) = key.get(length..).and_then(Name::first_of) else {
+                return Obstacle::NotDirectory.look(key);
+            };
+            let is_last = rest.len() <= 1;
             if is_last && !enters {
                 return self.answer(key, sys::look_at(directory, name));
             }
-            length = length.saturating_add(end).saturating_add(1);
+            length = key.len().saturating_sub(rest.len()).saturating_add(1);
             let opened = sys::open_path(directory, name).and_then(|opened| Ok((sys::look(&opened)?, opened)));
             let (directory, stat) = match opened {
                 Ok((stat, opened)) => (self.enter(&stat, opened), Ok(stat)),

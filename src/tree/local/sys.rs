@@ -37,6 +37,15 @@ impl<'a> Name<'a> {
         Self::new(key.name().as_bytes()).ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
+    /// The first name of a path that is relative, and what follows it from its slash on.
+    #[inline]
+    pub(super) fn first_of(path: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let end = path.iter().position(|&byte| byte == b'/' || byte == 0).unwrap_or(path.len());
+        let (name, rest) = path.split_at_checked(end)?;
+        let usable = !matches!(name, b"" | b"." | b"..") && rest.first() != Some(&0);
+        usable.then_some((Self(name), rest))
+    }
+
     pub(super) const fn as_bytes(self) -> &'a [u8] {
         self.0
     }
@@ -60,6 +69,7 @@ impl Mount {
     ///
     /// Of a directory both have to agree. Other inodes of an overlay have the device of the layer they come from, so the
     /// mount decides where it is known.
+    #[inline]
     pub(super) fn holds(self, look: &Stat) -> bool {
         let other = look.mount();
         match (self.mount, other.mount) {
@@ -70,31 +80,38 @@ impl Mount {
 }
 
 impl Stat {
+    #[inline]
     pub(super) fn file_type(&self) -> Option<FileType> {
         FileType::from_mode(self.stat.stx_mode.into())
     }
 
+    #[inline]
     pub(super) fn is_directory(&self) -> bool {
         self.file_type() == Some(FileType::Directory)
     }
 
+    #[inline]
     pub(super) fn permissions(&self) -> Permissions {
         Permissions::from_mode(self.stat.stx_mode.into())
     }
 
+    #[inline]
     pub(super) const fn size(&self) -> u64 {
         self.stat.stx_size
     }
 
     /// The owner and group as the kernel has them.
+    #[inline]
     pub(super) const fn ids(&self) -> (u32, u32) {
         (self.stat.stx_uid, self.stat.stx_gid)
     }
 
+    #[inline]
     pub(super) fn mtime(&self) -> Timestamp {
         timestamp(self.stat.stx_mtime)
     }
 
+    #[inline]
     pub(super) fn fingerprint(&self) -> Fingerprint {
         Fingerprint {
             inode: self.stat.stx_ino,
@@ -104,6 +121,7 @@ impl Stat {
     }
 
     /// The attributes, or the id that no object can hold.
+    #[inline]
     pub(super) fn attributes(&self) -> Result<Attributes, u32> {
         let (uid, gid) = self.ids();
         Ok(Attributes {
@@ -116,6 +134,7 @@ impl Stat {
     }
 
     /// What an entry can be made of, or why none can.
+    #[inline]
     pub(super) fn status(&self) -> Result<Status, SkipReason> {
         let file_type = self.file_type().ok_or(SkipReason::Vanished)?;
         let size = match file_type {
@@ -128,6 +147,7 @@ impl Stat {
         Ok(Status { file_type, size, attributes, inode, ctime, links })
     }
 
+    #[inline]
     pub(super) fn mount(&self) -> Mount {
         let knows_mount = self.stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
         Mount {
@@ -137,6 +157,7 @@ impl Stat {
     }
 }
 
+#[inline]
 fn timestamp(time: StatxTimestamp) -> Timestamp {
     // The kernel keeps nanoseconds below 10^9.
     Timestamp::from_unix(time.tv_sec, time.tv_nsec).unwrap_or(Timestamp::EPOCH)
@@ -152,6 +173,7 @@ pub(super) fn look(fd: impl AsFd) -> io::Result<Stat> {
 }
 
 /// Looks at a name without following it.
+#[inline]
 pub(super) fn look_at(directory: impl AsFd, name: Name<'_>) -> io::Result<Stat> {
     // A look must not mount anything.
     let how = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
