@@ -83,7 +83,7 @@ fn changes() -> impl Strategy<Value = BTreeMap<usize, Change>> {
     ];
     // Near each other or far apart, up to the ends.
     (btree_map(0_usize..9000, change, 0..12), 0_usize..9000, 1_usize..300).prop_map(|(changes, at, span)| {
-        let place = |number: usize| if number % 3 == 0 { (at + number % span).min(8999) } else { number };
+        let place = |number: usize| if number.is_multiple_of(3) { (at + number % span).min(8999) } else { number };
         changes.into_iter().map(|(number, change)| (place(number), change)).collect()
     })
 }
@@ -295,13 +295,62 @@ fn cuts_share_the_records_out() {
         assert!(!cuts.is_empty() && cuts.len() < parts && cuts.is_sorted());
         for cut in &cuts {
             let before = records.iter().filter(|record| record.key < *cut).count();
-            let fits = |part| (0..4096).contains(&(before as i64 - (records.len() * part / parts) as i64));
+            let fits = |part| before.checked_sub(records.len() * part / parts).is_some_and(|more| more < 4096);
             assert!((1..parts).any(fits), "{before} records before {cut}");
         }
     }
     assert_eq!(reader(bytes).cut(0), []);
     assert_eq!(reader(bytes).cut(1), []);
     assert!(reader(bytes).cut(1_000_000).len() < 100);
+}
+
+#[test]
+fn every_block_is_found_where_not_every_one_is_held() {
+    let (records, _) = many();
+    let mut writer = SnapshotWriter::new(Vec::new(), &header()).unwrap();
+    for record in &records[..1500] {
+        writer.append(&mut stream(&write(std::slice::from_ref(record)))).unwrap();
+    }
+    let bytes = writer.finish().unwrap();
+    assert_eq!(snapshots::payloads(&bytes).len(), 1500);
+    let mut reader = reader(&bytes);
+    for pair in records[..1500].windows(2) {
+        reader.seek(pair[0].key.as_str()).unwrap();
+        assert_eq!(reader.next().unwrap().as_ref(), Some(&pair[0]));
+        assert_eq!(reader.next().unwrap().as_ref(), Some(&pair[1]));
+    }
+    assert_eq!(reader.cut(100).len(), 99);
+}
+
+/// Takes so many bytes and then no more.
+struct Full(usize);
+
+impl std::io::Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let taken = bytes.len().min(self.0);
+        self.0 -= taken;
+        if taken == 0 { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_is_written_behind_a_failure() {
+    let (records, bytes) = many();
+    for room in [0, 71, 72, 100, 60_000, bytes.len() - 65, bytes.len() - 1] {
+        let written = SnapshotWriter::new(Full(room), &header()).and_then(|mut writer| {
+            let failed = records.iter().position(|record| writer.push(record).is_err());
+            if failed.is_some() {
+                assert!(matches!(writer.finish(), Err(SnapshotError::Abandoned)));
+                return Err(SnapshotError::Abandoned);
+            }
+            writer.finish()
+        });
+        assert!(written.is_err(), "{room}");
+    }
 }
 
 #[test]

@@ -1,13 +1,20 @@
 //! Snapshots that are cut, flipped, spliced or made by hand: each is refused, and the error says where.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "a test"
+)]
 
 mod snapshots;
 
 use posix_s3::snapshot::{
-    Damage, Part, Record, RowFault, Rows, SnapshotError, SnapshotReader, SnapshotStream, SnapshotWriter,
+    Age, Damage, Header, Identity, Local, Names, Part, Record, RowFault, Rows, SnapshotError, SnapshotReader,
+    SnapshotStream, SnapshotWriter,
 };
-use posix_s3::{KeyFault, Timestamp};
+use posix_s3::{FileType, Gid, KeyFault, Permissions, Timestamp, Uid};
 use snapshots::{blocks, forge, forge_header, header, many, write};
 use std::io::Cursor;
 
@@ -226,6 +233,50 @@ fn what_is_made_by_hand_as_the_page_says_is_read() {
     assert_eq!((local.size, local.mtime.nanoseconds(), local.inode), (5, 3, u64::MAX - 3));
     assert_eq!((local.permissions.bits(), local.gid.get()), (0o644, 4_294_967_294));
     assert_eq!(local.mtime, local.ctime);
+}
+
+/// The bytes of the example on the page: what stands in its lines before three spaces.
+fn example() -> Vec<u8> {
+    let page = include_str!("../src/docs/snapshot.md");
+    let (_, example) = page.split_once("# An example").unwrap();
+    let (_, lines) = example.split_once("```text\n").unwrap();
+    let (lines, _) = lines.split_once("```").unwrap();
+    let bytes = lines.lines().flat_map(|line| line.split("   ").next().unwrap().split_whitespace());
+    bytes.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+}
+
+#[test]
+fn the_example_on_the_page_is_what_is_written() {
+    let time = Timestamp::from_unix(1, 0).unwrap();
+    let local = Local {
+        file_type: FileType::Directory,
+        size: 0,
+        permissions: Permissions::from_mode(0o755),
+        uid: Uid::ROOT,
+        gid: Gid::ROOT,
+        mtime: time,
+        ctime: time,
+        inode: 5,
+        age: Age::Settled,
+        names: Names::Recorded,
+    };
+    let record = |key: &str, local| Record { key: key.parse().unwrap(), local, remote: None };
+    let records = [record("a/", Some(local)), record("a/b", None)];
+    let header = Header { identity: Identity::default(), started: Timestamp::EPOCH };
+    let mut writer = SnapshotWriter::new(Vec::new(), &header).unwrap();
+    for record in &records {
+        writer.push(record).unwrap();
+    }
+    assert_eq!(writer.finish().unwrap(), example());
+    assert_eq!(read(&example()).unwrap(), records);
+}
+
+#[test]
+fn the_numbers_on_the_page_are_written_so() {
+    for (number, bytes) in [(5, &[0x0b_u64][..]), (127, &[0xff]), (128, &[0x02, 0x02]), (300, &[0xb2, 0x04])] {
+        let word = number << bytes.len() | 1 << (bytes.len() - 1);
+        assert_eq!(word, bytes.iter().rev().fold(0, |word, byte| word << 8 | byte));
+    }
 }
 
 #[test]

@@ -68,8 +68,8 @@ pub enum SnapshotError {
         /// The length of its `ETag`.
         bytes: usize,
     },
-    /// The snapshot was read on after an error.
-    #[error("expected no more reading after an error")]
+    /// The snapshot was read or written on after an error.
+    #[error("expected no more reading or writing after an error")]
     Abandoned,
 }
 

@@ -81,19 +81,24 @@ impl<R: Read> SnapshotStream<R> {
     /// As [`next`](Self::next).
     pub fn read_block(&mut self, rows: &mut Rows) -> Result<bool, SnapshotError> {
         rows.clear();
+        let read = self.read_rows(rows);
+        if read.is_err() {
+            rows.clear();
+        }
+        read
+    }
+
+    fn read_rows(&mut self, rows: &mut Rows) -> Result<bool, SnapshotError> {
         while self.advance()? {
-            let fault = match rows.push(self.cursor.key(), self.cursor.row) {
-                Ok(()) if self.cursor.left() > 0 => continue,
-                Ok(()) => self.cursor.advance(&self.block.bytes).err(),
-                Err(fault) => Some(fault),
-            };
-            if let Some(fault) = fault {
-                rows.clear();
+            if let Err(fault) = rows.push(self.cursor.key(), self.cursor.row) {
                 return Err(self.fail(fault));
             }
-            // The rows need the payload, and this no longer does.
-            rows.take_payload(&mut self.block.bytes);
-            return Ok(true);
+            if self.cursor.left() == 0 {
+                self.end_block()?;
+                // The rows need the payload, and this no longer does.
+                rows.take_payload(&mut self.block.bytes);
+                return Ok(true);
+            }
         }
         Ok(false)
     }

@@ -44,6 +44,8 @@ pub struct SnapshotWriter<W> {
     /// The block that was copied last, if nothing was pushed since: its last key is still to be read.
     copied: Option<Block>,
     scratch: Vec<u8>,
+    /// Whether the output failed, so that nobody knows what it holds.
+    failed: bool,
 }
 
 impl<W: Write> SnapshotWriter<W> {
@@ -64,6 +66,7 @@ impl<W: Write> SnapshotWriter<W> {
             encoder: RowEncoder::default(),
             copied: None,
             scratch: Vec::new(),
+            failed: false,
         })
     }
 
@@ -83,7 +86,7 @@ impl<W: Write> SnapshotWriter<W> {
     ///
     /// # Errors
     /// [`SnapshotError::Disorder`] or [`SnapshotError::LongETag`] for a record that cannot be appended; others can still
-    /// be. [`SnapshotError::Io`] when the output failed, behind which nothing can be written.
+    /// be. [`SnapshotError::Io`] when the output failed, and [`SnapshotError::Abandoned`] ever after.
     pub fn push(&mut self, record: &Record) -> Result<(), SnapshotError> {
         self.read_last_key()?;
         if self.encoder.push(record)? {
@@ -93,7 +96,7 @@ impl<W: Write> SnapshotWriter<W> {
     }
 
     /// Appends what is left of a snapshot whose keys all come after those written: the snapshots of neighbouring ranges
-    /// make that of the whole. Its blocks are copied as they are.
+    /// make that of the whole. Its blocks are copied as they are; that it is of the same link and scan is not asked.
     ///
     /// # Errors
     /// [`SnapshotError::Overlap`] when the first key does not come after the last one written; those of reading.
@@ -135,9 +138,16 @@ impl<W: Write> SnapshotWriter<W> {
 
     /// Copies the block that a stream has read, and of which it has given no row.
     ///
-    /// Invariant: its first key comes after all that was written before this block, or after the first key of the block
-    /// copied before it. That the blocks of one snapshot do not reach into each other is seen when it is read.
+    /// Behind a block that was copied, too, only their first keys are compared: that the blocks of one snapshot do not
+    /// reach into each other is seen when it is read.
     pub(super) fn copy<R: Read>(&mut self, other: &mut SnapshotStream<R>) -> Result<(), SnapshotError> {
+        let before = match &self.copied {
+            Some(block) => block.first_key()?,
+            None => self.last_key(),
+        };
+        if other.block.first_key()? <= before {
+            return Err(SnapshotError::disorder(before, other.block.first_key()?));
+        }
         self.end_block()?;
         let header = other.block.header.chained(self.chain);
         self.write_block(header, Some(&other.block))?;
@@ -178,10 +188,15 @@ impl<W: Write> SnapshotWriter<W> {
             Some(block) => (block.first_key()?, block.payload()),
             None => (&self.encoder.first[..], &self.encoder.payload[..]),
         };
+        if self.failed {
+            return Err(SnapshotError::Abandoned);
+        }
         self.scratch.clear();
         header.encode(&mut self.scratch);
         self.scratch.extend_from_slice(payload);
+        self.failed = true;
         self.output.write_all(&self.scratch)?;
+        self.failed = false;
         IndexEntry::encode(first, self.offset, header, &mut self.index);
         let length = BLOCK_HEADER_BYTES.saturating_add(payload.len());
         self.offset = self.offset.saturating_add(length as u64);
@@ -197,6 +212,9 @@ impl<W: Write> SnapshotWriter<W> {
     /// [`SnapshotError::Io`].
     pub fn finish(mut self) -> Result<W, SnapshotError> {
         self.end_block()?;
+        if self.failed {
+            return Err(SnapshotError::Abandoned);
+        }
         let trailer = Trailer {
             index_offset: self.offset,
             index_length: self.index.len() as u64,
