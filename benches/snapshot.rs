@@ -43,6 +43,10 @@ fn main() {
     if sizes.is_empty() && directories.is_empty() {
         sizes = if measuring { vec![10_000, 100_000, 1_000_000, 10_000_000] } else { vec![5_000] };
     }
+    if !directories.is_empty() {
+        println!("| tree | records | key | local side | and remote, put in order | and remote, put in any order |");
+        println!("|---|---:|---:|---:|---:|---:|");
+    }
     for directory in directories {
         bytes_a_record(Path::new(directory));
     }
@@ -56,16 +60,30 @@ fn main() {
 
 // ---- Speed and memory.
 
-const CASES: [&str; 8] =
-    ["write", "records", "blocks", "verify", "compare equal", "compare 1 %", "overlay 100", "seek"];
+const CASES: [&str; 10] = [
+    "write",
+    "records",
+    "blocks",
+    "blocks, both sides",
+    "verify",
+    "compare equal",
+    "compare 1 %",
+    "compare 1 %, both sides",
+    "overlay 100",
+    "open and seek, a call",
+];
 
 fn speed(sizes: &[u64], home: &Path, rounds: usize) {
-    println!("| case | records | ns a record | records a second (range) | peak memory, MiB |");
-    println!("|---|---:|---:|---:|---:|");
+    println!(
+        "| case | records | ns a record (range) | records a second | ns / ns at {} | peak memory, MiB |",
+        sizes[0]
+    );
+    println!("|---|---:|---:|---:|---:|---:|");
+    let mut first = [0.0; CASES.len()];
     for &size in sizes {
-        write(&home.join("old"), size, 0);
-        write(&home.join("same"), size, 0);
-        write(&home.join("new"), size, 10_000);
+        for (name, changed, both) in FILES {
+            write(&home.join(name), size, changed, both);
+        }
         let mut results = [(); CASES.len()].map(|()| Vec::new());
         for round in 0..rounds {
             for turn in 0..CASES.len() {
@@ -73,21 +91,25 @@ fn speed(sizes: &[u64], home: &Path, rounds: usize) {
                 results[at].push(run(CASES[at], home, size));
             }
         }
-        for (case, results) in CASES.iter().zip(results) {
+        for ((case, results), first) in CASES.iter().zip(results).zip(&mut first) {
             let mut nanoseconds: Vec<f64> = results.iter().map(|(nanoseconds, _)| *nanoseconds).collect();
             nanoseconds.sort_by(f64::total_cmp);
             let memory = results.iter().map(|(_, memory)| *memory).fold(0.0, f64::max);
             let [least, median, most] = [0, nanoseconds.len() / 2, nanoseconds.len() - 1].map(|at| nanoseconds[at]);
-            let second = |nanoseconds: f64| format!("{:.1} M", 1e3 / nanoseconds);
+            if *first == 0.0 {
+                *first = median;
+            }
+            let (second, ratio) = (1e3 / median, median / *first);
             println!(
-                "| {case} | {size} | {median:.1} | **{}** ({}..{}) | {memory:.1} |",
-                second(median),
-                second(most),
-                second(least),
+                "| {case} | {size} | **{median:.1}** ({least:.1}..{most:.1}) | {second:.1} M | {ratio:.2} | {memory:.1} |"
             );
         }
     }
 }
+
+/// The snapshots that cases read: how many of a million records are changed, and whether they have both sides.
+const FILES: [(&str, u64, bool); 5] =
+    [("old", 0, false), ("same", 0, false), ("new", 10_000, false), ("old+", 0, true), ("new+", 10_000, true)];
 
 /// Runs a case in a process of its own: nanoseconds a record, and the most memory it had.
 fn run(case: &str, home: &Path, size: u64) -> (f64, f64) {
@@ -100,13 +122,16 @@ fn run(case: &str, home: &Path, size: u64) -> (f64, f64) {
 }
 
 fn case(name: &str, home: &Path, size: u64) {
-    let passes = (ENOUGH / size.max(1)).max(1);
-    once(name, home, size);
+    let passes = (ENOUGH / size).max(1);
+    let (passes, units) = if name.ends_with("a call") { (100, 100) } else { (passes, passes * size) };
+    if size <= ENOUGH {
+        once(name, home, size);
+    }
     let start = Instant::now();
     for _ in 0..passes {
         once(name, home, size);
     }
-    let nanoseconds = start.elapsed().as_secs_f64() * 1e9 / (passes * size) as f64;
+    let nanoseconds = start.elapsed().as_secs_f64() * 1e9 / units as f64;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
     println!("{nanoseconds} {}", peak.unwrap_or(0.0) / 1024.0);
@@ -116,7 +141,7 @@ fn once(name: &str, home: &Path, size: u64) {
     let open = |name: &str| SnapshotStream::open(File::open(home.join(name)).unwrap()).unwrap();
     let count = match name {
         "write" => {
-            write(&home.join("written"), size, 0);
+            write(&home.join("written"), size, 0, false);
             size
         }
         "records" => {
@@ -126,8 +151,9 @@ fn once(name: &str, home: &Path, size: u64) {
             }
             count
         }
-        "blocks" => {
-            let (mut stream, mut rows, mut count) = (open("old"), Rows::new(), 0);
+        "blocks" | "blocks, both sides" => {
+            let (mut rows, mut count) = (Rows::new(), 0);
+            let mut stream = open(if name == "blocks" { "old" } else { "old+" });
             while stream.read_block(&mut rows).unwrap() {
                 count += rows.len() as u64;
             }
@@ -142,16 +168,17 @@ fn once(name: &str, home: &Path, size: u64) {
             assert_eq!(count_differences(open("old"), open("same")), 0);
             size
         }
-        "compare 1 %" => {
-            let found = count_differences(open("old"), open("new"));
+        "compare 1 %" | "compare 1 %, both sides" => {
+            let both = if name == "compare 1 %" { "" } else { "+" };
+            let found = count_differences(open(&format!("old{both}")), open(&format!("new{both}")));
             assert!((size / 200..size / 50).contains(&found), "{found}");
             size
         }
         "overlay 100" => {
             let mut synthetic = Synthetic::new();
             let edits = (0..100).map(|number| {
-                let mut record = synthetic.record(size / 100 * number);
-                record.remote = None;
+                let mut record = synthetic.record(size / 100 * number, true);
+                record.local = None;
                 Ok::<_, SnapshotError>(Edit::Put(record))
             });
             let output = File::create(home.join("overlaid")).unwrap();
@@ -161,10 +188,10 @@ fn once(name: &str, home: &Path, size: u64) {
             writer.finish().unwrap();
             count
         }
-        "seek" => {
+        "open and seek, a call" => {
             let mut reader = SnapshotReader::open(File::open(home.join("old")).unwrap()).unwrap();
             let mut synthetic = Synthetic::new();
-            let record = synthetic.record(size / 3);
+            let record = synthetic.record(size / 3, false);
             reader.seek(record.key.as_str()).unwrap();
             assert_eq!(reader.next().unwrap().unwrap().key, record.key);
             size
@@ -188,11 +215,11 @@ fn header() -> Header {
     Header { identity: Identity::default(), started: Timestamp::EPOCH }
 }
 
-fn write(path: &Path, size: u64, changed_in_a_million: u64) {
+fn write(path: &Path, size: u64, changed_in_a_million: u64, both: bool) {
     let mut writer = SnapshotWriter::new(File::create(path).unwrap(), &header()).unwrap();
     let mut synthetic = Synthetic::new();
     for number in 0..size {
-        let mut record = synthetic.record(number);
+        let mut record = synthetic.record(number, both);
         if mix(number ^ 0x9e37) % 1_000_000 < changed_in_a_million {
             let local = record.local.as_mut().unwrap();
             local.size += 1;
@@ -215,7 +242,7 @@ impl Synthetic {
         Self { mtime: 0, key: String::new() }
     }
 
-    fn record(&mut self, number: u64) -> Record {
+    fn record(&mut self, number: u64, both: bool) -> Record {
         let random = mix(number);
         let directory = number / 1000;
         if number.is_multiple_of(1000) || self.mtime == 0 {
@@ -238,7 +265,20 @@ impl Synthetic {
             age: Age::Settled,
             names: Names::Unknown,
         };
-        Record { key: Key::parse(&self.key).unwrap(), local: Some(local), remote: None }
+        let remote = both.then(|| remote(number, local.size, 1_760_000_000 + (number * 3600 / 10_000_000) as i64));
+        Record { key: Key::parse(&self.key).unwrap(), local: Some(local), remote }
+    }
+}
+
+/// An object put in one piece within some seconds.
+fn remote(number: u64, size: u64, second: i64) -> Remote {
+    let md5 = (u128::from(mix(number)) << 64 | u128::from(mix(!number))).to_le_bytes();
+    Remote {
+        etag: ETag::from_md5(md5),
+        size,
+        last_modified: Timestamp::from_unix(second + (mix(number ^ 1) % 3) as i64, 0),
+        md5: None,
+        age: Age::Settled,
     }
 }
 
@@ -257,23 +297,19 @@ fn bytes_a_record(root: &Path) {
     records.sort_by(|one, other| one.key.cmp(&other.key));
     let key_bytes = records.iter().map(|record| record.key.as_str().len()).sum::<usize>();
     let local = snapshot_bytes(&records);
-    for (number, record) in (0_u64..).zip(&mut records) {
-        let size = record.local.as_ref().map_or(0, |local| local.size);
-        let md5 = (u128::from(mix(number)) << 64 | u128::from(mix(!number))).to_le_bytes();
-        // Put one after the other within an hour.
-        let second = 1_760_000_000 + (number * 3600 / 1_000_000) as i64 % 3600;
-        record.remote = Some(Remote {
-            etag: ETag::from_md5(md5),
-            size,
-            last_modified: Timestamp::from_unix(second + (mix(number) % 3) as i64, 0),
-            md5: None,
-            age: Age::Settled,
-        });
-    }
-    let both = snapshot_bytes(&records);
+    // Put within an hour: one after the other, then in any order.
+    let mut put = |second: &dyn Fn(u64) -> u64| {
+        for (number, record) in (0_u64..).zip(&mut records) {
+            let size = record.local.as_ref().map_or(0, |local| local.size);
+            record.remote = Some(remote(number, size, 1_760_000_000 + second(number) as i64));
+        }
+        snapshot_bytes(&records)
+    };
+    let (in_order, in_any) = (put(&|number| number / 1000 % 3600), put(&|number| mix(!number ^ 7) % 3600));
     let count = records.len();
-    let each = |bytes: usize| bytes as f64 / count as f64;
-    println!("| `{}` | {count} | {:.1} | {:.1} | {:.1} |", root.display(), each(key_bytes), each(local), each(both));
+    let [keys, local, in_order, in_any] =
+        [key_bytes, local, in_order, in_any].map(|bytes| format!("{:.1}", bytes as f64 / count as f64));
+    println!("| `{}` | {count} | {keys} | **{local}** | **{in_order}** | {in_any} |", root.display());
 }
 
 fn snapshot_bytes(records: &[Record]) -> usize {
