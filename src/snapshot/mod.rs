@@ -4,6 +4,28 @@
 //! differs from it in the bucket is to be imported. A snapshot is a file of records in key order; its format is on the
 //! page [`docs::snapshot`](crate::docs::snapshot).
 
+mod blocks;
+mod compare;
+mod cursor;
+mod error;
+mod format;
+mod index;
+mod overlay;
+mod reader;
+mod row;
+mod rows;
+mod stream;
+mod writer;
+
+pub use compare::{Difference, compare};
+pub use error::{Damage, Part, RowFault, SnapshotError};
+pub use format::{Header, Identity};
+pub use overlay::{Edit, overlay};
+pub use reader::SnapshotReader;
+pub use rows::Rows;
+pub use stream::SnapshotStream;
+pub use writer::SnapshotWriter;
+
 use crate::etag::ETag;
 use crate::key::Key;
 use crate::metadata::Attributes;
