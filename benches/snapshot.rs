@@ -212,7 +212,7 @@ fn count_differences(mut old: SnapshotStream<File>, mut new: SnapshotStream<File
 }
 
 fn header() -> Header {
-    Header { identity: Identity::default(), started: Timestamp::EPOCH }
+    Header { identity: Identity::default(), recorded: Timestamp::EPOCH }
 }
 
 fn write(path: &Path, size: u64, changed_in_a_million: u64, both: bool) {

@@ -12,12 +12,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use posix_s3::engine::{
-    Audit, ExportOptions, ImportOptions, Jobs, Outcome, Problem, Progress, Remark, Report, RunError, Verdict, audit,
-    export, import,
+    Audit, ExportOptions, FileState, ImportOptions, Jobs, Outcome, Planned, Problem, Progress, Remark, Report,
+    RunError, Selection, StateStore, Verdict, audit, export, export_since, import, import_since, plan_export,
+    plan_import,
 };
+use posix_s3::plan::{Brake, Deletes, OnConflict};
 use posix_s3::store::{DirectoryStore, DynObjectStore, MemoryStore};
 use posix_s3::tree::LocalTree;
-use posix_s3::{Prefix, Profile};
+use posix_s3::{Key, Prefix, Profile};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Display;
@@ -46,6 +48,8 @@ enum Command {
         /// `dir:PATH` or `memory:`.
         store: String,
         #[command(flatten)]
+        run: Run,
+        #[command(flatten)]
         options: Options,
     },
     /// Fetches a store into a directory, which is made if it is not there.
@@ -54,6 +58,8 @@ enum Command {
         store: String,
         /// The directory.
         dir: PathBuf,
+        #[command(flatten)]
+        run: Run,
         #[command(flatten)]
         options: Options,
     },
@@ -64,12 +70,16 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// Every entry that would change, with its reason. Comes with incremental runs.
+    /// Says what an export would do and why, an entry a line, and does nothing.
     Plan {
         /// The directory.
         dir: PathBuf,
-        /// The store.
+        /// `dir:PATH` or `memory:`.
         store: String,
+        #[command(flatten)]
+        run: Run,
+        #[command(flatten)]
+        options: Options,
     },
     /// The lifecycle of the link. Comes with links.
     Status {
@@ -89,9 +99,96 @@ struct Options {
     /// How many entries are worked on at once.
     #[arg(long, default_value_t = Jobs::default().get(), value_name = "N")]
     jobs: usize,
+    /// How many threads look at the directory; as many as there are processors by default.
+    #[arg(long, value_name = "N")]
+    lookers: Option<usize>,
     /// Prints one JSON object to standard output, and nothing else.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct Run {
+    /// The file in which is kept what both sides last agreed on. With it, only what has changed since goes over; without
+    /// it, an export sends everything and an import compares with the directory alone.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Deletes on the other side what is gone from this one since both agreed; at most 1,000 entries or 20 percent, unless
+    /// --delete=all. Needs --state.
+    #[arg(long, value_name = "all", num_args = 0..=1, require_equals = true, default_missing_value = "some", requires = "state")]
+    delete: Option<Delete>,
+    /// Says what would be done, and does nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// What happens to what has changed on both sides. Needs --state.
+    #[arg(long, value_enum, default_value_t = Conflict::Fail, value_name = "POLICY")]
+    conflict: Conflict,
+    /// Only this file or directory; may be given more than once.
+    #[arg(long, value_name = "PATH")]
+    path: Vec<Key>,
+    /// Only files and links that match this glob; may be given more than once.
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+    /// Nothing that matches this glob; may be given more than once.
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Delete {
+    Some,
+    All,
+}
+
+/// What happens to what has changed on both sides.
+#[derive(Clone, Copy, ValueEnum)]
+enum Conflict {
+    /// Both sides keep what they have.
+    Fail,
+    /// The directory wins.
+    Local,
+    /// The store wins.
+    Store,
+    /// The later mtime wins.
+    Newest,
+    /// The file gets another name beside the object's (import).
+    KeepBoth,
+}
+
+impl Run {
+    fn deletes(&self) -> Deletes {
+        match self.delete {
+            None => Deletes::Never,
+            Some(Delete::Some) => Deletes::Apply(Brake::default()),
+            Some(Delete::All) => Deletes::Apply(Brake::RELEASED),
+        }
+    }
+
+    const fn on_conflict(&self) -> OnConflict {
+        match self.conflict {
+            Conflict::Fail => OnConflict::Fail,
+            Conflict::Local => OnConflict::Local,
+            Conflict::Store => OnConflict::Store,
+            Conflict::Newest => OnConflict::Newest,
+            Conflict::KeepBoth => OnConflict::KeepBoth,
+        }
+    }
+
+    fn selection(&self) -> Result<Selection, Failure> {
+        let mut selection = self.path.iter().cloned().fold(Selection::all(), Selection::with_path);
+        for pattern in &self.include {
+            selection = selection.with_include(pattern).map_err(|error| Failure::from_error("--include", &error))?;
+        }
+        for pattern in &self.exclude {
+            selection = selection.with_exclude(pattern).map_err(|error| Failure::from_error("--exclude", &error))?;
+        }
+        Ok(selection)
+    }
+
+    fn open_state(&self) -> Result<Option<FileState>, Failure> {
+        let open = |path: &PathBuf| FileState::open(path).map_err(|error| Failure::from_error("--state", &error));
+        self.state.as_ref().map(open).transpose()
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -105,6 +202,14 @@ impl Options {
         match self.profile {
             Attitude::Fsx => Profile::fsx(),
             Attitude::Untrusted => Profile::untrusted(),
+        }
+    }
+
+    fn lookers(&self) -> Result<Jobs, Failure> {
+        let processors = || std::thread::available_parallelism().map_or(Jobs::ONE, Jobs::from);
+        match self.lookers {
+            None => Ok(processors()),
+            Some(lookers) => Jobs::new(lookers).ok_or_else(|| Failure::of("--lookers", "expected 1 or more, found 0")),
         }
     }
 
@@ -154,28 +259,102 @@ fn main() -> ExitCode {
 /// Says whether everything was done.
 fn run(command: &Command) -> Result<bool, Failure> {
     match command {
-        Command::Export { dir, store, options } => {
-            let tree = open_tree(dir)?;
-            let store = open_store_apart(store, dir, Missing::Make)?;
-            let export_options =
-                ExportOptions::new(options.profile()).with_prefix(options.prefix.clone()).with_jobs(options.jobs()?);
-            let bar = Bar::new(options.json);
-            let report = futures_executor::block_on(export(&tree, &store, &export_options, &bar));
-            show(report, &bar, options.json)
-        }
-        Command::Import { store, dir, options } => {
-            let store = open_store_apart(store, dir, Missing::Refuse)?;
-            std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
-            let tree = open_tree(dir)?;
-            let import_options =
-                ImportOptions::new(options.profile()).with_prefix(options.prefix.clone()).with_jobs(options.jobs()?);
-            let bar = Bar::new(options.json);
-            let report = futures_executor::block_on(import(&store, &tree, &import_options, &bar));
-            show(report, &bar, options.json)
-        }
+        Command::Export { dir, store, run, options } if run.dry_run => run_plan_export(dir, store, run, options),
+        Command::Plan { dir, store, run, options } => run_plan_export(dir, store, run, options),
+        Command::Export { dir, store, run, options } => run_export(dir, store, run, options),
+        Command::Import { store, dir, run, options } => run_import(store, dir, run, options),
         Command::Audit { store, options } => run_audit(store, options),
-        Command::Plan { .. } => Err(Failure::of("plan", "this version has no incremental runs yet, and so no plan")),
         Command::Status { .. } => Err(Failure::of("status", "this version has no links yet, and so no lifecycle")),
+    }
+}
+
+fn export_options(store: &str, run: &Run, options: &Options) -> Result<ExportOptions, Failure> {
+    Ok(ExportOptions::new(options.profile())
+        .with_prefix(options.prefix.clone())
+        .with_jobs(options.jobs()?)
+        .with_lookers(options.lookers()?)
+        .with_selection(run.selection()?)
+        .with_deletes(run.deletes())
+        .with_on_conflict(run.on_conflict())
+        .with_bucket(&bucket_name(store)?))
+}
+
+fn run_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Result<bool, Failure> {
+    let tree = open_tree(dir)?;
+    let export_options = export_options(store, run, options)?;
+    let store = open_store_apart(store, dir, Missing::Make)?;
+    let state = run.open_state()?;
+    let bar = Bar::new(options.json);
+    let report = futures_executor::block_on(async {
+        match &state {
+            Some(state) => export_since(&tree, &store, state, &export_options, &bar).await,
+            None => export(&tree, &store, &export_options, &bar).await,
+        }
+    });
+    show(report, &bar, options.json)
+}
+
+fn run_plan_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Result<bool, Failure> {
+    let tree = open_tree(dir)?;
+    let export_options = export_options(store, run, options)?;
+    let store = match open_store_apart(store, dir, Missing::Refuse) {
+        // A bucket that is not there yet is an empty one.
+        Err(_) if store.starts_with("dir:") => Arc::new(MemoryStore::new()),
+        other => other?,
+    };
+    let state = run.open_state()?;
+    let bar = Bar::new(options.json);
+    let each = |planned: Planned| {
+        if !options.json {
+            bar.bar.suspend(|| println!("{planned}"));
+        }
+    };
+    let state = state.as_ref().map(|state| state as &dyn StateStore);
+    let report = futures_executor::block_on(plan_export(&tree, &store, state, &export_options, each));
+    show(report, &bar, options.json)
+}
+
+fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<bool, Failure> {
+    let import_options = ImportOptions::new(options.profile())
+        .with_prefix(options.prefix.clone())
+        .with_jobs(options.jobs()?)
+        .with_selection(run.selection()?)
+        .with_deletes(run.deletes())
+        .with_on_conflict(run.on_conflict())
+        .with_bucket(&bucket_name(store)?);
+    let store = open_store_apart(store, dir, Missing::Refuse)?;
+    let state = run.open_state()?;
+    let bar = Bar::new(options.json);
+    if run.dry_run {
+        let tree = open_tree(dir)?;
+        let each = |planned: Planned| {
+            if !options.json {
+                bar.bar.suspend(|| println!("{planned}"));
+            }
+        };
+        let state = state.as_ref().map(|state| state as &dyn StateStore);
+        let report = futures_executor::block_on(plan_import(&store, &tree, state, &import_options, each));
+        return show(report, &bar, options.json);
+    }
+    std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
+    let tree = open_tree(dir)?;
+    let report = futures_executor::block_on(async {
+        match &state {
+            Some(state) => import_since(&store, &tree, state, &import_options, &bar).await,
+            None => import(&store, &tree, &import_options, &bar).await,
+        }
+    });
+    show(report, &bar, options.json)
+}
+
+/// What a store is called in a state: the same whatever way leads to it.
+fn bucket_name(store: &str) -> Result<String, Failure> {
+    match store.strip_prefix("dir:") {
+        Some(path) => {
+            let real = real_path(Path::new(path)).map_err(|error| Failure::from_error(store, &error))?;
+            Ok(format!("dir:{}", real.display()))
+        }
+        None => Ok(store.to_owned()),
     }
 }
 
@@ -284,6 +463,7 @@ fn print_summary(report: &Report) {
         ("failed", report.failed),
         ("conflicts", report.conflicts),
         ("deleted", report.deleted),
+        ("gone, kept", report.gone),
     ] {
         table.add_row([name.to_owned(), number.to_string()]);
     }
@@ -385,6 +565,10 @@ impl Bar {
 }
 
 impl Progress for Bar {
+    fn unchanged(&self, count: u64) {
+        self.bar.inc(count);
+    }
+
     fn ended(&self, key: &str, _: Outcome) {
         self.bar.inc(1);
         if !self.bar.is_hidden() {

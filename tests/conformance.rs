@@ -866,7 +866,9 @@ mod broken {
             let old = self.bytes(key).await;
             let head = self.store.head(key).await;
             match (self.fault, head) {
-                (SkipsTheSameBytes, Ok(head)) if new == old => return Ok(PutOutput { etag: head.etag }),
+                (SkipsTheSameBytes, Ok(head)) if new == old => {
+                    return Ok(PutOutput { etag: head.etag, last_modified: Some(head.last_modified) });
+                }
                 (AnswersOldHeads, Ok(head)) => drop(self.kept().heads.insert(key.into(), head)),
                 (MixesHeadersOfPuts, _) => {
                     options.headers = self.kept().headers.remove(key).unwrap_or_default();
@@ -875,13 +877,13 @@ mod broken {
             }
             let new = self.fault.body(key, &old, new);
             let size = new.len() as u64;
-            let PutOutput { etag } = self.store.put(key, Bytes::from(new).into(), &options).await?;
+            let PutOutput { etag, last_modified } = self.store.put(key, Bytes::from(new).into(), &options).await?;
             let mut kept = self.kept();
             kept.puts += 1;
             kept.keys.insert(key.into());
             kept.replaced.remove(key);
             let etag = if self.fault == AnswersOtherETags { ETag::new("\"other\"") } else { self.etag(etag, size) };
-            Ok(PutOutput { etag })
+            Ok(PutOutput { etag, last_modified })
         }
 
         fn list_request(&self, request: &ListRequest) -> ListRequest {
@@ -1093,9 +1095,9 @@ mod broken {
                 }
                 ReplacesWhatIsMissing if head.is_err() => return self.store.put(key, Body::empty(), &plain).await,
                 EmptiesWhatItReplaces => {
-                    let PutOutput { etag } = self.store.replace_metadata(key, &options).await?;
+                    let PutOutput { etag, .. } = self.store.replace_metadata(key, &options).await?;
                     self.store.put(key, Body::empty(), &plain).await?;
-                    return Ok(PutOutput { etag });
+                    return Ok(PutOutput { etag, last_modified: None });
                 }
                 ReplacesLater => {
                     let etag = head?.etag;
@@ -1103,7 +1105,7 @@ mod broken {
                     if let Some(headers) = late {
                         self.store.replace_metadata(key, &PutOptions { headers, ..options }).await?;
                     }
-                    return Ok(PutOutput { etag });
+                    return Ok(PutOutput { etag, last_modified: None });
                 }
                 ReplacesTheFile => return self.store.replace_metadata(key.trim_end_matches('/'), &options).await,
                 ReplacesInTwoSteps => {
@@ -1115,15 +1117,16 @@ mod broken {
                     let bytes = self.bytes(key).await;
                     step_aside().await;
                     self.store.put(key, Bytes::from(bytes).into(), &options).await?;
-                    return Ok(PutOutput { etag });
+                    return Ok(PutOutput { etag, last_modified: None });
                 }
                 _ => {}
             }
             options.headers = self.headers(key, &options.headers).await;
-            let PutOutput { etag } = self.store.replace_metadata(key, &options).await?;
+            let PutOutput { etag, last_modified } = self.store.replace_metadata(key, &options).await?;
             self.kept().replaced.insert(key.into());
             let etag = self.etag(etag, self.store.head(key).await?.size);
-            Ok(PutOutput { etag: if self.fault == ReplacesETags { ETag::new("\"replaced\"") } else { etag } })
+            let etag = if self.fault == ReplacesETags { ETag::new("\"replaced\"") } else { etag };
+            Ok(PutOutput { etag, last_modified })
         }
 
         async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {

@@ -116,6 +116,10 @@ impl Tree for TroubledTree<'_> {
         self.tree.begin().await
     }
 
+    async fn sync(&self) -> Result<(), TreeError> {
+        self.tree.sync().await
+    }
+
     async fn finish(&self) -> Result<(), TreeError> {
         self.tree.finish().await
     }

@@ -169,7 +169,7 @@ fn a_store_that_reads_the_end_first_gets_no_mixture() {
             fs::write(&self.path, vec![b'B'; 4 << 20]).unwrap();
             let start = body.read(0, 2 << 20).await.map_err(unread)?;
             *self.got.lock().unwrap() = Some((start, end));
-            Ok(PutOutput { etag: ETag::new("\"x\"") })
+            Ok(PutOutput { etag: ETag::new("\"x\""), last_modified: None })
         }
 
         async fn replace_metadata(&self, _: &str, _: &PutOptions) -> Result<PutOutput, StoreError> {

@@ -451,7 +451,7 @@ fn snapshots_go_to_other_threads() {
 fn identity_and_start_are_kept() {
     let header = Header {
         identity: Identity { link: [7; 16], root: [0xff; 16] },
-        started: Timestamp::from_unix(i64::MIN, 999_999_999).unwrap(),
+        recorded: Timestamp::from_unix(i64::MIN, 999_999_999).unwrap(),
     };
     let bytes = SnapshotWriter::new(Vec::new(), &header).unwrap().finish().unwrap();
     assert_eq!(stream(&bytes).header(), &header);

@@ -111,7 +111,7 @@ fn blocks_that_are_swapped_left_out_repeated_or_of_another_file_are_found() {
 
     // The same records of another scan: the payloads are equal, and still none fits.
     let mut other_header = header();
-    other_header.started = Timestamp::EPOCH;
+    other_header.recorded = Timestamp::EPOCH;
     let mut writer = SnapshotWriter::new(Vec::new(), &other_header).unwrap();
     writer.append(&mut SnapshotStream::open(&bytes[..]).unwrap()).unwrap();
     let other = writer.finish().unwrap();
@@ -262,7 +262,7 @@ fn the_example_on_the_page_is_what_is_written() {
     };
     let record = |key: &str, local| Record { key: key.parse().unwrap(), local, remote: None };
     let records = [record("a/", Some(local)), record("a/b", None)];
-    let header = Header { identity: Identity::default(), started: Timestamp::EPOCH };
+    let header = Header { identity: Identity::default(), recorded: Timestamp::EPOCH };
     let mut writer = SnapshotWriter::new(Vec::new(), &header).unwrap();
     for record in &records {
         writer.push(record).unwrap();

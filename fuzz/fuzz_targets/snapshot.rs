@@ -60,7 +60,7 @@ fn read(bytes: &[u8]) -> (Vec<Record>, Result<(), SnapshotError>) {
 fn write(records: &[Record]) -> Vec<u8> {
     let header = posix_s3::snapshot::Header {
         identity: posix_s3::snapshot::Identity::default(),
-        started: posix_s3::Timestamp::EPOCH,
+        recorded: posix_s3::Timestamp::EPOCH,
     };
     let mut writer = SnapshotWriter::new(Vec::new(), &header).unwrap();
     for record in records {

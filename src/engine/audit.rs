@@ -1,8 +1,9 @@
 //! [`audit`]: what an import would refuse, default or repair, without a tree.
 
 use super::import::{decode, link_body};
-use super::listing::{Listing, ROOT, shadowed};
+use super::listing::{Item, Listing, ROOT, shadowed};
 use super::report::RunErrorKind;
+use super::selection::Selection;
 use crate::entry::Chain;
 use crate::escape::escape;
 use crate::key::{Key, Prefix};
@@ -91,14 +92,16 @@ pub async fn audit<S: ObjectStore + ?Sized>(
     mut remark: impl FnMut(Remark),
 ) -> Result<Audit, RunErrorKind> {
     let mut audit = Audit::default();
-    let mut listing = Listing::new(store, prefix, profile.clash)?;
-    while let Some(claim) = listing.next().await? {
+    let everything = Selection::all();
+    let mut listing = Listing::new(store, None, &everything, prefix, profile.clash)?;
+    while let Some(item) = listing.next().await? {
+        let Item::Claim(claim) = item else { continue };
         if !matches!(claim, Claim::ImpliedDirectory { .. }) {
             count(&mut audit.objects);
         }
         match claim {
             Claim::Object { key, object } => {
-                for (verdict, reason) in judge(store, profile, &key, &object, &mut audit).await {
+                for (verdict, reason) in judge(store, profile, &key, &object.object, &mut audit).await {
                     remark(Remark { key: key.to_string().into(), verdict, reason });
                 }
             }

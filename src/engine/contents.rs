@@ -9,7 +9,7 @@ use crate::plan::{Change, Doubt, MetadataChange, Step, step};
 use crate::status::Status;
 use crate::store::{Source, SourceError, StoreError, StoreErrorKind, Support};
 use crate::timestamp::Timestamp;
-use crate::tree::{OpenFile, Present, Tree, TreeError, TreeErrorKind};
+use crate::tree::{Found, OpenFile, Present, Tree, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use md5::{Digest, Md5};
@@ -179,6 +179,11 @@ impl<'r, T: Tree> Contents<'r, T> {
             self.linked().keep(status, &bytes);
         }
         Ok(Subject { entry, status, content: Content::Bytes(bytes) })
+    }
+
+    /// What was found, with its content still to be read.
+    pub(super) fn subject(&self, found: &Found) -> Subject {
+        Subject { entry: found.entry.clone(), status: found.status(), content: Content::None }
     }
 
     /// Sees to it that the content of a subject is at hand.

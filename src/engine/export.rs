@@ -6,16 +6,16 @@
 use super::contents::{Content, Contents, Subject, Unsent, unsent_by_store};
 use super::journal::Urgency;
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
-use super::scan::{Directories, Recorded, Scan, ScanError, Sight};
+use super::scan::{Directories, Recorded, Scan, ScanError, Sight, look};
 use super::selection::Selection;
 use super::session::{Seen, Session, StateError};
 use super::state::StateStore;
 use crate::entry::Chain;
 use crate::escape::escape;
-use crate::key::{Key, KeyList, Prefix};
+use crate::key::{Key, Prefix};
 use crate::metadata::{Field, Fields};
 use crate::mode::FileType;
-use crate::plan::{self, Braked, Change, Deletes, MetadataChange, OnConflict, Payload, Step, StoreOp};
+use crate::plan::{self, Change, Deletes, MetadataChange, OnConflict, Payload, Step, StoreOp};
 use crate::profile::Profile;
 use crate::snapshot::{Age, Identity, Local, Names, Record, Remote, SnapshotReader, SnapshotWriter};
 use crate::status::Status;
@@ -29,7 +29,6 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
 use std::io::{Seek, SeekFrom};
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::SpooledTempFile;
 use twox_hash::XxHash3_64;
@@ -243,7 +242,9 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
     let planned = async {
         let session = begin(tree, state, options).await?;
         let run = &Export::new(tree, store, session.as_ref(), options, &super::report::Silent).await?;
-        run.say_disbelief(&mut recorder);
+        if let Some(session) = &session {
+            session.say_disbelief(&mut recorder);
+        }
         let mut decided = run.scan().sights().map(|sight| run.foresee(sight)).buffered(options.jobs.get()).boxed();
         while let Some(foreseen) = decided.next().await {
             match foreseen? {
@@ -292,7 +293,7 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
         };
         let seen = if exported.is_ok() { Seen::Everything } else { Seen::Part };
         if let Some(session) = session {
-            exported.and(session.finish(seen).await.map_err(RunErrorKind::State))
+            exported.and(session.finish(seen, tree.now()).await.map_err(RunErrorKind::State))
         } else {
             exported
         }
@@ -311,9 +312,10 @@ async fn begin<'s, T: Tree>(
     state: Option<&'s dyn StateStore>,
     options: &ExportOptions,
 ) -> Result<Option<Session<'s>>, RunErrorKind> {
+    tree.begin().await?;
     let Some(state) = state else { return Ok(None) };
-    let identity = identity(tree, &options.bucket, &options.prefix).map_err(RunErrorKind::Tree)?;
-    Ok(Some(Session::begin(state, identity, tree.now()).await.map_err(RunErrorKind::State)?))
+    let identity = identity(tree, &options.bucket, &options.prefix)?;
+    Ok(Some(Session::begin(state, identity, tree.now()).await?))
 }
 
 /// What tells the link between a tree and a part of a bucket from every other.
@@ -395,15 +397,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         Scan::new(self.tree, self.session, selection, *directories, lookers.get())
     }
 
-    fn say_disbelief(&self, recorder: &mut Recorder<'_>) {
-        if let Some(why) = self.session.and_then(|session| session.disbelief.as_deref()) {
-            let reason = format!("{why}; nothing is known, so everything is looked at and nothing is deleted");
-            recorder.remark(".", Outcome::Skipped, reason);
-        }
-    }
-
     async fn all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
-        self.say_disbelief(recorder);
+        if let Some(session) = self.session {
+            session.say_disbelief(recorder);
+        }
         let gone = Mutex::new(Gone::new().map_err(StateError::from)?);
         let sights = self.scan().sights().map(|sight| {
             // Here they are still in key order.
@@ -480,7 +477,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         let outcome = match decision.step {
             Step::Put => Outcome::Written,
             Step::ReplaceMetadata => Outcome::MetadataOnly,
-            Step::Delete | Step::Nothing => return Foreseen::Ended(ended(Outcome::Unchanged)),
+            _ => return Foreseen::Ended(ended(Outcome::Unchanged)),
         };
         if self.verify && self.is_there(key, &decision).await {
             return Foreseen::Ended(ended(Outcome::Unchanged));
@@ -532,17 +529,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     }
 
     async fn look_again(&self, key: &Key) -> Option<Status> {
-        match self.look(key).await {
+        match look(self.tree, key.as_str()).await {
             Look::Found(status) if (status.file_type == FileType::Directory) == key.is_directory() => Some(status),
             _ => None,
         }
-    }
-
-    async fn look(&self, key: &Key) -> Look {
-        let mut keys = KeyList::new();
-        // Invariant: a Key is fit for a list of keys.
-        let _ = keys.push(key.as_str());
-        self.tree.look(Arc::new(keys)).await.into_iter().next().unwrap_or(Look::Nothing)
     }
 
     /// Decides what is to be done about something that is there.
@@ -570,7 +560,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
 
     async fn carry_out(&self, key: &Key, decision: Decision) -> Result<Result<Ended, Unsent>, StateError> {
         let local = self.local(&decision.subject.status, decision.names);
-        if matches!(decision.step, Step::Nothing | Step::Delete) {
+        if !matches!(decision.step, Step::Put | Step::ReplaceMetadata) {
             let updated = Record { key: key.clone(), local: Some(local), remote: decision.remote };
             if let Some(session) = self.session.filter(|_| decision.record.as_ref() != Some(&updated)) {
                 session.record(updated, Urgency::Later)?;
@@ -604,10 +594,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     ) -> Result<Result<Ended, Unsent>, StateError> {
         let Decision { mut subject, mut step, remote, .. } = decision;
         let intended = session.intended(key);
-        let mut asked = remote.is_some()
-            || self.verify
-            || !intended.is_empty()
-            || self.capabilities.preconditions == Support::No;
+        let mut asked =
+            remote.is_some() || self.verify || !intended.is_empty() || self.capabilities.preconditions == Support::No;
         for _ in 0..ATTEMPTS {
             let current = if asked {
                 match self.store.head(object_key).await {
@@ -623,18 +611,20 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                     match self.is_same(&subject, meta).await {
                         Ok(true) => {
                             let remote = self.remote_of(meta, &subject);
-                            session.record(Record { key: key.clone(), local: Some(local), remote: Some(remote) }, Urgency::Now)?;
+                            session.record(
+                                Record { key: key.clone(), local: Some(local), remote: Some(remote) },
+                                Urgency::Now,
+                            )?;
                             return Ok(Ok(Ended::new(key, Outcome::Unchanged)));
                         }
                         Ok(false) => {}
                         Err(unsent) => return Ok(Err(unsent)),
                     }
                 }
-                let ours = current.as_ref().is_some_and(|meta| intended.iter().any(|local| self.was_intended(local, meta)));
-                if !ours {
-                    if let Some(ended) = self.conflict(key, &subject, remote.as_ref(), current.as_ref()) {
-                        return Ok(Ok(ended));
-                    }
+                let ours =
+                    current.as_ref().is_some_and(|meta| intended.iter().any(|local| self.was_intended(local, meta)));
+                if !ours && let Some(ended) = self.conflict(key, &subject, remote.as_ref(), current.as_ref()) {
+                    return Ok(Ok(ended));
                 }
                 // What the object holds now is not what was compared with.
                 step = Step::Put;
@@ -827,7 +817,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         let (Some(remote), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
             return Ok(Deleted::Before);
         };
-        match self.look(key).await {
+        match look(self.tree, key.as_str()).await {
             Look::Nothing => {}
             Look::Found(status) if (status.file_type == FileType::Directory) != key.is_directory() => {}
             Look::Failed(error) => return Ok(not(Outcome::Failed, &Chain(&error))),
@@ -885,7 +875,7 @@ struct Gone {
 impl Gone {
     fn new() -> Result<Self, crate::snapshot::SnapshotError> {
         let identity = Identity { link: [0; 16], root: [0; 16] };
-        let header = crate::snapshot::Header { identity, started: Timestamp::EPOCH };
+        let header = crate::snapshot::Header { identity, recorded: Timestamp::EPOCH };
         Ok(Self { writer: SnapshotWriter::new(SpooledTempFile::new(GONE_IN_MEMORY), &header), count: 0 })
     }
 
@@ -895,10 +885,10 @@ impl Gone {
             return;
         }
         self.count = self.count.saturating_add(1);
-        if let Ok(writer) = &mut self.writer {
-            if let Err(error) = writer.push(record) {
-                self.writer = Err(error);
-            }
+        if let Ok(writer) = &mut self.writer
+            && let Err(error) = writer.push(record)
+        {
+            self.writer = Err(error);
         }
     }
 
@@ -960,7 +950,7 @@ fn same_fields(wanted: &HeaderMap, found: &HeaderMap) -> bool {
 }
 
 /// When the content of an object last changed: what it says, else when it was put.
-fn mtime_of(meta: &ObjectMeta) -> Timestamp {
+pub(super) fn mtime_of(meta: &ObjectMeta) -> Timestamp {
     let text = Fields::from_headers(&meta.headers);
     text.text(Field::Mtime).and_then(|text| Timestamp::parse(text).ok()).unwrap_or(meta.last_modified)
 }
@@ -975,8 +965,7 @@ fn failed(key: &Key, error: &StoreError) -> Ended {
 }
 
 fn unstable(key: &Key) -> Ended {
-    let reason =
-        format!("unstable: it changed while it was read, {ATTEMPTS} times over; the bucket keeps what it had");
+    let reason = format!("unstable: it changed while it was read, {ATTEMPTS} times over; the bucket keeps what it had");
     Ended::new(key, Outcome::Failed).because(reason)
 }
 

@@ -11,16 +11,17 @@
 //! Lines are chained by their checksums. A tail that does not fit the chain was being written when the run ended, and is
 //! cut off. A journal belongs to one snapshot: the one it starts from. With any other it has been merged already.
 
-use super::state::{Part, StateRead, StateStore, StateWrite, Syncer};
+use super::bytes::{put_bytes, put_time, take, take_bytes, take_time};
+use super::state::{Part, StateStore, StateWrite, Syncer};
 use crate::etag::ETag;
 use crate::key::Key;
 use crate::mode::{FileType, Permissions};
 use crate::owner::{Gid, Uid};
-use crate::snapshot::{Age, Identity, Local, Names, Record, Remote};
+use crate::snapshot::{Age, Edit, Identity, Local, Names, Record, Remote};
 use crate::timestamp::Timestamp;
 use futures_util::lock::Mutex as AsyncMutex;
-use std::collections::{BinaryHeap, HashMap};
 use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -241,8 +242,11 @@ impl Sorter {
 
     fn finish(mut self, names: Names) -> io::Result<Sorted> {
         self.sort();
-        let mut pieces: Vec<Piece> =
-            self.pieces.into_iter().map(|file| Piece::File(Box::new(BufReader::with_capacity(1 << 16, file)))).collect();
+        let mut pieces: Vec<Piece> = self
+            .pieces
+            .into_iter()
+            .map(|file| Piece::File(Box::new(BufReader::with_capacity(1 << 16, file))))
+            .collect();
         pieces.push(Piece::Memory(self.piece.into_iter()));
         let mut sorted = Sorted { pieces, heads: BinaryHeap::new(), names };
         for index in 0..sorted.pieces.len() {
@@ -315,11 +319,11 @@ impl Sorted {
 }
 
 impl Iterator for Sorted {
-    type Item = io::Result<(Key, Option<Record>)>;
+    type Item = io::Result<Edit>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut last = match self.next_line() {
-            Ok(line) => line?,
+        let mut last = match self.next_line().transpose()? {
+            Ok(line) => line,
             Err(error) => return Some(Err(error)),
         };
         while self.heads.peek().is_some_and(|Reverse(next)| next.key == last.key) {
@@ -333,7 +337,7 @@ impl Iterator for Sorted {
             let local = last.record.as_mut().and_then(|record| record.local.as_mut());
             local.into_iter().for_each(|local| local.names = Names::Unknown);
         }
-        Some(Ok((last.key, last.record)))
+        Some(Ok(last.record.map_or_else(|| Edit::Remove(last.key), Edit::Put)))
     }
 }
 
@@ -378,7 +382,7 @@ fn read_header(file: &mut impl Read) -> io::Result<Option<(Base, u64)>> {
         return Ok(None);
     };
     let mut rest = fields;
-    let read = || -> Option<Base> {
+    let mut read = || -> Option<Base> {
         let sum = u64::from_le_bytes(take(&mut sum)?);
         let (magic, version) = (take::<8>(&mut rest)?, u32::from_le_bytes(take(&mut rest)?));
         let identity = Identity { link: take(&mut rest)?, root: take(&mut rest)? };
@@ -387,8 +391,7 @@ fn read_header(file: &mut impl Read) -> io::Result<Option<(Base, u64)>> {
         let sound = magic == MAGIC && version == VERSION && sum == checksum(0, fields);
         sound.then_some(Base { identity, snapshot, started })
     };
-    let base = { read }();
-    Ok(base.map(|base| (base, checksum(0, &header))))
+    Ok(read().map(|base| (base, checksum(0, &header))))
 }
 
 /// A length, a checksum, the payload.
@@ -430,10 +433,7 @@ fn encode_line(line: &Line, payload: &mut Vec<u8>) {
         }
         Line::Record(record) => {
             payload.push(2);
-            put_bytes(record.key.as_str().as_bytes(), payload);
-            payload.push(u8::from(record.local.is_some()) | u8::from(record.remote.is_some()) << 1);
-            record.local.iter().for_each(|local| put_local(local, payload));
-            record.remote.iter().for_each(|remote| put_remote(remote, payload));
+            put_record(record, payload);
         }
         Line::Removed(key) => {
             payload.push(3);
@@ -448,18 +448,27 @@ fn decode_line(payload: &[u8]) -> Option<Line> {
     let [tag] = take(&mut rest)?;
     let line = match tag {
         1 => Line::Intent { key: take_key(&mut rest)?, local: take_local(&mut rest)? },
-        2 => {
-            let key = take_key(&mut rest)?;
-            let [sides @ 0..=3] = take(&mut rest)? else { return None };
-            let local = if sides & 1 != 0 { Some(take_local(&mut rest)?) } else { None };
-            let remote = if sides & 2 != 0 { Some(take_remote(&mut rest)?) } else { None };
-            Line::Record(Record { key, local, remote })
-        }
+        2 => Line::Record(take_record(&mut rest)?),
         3 => Line::Removed(take_key(&mut rest)?),
         4 => Line::End,
         _ => return None,
     };
     rest.is_empty().then_some(line)
+}
+
+pub(super) fn put_record(record: &Record, payload: &mut Vec<u8>) {
+    put_bytes(record.key.as_str().as_bytes(), payload);
+    payload.push(u8::from(record.local.is_some()) | u8::from(record.remote.is_some()) << 1);
+    record.local.iter().for_each(|local| put_local(local, payload));
+    record.remote.iter().for_each(|remote| put_remote(remote, payload));
+}
+
+pub(super) fn take_record(rest: &mut &[u8]) -> Option<Record> {
+    let key = take_key(rest)?;
+    let [sides @ 0..=3] = take(rest)? else { return None };
+    let local = if sides & 1 != 0 { Some(take_local(rest)?) } else { None };
+    let remote = if sides & 2 != 0 { Some(take_remote(rest)?) } else { None };
+    Some(Record { key, local, remote })
 }
 
 fn put_local(local: &Local, payload: &mut Vec<u8>) {
@@ -503,7 +512,7 @@ fn take_local(rest: &mut &[u8]) -> Option<Local> {
     })
 }
 
-fn put_remote(remote: &Remote, payload: &mut Vec<u8>) {
+pub(super) fn put_remote(remote: &Remote, payload: &mut Vec<u8>) {
     put_bytes(remote.etag.as_str().as_bytes(), payload);
     payload.extend_from_slice(&remote.size.to_le_bytes());
     payload.extend_from_slice(&[
@@ -515,7 +524,7 @@ fn put_remote(remote: &Remote, payload: &mut Vec<u8>) {
     remote.md5.iter().for_each(|md5| payload.extend_from_slice(md5));
 }
 
-fn take_remote(rest: &mut &[u8]) -> Option<Remote> {
+pub(super) fn take_remote(rest: &mut &[u8]) -> Option<Remote> {
     let etag = ETag::new(std::str::from_utf8(take_bytes(rest)?).ok()?);
     let size = u64::from_le_bytes(take(rest)?);
     let [has_time @ 0..=1, has_md5 @ 0..=1, age] = take(rest)? else { return None };
@@ -539,33 +548,6 @@ const fn read_age(age: u8) -> Option<Age> {
     }
 }
 
-fn put_time(time: Timestamp, payload: &mut Vec<u8>) {
-    payload.extend_from_slice(&time.seconds().to_le_bytes());
-    payload.extend_from_slice(&time.subsecond_nanos().to_le_bytes());
-}
-
-fn take_time(rest: &mut &[u8]) -> Option<Timestamp> {
-    Timestamp::from_unix(i64::from_le_bytes(take(rest)?), u32::from_le_bytes(take(rest)?))
-}
-
-fn put_bytes(bytes: &[u8], payload: &mut Vec<u8>) {
-    payload.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
-    payload.extend_from_slice(bytes);
-}
-
 fn take_key(rest: &mut &[u8]) -> Option<Key> {
     Key::from_bytes(take_bytes(rest)?).ok()
-}
-
-fn take_bytes<'r>(rest: &mut &'r [u8]) -> Option<&'r [u8]> {
-    let length = usize::try_from(u32::from_le_bytes(take(rest)?)).ok()?;
-    let (bytes, behind) = rest.split_at_checked(length)?;
-    *rest = behind;
-    Some(bytes)
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (bytes, behind) = rest.split_first_chunk()?;
-    *rest = behind;
-    Some(*bytes)
 }

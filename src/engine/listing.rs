@@ -1,10 +1,14 @@
-//! [`Listing`]: a bucket's keys as claims, page after page.
+//! [`Listing`]: a bucket's keys as claims, page after page, each beside what is recorded of it.
 
 use super::report::RunErrorKind;
+use super::selection::{Selection, in_path};
+use super::session::{Reader, Session, StateError};
+use super::spool::Spool;
 use crate::escape::escape;
 use crate::key::{Key, Prefix};
 use crate::plan::{Claim, Claims};
 use crate::profile::Clash;
+use crate::snapshot::{Age, Record};
 use crate::store::{ListRequest, ListedObject, ObjectStore, Support};
 use std::collections::VecDeque;
 
@@ -19,36 +23,104 @@ pub(super) fn shadowed(by: &Key) -> String {
     format!("\"{by}\" has the path")
 }
 
-/// The claims of everything below a prefix, in the order of [`Claims`].
+/// An object as it was listed, and what is recorded of its key.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) object: ListedObject,
+    pub(super) record: Option<Record>,
+}
+
+impl Listed {
+    /// Whether the object is the one that is recorded, for sure.
+    pub(super) fn is_as_recorded(&self) -> bool {
+        let Some(remote) = self.record.as_ref().and_then(|record| record.remote.as_ref()) else { return false };
+        let same_time = remote.last_modified.is_some_and(|time| {
+            let listed = self.object.last_modified;
+            // A listing need not show more than seconds.
+            time == listed || (listed.subsecond_nanos() == 0 && time.seconds() == listed.seconds())
+        });
+        same_time && remote.age == Age::Settled && (&remote.etag, remote.size) == (&self.object.etag, self.object.size)
+    }
+}
+
+/// What a listing comes upon.
+#[derive(Debug)]
+pub(super) enum Item {
+    Claim(Claim<Listed>),
+    /// A recorded file or link is not listed any more, and its path is now that of a directory.
+    Replaced(Record),
+}
+
+/// The claims of what is selected below a prefix, in the order of [`Claims`].
 pub(super) struct Listing<'s, S: ?Sized> {
     store: &'s S,
+    session: Option<&'s Session<'s>>,
+    selection: &'s Selection,
     prefix: Prefix,
+    clash: Clash,
+    /// The paths that are still to come; `None` for the whole.
+    paths: VecDeque<Option<Box<str>>>,
+    path: Option<Box<str>>,
     request: ListRequest,
-    claims: Option<Claims<ListedObject>>,
-    ready: VecDeque<Claim<ListedObject>>,
+    claims: Option<Claims<Listed>>,
+    ready: VecDeque<Item>,
     empty_pages: u32,
+    recorded: Option<Recorded>,
+    /// What is recorded of objects and was not listed.
+    absent: Spool<Record>,
+}
+
+/// The records, beside which a listing goes on.
+struct Recorded {
+    reader: Reader,
+    next: Option<Record>,
+    /// Files and links that were not listed and whose paths may still turn out to be directories, each a prefix of the
+    /// next.
+    pending: Vec<Record>,
 }
 
 impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
-    pub(super) fn new(store: &'s S, prefix: &Prefix, clash: Clash) -> Result<Self, RunErrorKind> {
+    pub(super) fn new(
+        store: &'s S,
+        session: Option<&'s Session<'s>>,
+        selection: &'s Selection,
+        prefix: &Prefix,
+        clash: Clash,
+    ) -> Result<Self, RunErrorKind> {
         if store.capabilities().ordered_listing == Support::No {
             return Err(RunErrorKind::Unordered);
         }
+        let paths: Vec<Option<Box<str>>> = selection.paths().into_iter().map(|path| Some(path.into())).collect();
         Ok(Self {
             store,
+            session,
+            selection,
             prefix: prefix.clone(),
-            request: ListRequest { prefix: prefix.as_str().to_owned(), ..ListRequest::default() },
-            claims: Some(Claims::new(clash)),
+            clash,
+            paths: if paths.is_empty() { VecDeque::from([None]) } else { paths.into() },
+            path: None,
+            request: ListRequest::default(),
+            claims: None,
             ready: VecDeque::new(),
             empty_pages: 0,
+            recorded: None,
+            absent: Spool::new(),
         })
     }
 
-    /// The next claim, or `None` at the end. After an error there is nothing more.
-    pub(super) async fn next(&mut self) -> Result<Option<Claim<ListedObject>>, RunErrorKind> {
+    /// What is recorded of objects that were not listed. It says something once the listing has come to its end.
+    pub(super) fn into_absent(self) -> Spool<Record> {
+        self.absent
+    }
+
+    /// The next item, or `None` at the end. After an error there is nothing more.
+    pub(super) async fn next(&mut self) -> Result<Option<Item>, RunErrorKind> {
         loop {
-            if let Some(claim) = self.ready.pop_front() {
-                return Ok(Some(claim));
+            if let Some(item) = self.ready.pop_front() {
+                return Ok(Some(item));
+            }
+            if self.claims.is_none() && !self.begin()? {
+                return Ok(None);
             }
             let Some(mut claims) = self.claims.take() else { return Ok(None) };
             let page = self.store.list(&self.request).await?;
@@ -57,19 +129,125 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
                 return Err(RunErrorKind::Endless { pages: self.empty_pages });
             }
             for object in page.objects {
-                let Some(key) = self.prefix.relative(&object.key).map(str::to_owned) else {
+                let relative =
+                    self.prefix.relative(&object.key).filter(|_| object.key.starts_with(&self.request.prefix));
+                let Some(key) = relative.map(str::to_owned) else {
                     return Err(RunErrorKind::Foreign { key: escape(object.key.as_bytes()).to_string().into() });
                 };
-                claims.next(&key, object)?;
+                if self.is_meant(&key) {
+                    let record = self.record_of(&key)?;
+                    claims.next(&key, Listed { object, record })?;
+                }
             }
-            self.ready.extend(claims.ready());
+            self.ready.extend(claims.ready().into_iter().map(Item::Claim));
             match page.next {
                 Some(token) => {
                     self.request.token = Some(token);
                     self.claims = Some(claims);
                 }
-                None => self.ready.extend(claims.finish()),
+                None => {
+                    self.ready.extend(claims.finish().into_iter().map(Item::Claim));
+                    self.end_records()?;
+                }
             }
         }
+    }
+
+    /// Begins with the next of the paths; `false` when there is none.
+    fn begin(&mut self) -> Result<bool, RunErrorKind> {
+        let Some(path) = self.paths.pop_front() else { return Ok(false) };
+        let prefix = format!("{}{}", self.prefix.as_str(), path.as_deref().unwrap_or_default());
+        self.request = ListRequest { prefix, ..ListRequest::default() };
+        self.claims = Some(Claims::new(self.clash));
+        if let Some(mut reader) = self.session.map(Session::reader).transpose()?.flatten() {
+            reader.seek(path.as_deref().unwrap_or_default()).map_err(StateError::from)?;
+            let next = reader.next().map_err(StateError::from)?;
+            self.recorded = Some(Recorded { reader, next, pending: Vec::new() });
+        }
+        self.path = path;
+        Ok(true)
+    }
+
+    /// Whether a key is one of those that the run is about.
+    fn is_meant(&self, key: &str) -> bool {
+        self.path.as_deref().is_none_or(|path| in_path(path, key)) && !self.selection.leaves_out(key)
+    }
+
+    /// Goes on to a listed key in the records: what is passed over was not listed.
+    fn record_of(&mut self, key: &str) -> Result<Option<Record>, RunErrorKind> {
+        loop {
+            let Some(recorded) = &mut self.recorded else { return Ok(None) };
+            let Some(next) = &recorded.next else { break };
+            match next.key.as_str().cmp(key) {
+                std::cmp::Ordering::Less => self.pass_record()?,
+                std::cmp::Ordering::Equal => {
+                    let following = recorded.reader.next().map_err(StateError::from)?;
+                    let record = std::mem::replace(&mut recorded.next, following);
+                    self.pass(key)?;
+                    self.take_path(key);
+                    return Ok(record);
+                }
+                std::cmp::Ordering::Greater => break,
+            }
+        }
+        self.pass(key)?;
+        self.take_path(key);
+        Ok(None)
+    }
+
+    /// Takes the next record as that of an object that was not listed.
+    fn pass_record(&mut self) -> Result<(), RunErrorKind> {
+        let Some(recorded) = &mut self.recorded else { return Ok(()) };
+        let following = recorded.reader.next().map_err(StateError::from)?;
+        let Some(record) = std::mem::replace(&mut recorded.next, following) else { return Ok(()) };
+        // A name of the tree without an object is no business of an import.
+        if record.remote.is_none() || !self.is_meant(record.key.as_str()) {
+            return Ok(());
+        }
+        self.pass(record.key.as_str())?;
+        match &mut self.recorded {
+            Some(recorded) if !record.key.is_directory() => recorded.pending.push(record),
+            _ => self.absent.push(&record)?,
+        }
+        Ok(())
+    }
+
+    /// Lets go of the files that were not listed and whose paths no later key can take.
+    fn pass(&mut self, key: &str) -> Result<(), RunErrorKind> {
+        let Some(recorded) = &mut self.recorded else { return Ok(()) };
+        while recorded.pending.last().is_some_and(|file| !key.starts_with(file.key.as_str())) {
+            if let Some(file) = recorded.pending.pop() {
+                self.absent.push(&file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says of which files that were not listed a listed key takes the path.
+    fn take_path(&mut self, key: &str) {
+        let Some(recorded) = &mut self.recorded else { return };
+        let lies_below = |file: &Record| key.len() > file.key.as_str().len() && in_path(file.key.as_str(), key);
+        if Key::parse(key).is_ok() {
+            while let Some(at) = recorded.pending.iter().rposition(lies_below) {
+                self.ready.push_back(Item::Replaced(recorded.pending.remove(at)));
+            }
+        }
+    }
+
+    /// Everything recorded that is still to come was not listed.
+    fn end_records(&mut self) -> Result<(), RunErrorKind> {
+        while self.recorded.as_ref().is_some_and(|recorded| {
+            let next = recorded.next.as_ref().map(|record| record.key.as_str());
+            let end = self.path.as_deref();
+            next.is_some_and(|next| end.is_none_or(|path| next < path || next.starts_with(path)))
+        }) {
+            self.pass_record()?;
+        }
+        if let Some(recorded) = self.recorded.take() {
+            for file in recorded.pending {
+                self.absent.push(&file)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! are bounded by [`Jobs`]. Dropping a future stops a run at once; nothing half done shows, and running again is safe.
 
 mod audit;
+mod bytes;
 mod contents;
 mod export;
 mod import;
@@ -21,12 +22,12 @@ mod walk;
 
 pub use audit::{Audit, Remark, Verdict, audit};
 pub use export::{ExportOptions, Planned, SameTimes, export, export_since, plan_export};
-pub use import::{ImportOptions, import};
+pub use import::{ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
 pub use scan::Directories;
 pub use selection::{InvalidPattern, Selection};
 pub use session::StateError;
-pub use walk::walk;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub use state::{FileState, OpenStateError};
 pub use state::{MemoryState, Part, StateRead, StateStore, StateWrite, Syncer};
+pub use walk::walk;

@@ -193,16 +193,16 @@ impl<'r, T: Tree> Scan<'r, T> {
                     if let Some(listing) = self.levels.last_mut().and_then(|level| level.listing.as_mut()) {
                         listing.next = listing.next.saturating_add(1);
                     }
-                    self.recorded().await?;
+                    self.recorded().await;
                 }
-                Ordering::Greater => self.missing(Why::Gone)?,
+                Ordering::Greater => self.missing(Why::Gone),
             },
             (Some(_), None) => self.new_name().await,
-            (None, Some(_)) if level.listing.is_some() => self.missing(Why::Gone)?,
+            (None, Some(_)) if level.listing.is_some() => self.missing(Why::Gone),
             (None, Some(rest)) => match rest.find('/') {
                 // A record below a directory that has none itself: nobody has looked there.
-                Some(slash) if slash.saturating_add(1) < rest.len() => self.missing(Why::Unknown)?,
-                _ => self.recorded().await?,
+                Some(slash) if slash.saturating_add(1) < rest.len() => self.missing(Why::Unknown),
+                _ => self.recorded().await,
             },
             (None, None) => {
                 self.levels.pop();
@@ -239,7 +239,7 @@ impl<'r, T: Tree> Scan<'r, T> {
     async fn around(&mut self, path: &str) -> Option<Level> {
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
         let mut names = Vec::new();
-        match self.look(path).await {
+        match look(self.tree, path).await {
             Look::Found(status) if status.file_type == FileType::Directory => {
                 names.push(format!("{name}/"));
             }
@@ -253,13 +253,6 @@ impl<'r, T: Tree> Scan<'r, T> {
         }
         let key = if above.is_empty() { String::new() } else { format!("{above}/") };
         Some(Level::read(&key, names.into_iter().collect()))
-    }
-
-    async fn look(&self, path: &str) -> Look {
-        let mut keys = KeyList::new();
-        // Invariant: it is the path of a Key.
-        let _ = keys.push(path);
-        self.tree.look(Arc::new(keys)).await.into_iter().next().unwrap_or(Look::Nothing)
     }
 
     /// The blocks of the snapshot from a path on, all their keys looked at.
@@ -314,8 +307,8 @@ impl<'r, T: Tree> Scan<'r, T> {
     }
 
     /// Takes the record at hand, of which nothing was found.
-    fn missing(&mut self, why: Why) -> Result<(), StateError> {
-        let Some(block) = &self.block else { return Ok(()) };
+    fn missing(&mut self, why: Why) {
+        let Some(block) = &self.block else { return };
         let key = block.key().unwrap_or_default();
         let why = match self.closed.as_ref().filter(|closed| key.starts_with(&*closed.key)) {
             Some(closed) => closed.why,
@@ -328,48 +321,52 @@ impl<'r, T: Tree> Scan<'r, T> {
             }
         };
         if why == Why::Gone {
-            self.ready.push_back(Sight::Gone(block.rows.record(block.next)?));
+            self.ready.extend(block.rows.record(block.next).map(Sight::Gone));
         }
         self.advance();
-        Ok(())
     }
 
     /// Takes the record at hand, whose name is there.
-    async fn recorded(&mut self) -> Result<(), StateError> {
-        let Some(block) = &mut self.block else { return Ok(()) };
+    async fn recorded(&mut self) {
+        let Some(block) = &mut self.block else { return };
         let at = block.next;
-        let Some(key) = block.rows.keys().get(at) else { return Ok(()) };
+        let Some(key) = block.rows.keys().get(at) else { return };
         let look = block.looks.get_mut(at).map_or(Look::Nothing, |look| std::mem::replace(look, Look::Nothing));
         block.next = at.saturating_add(1);
         if self.selection.excludes(key) {
             self.closed = key.ends_with('/').then(|| Closed { key: key.into(), why: Why::Unknown });
-            return Ok(());
+            return;
         }
         let is_directory = key.ends_with('/');
         let status = match look {
             Look::Found(status) if (status.file_type == FileType::Directory) == is_directory => status,
+            // It was gone already when the directory, which is as it was, was last read.
+            Look::Nothing | Look::Found(_) if !block.rows.has_local(at) => {
+                self.closed = is_directory.then(|| Closed { key: key.into(), why: Why::Gone });
+                self.ready.extend(block.rows.record(at).map(Sight::Gone));
+                return;
+            }
             other => {
                 let key = key.to_owned();
                 self.unseen(key.as_bytes(), other, Recorded::Yes);
-                return Ok(());
+                return;
             }
         };
-        let settled = block.rows.agrees(at, &status) && block.rows.age(at) == Age::Settled;
+        let settled = block.rows.agrees(at, &status) && block.rows.age(at) == Some(Age::Settled);
         let trusted = settled && block.rows.names(at) == Names::Recorded && self.directories == Directories::Recorded;
         if is_directory && trusted {
             self.levels.push(Level { key: key.into(), listing: None });
         }
         if settled && block.rows.has_remote(at) && trusted == is_directory {
             self.unchanged = self.unchanged.saturating_add(1);
-            return Ok(());
+            return;
         }
-        let record = block.rows.record(at)?;
+        let Some(record) = block.rows.record(at) else { return };
         let key = record.key.clone();
         let names = if trusted { Some(Names::Recorded) } else { self.enter(&key, Recorded::Yes).await };
         if let Some(names) = names {
             self.ready.push_back(Sight::Present { key, status, record: Some(record), names });
         }
-        Ok(())
     }
 
     /// Takes the name at hand, which is not recorded.
@@ -384,7 +381,11 @@ impl<'r, T: Tree> Scan<'r, T> {
             Ok(key) => key,
             Err(invalid) => {
                 let path = path.into_boxed_slice();
-                self.ready.push_back(Sight::Skipped { path, reason: SkipReason::Key(invalid), recorded: Recorded::Yes });
+                self.ready.push_back(Sight::Skipped {
+                    path,
+                    reason: SkipReason::Key(invalid),
+                    recorded: Recorded::Yes,
+                });
                 return;
             }
         };
@@ -427,8 +428,7 @@ impl<'r, T: Tree> Scan<'r, T> {
             }
             // Before the entry is handed out: a directory that cannot be read is not an entry but a failure.
             Err(error) => {
-                let look =
-                    if error.kind() == TreeErrorKind::NotFound { Look::Nothing } else { Look::Failed(error) };
+                let look = if error.kind() == TreeErrorKind::NotFound { Look::Nothing } else { Look::Failed(error) };
                 self.unseen(key.as_str().as_bytes(), look, recorded);
                 None
             }
@@ -468,6 +468,14 @@ impl<'r, T: Tree> Scan<'r, T> {
             self.closed = Some(Closed { key: key.into(), why: Why::Unknown });
         }
     }
+}
+
+/// Looks at one key, or at what its path is.
+pub(super) async fn look(tree: &impl Tree, key: &str) -> Look {
+    let mut keys = KeyList::new();
+    // Invariant: it is a Key, or the path of one, and so fit for a list of keys.
+    let _ = keys.push(key);
+    tree.look(Arc::new(keys)).await.into_iter().next().unwrap_or(Look::Nothing)
 }
 
 impl Block {

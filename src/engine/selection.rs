@@ -196,7 +196,8 @@ mod tests {
     #[test]
     fn paths_within_others_are_no_paths_of_their_own() {
         let key = |key: &str| Key::parse(key).unwrap();
-        let selection = Selection::all().with_path(key("b/c")).with_path(key("b/")).with_path(key("b-")).with_path(key("a"));
+        let selection =
+            Selection::all().with_path(key("b/c")).with_path(key("b/")).with_path(key("b-")).with_path(key("a"));
         assert_eq!(selection.paths(), ["a", "b", "b-"]);
         assert!(selection.holds("b/") && selection.holds("b/c/d") && selection.holds("a"));
         assert!(!selection.holds("b.") && !selection.holds("ab"));

@@ -1,9 +1,11 @@
 //! [`Session`]: the state of a link during one run, from the snapshot it starts from to the one it leaves.
 
+use super::export::fresh_since;
 use super::journal::{self, Base, Intents, Journal, Line, Sorted, Urgency};
+use super::report::{Outcome, Recorder};
 use super::state::{Part, StateRead, StateStore};
 use crate::key::Key;
-use crate::snapshot::{Header, Identity, Local, Record, SnapshotError, SnapshotReader, SnapshotWriter, overlay};
+use crate::snapshot::{Edit, Header, Identity, Local, Record, SnapshotError, SnapshotReader, SnapshotWriter, overlay};
 use crate::timestamp::Timestamp;
 use std::io::{self, BufWriter};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,11 +35,13 @@ pub(super) struct Session<'s> {
     base: Base,
     /// How many records the snapshot has; `None` where there is no snapshot that can be believed.
     records: Option<u64>,
+    /// When the last of it was recorded, by the clock of the tree.
+    recorded: Option<Timestamp>,
     journal: Journal<'s>,
     /// What earlier runs intended and did not live to see.
     intents: Mutex<Intents>,
     /// Why nothing is known although there is a snapshot.
-    pub(super) disbelief: Option<Box<str>>,
+    disbelief: Option<Box<str>>,
 }
 
 impl<'s> Session<'s> {
@@ -47,27 +51,16 @@ impl<'s> Session<'s> {
         identity: Identity,
         started: Timestamp,
     ) -> Result<Self, StateError> {
-        let (mut snapshot, mut disbelief) = match open(state, identity)? {
-            Opened::Sound(reader) => (Some(reader), None),
-            Opened::None => (None, None),
-            Opened::Unbelievable(why) => (None, Some(why)),
-        };
+        let (mut snapshot, mut disbelief) = open(state, identity)?.believed();
         let id = snapshot.as_ref().map_or(0, SnapshotReader::id);
         let mut intents = Intents::new();
         // Without a snapshot that can be believed, what was done since says nothing either.
-        if disbelief.is_none() {
-            if let Some(replay) = journal::replay(state, identity, id)? {
-                intents = replay.intents;
-                compact(state, identity, started, snapshot.take(), replay.changes).await?;
-                snapshot = match open(state, identity)? {
-                    Opened::Sound(reader) => Some(reader),
-                    Opened::None => None,
-                    Opened::Unbelievable(why) => {
-                        disbelief = Some(why);
-                        None
-                    }
-                };
-            }
+        if disbelief.is_none()
+            && let Some(replay) = journal::replay(state, identity, id)?
+        {
+            intents = replay.intents;
+            compact(state, identity, started, snapshot.take(), replay.changes).await?;
+            (snapshot, disbelief) = open(state, identity)?.believed();
         }
         let base = Base { identity, snapshot: snapshot.as_ref().map_or(0, SnapshotReader::id), started };
         let journal = Journal::new(state, base);
@@ -78,7 +71,8 @@ impl<'s> Session<'s> {
             }
         }
         let records = snapshot.as_ref().map(SnapshotReader::len);
-        Ok(Self { state, base, records, journal, intents: Mutex::new(intents), disbelief })
+        let recorded = snapshot.as_ref().map(|snapshot| snapshot.header().recorded);
+        Ok(Self { state, base, records, recorded, journal, intents: Mutex::new(intents), disbelief })
     }
 
     /// How many keys are recorded; `None` where nothing is known.
@@ -86,12 +80,25 @@ impl<'s> Session<'s> {
         self.records
     }
 
+    /// Says that nothing is known although there is a snapshot, and why.
+    pub(super) fn say_disbelief(&self, recorder: &mut Recorder<'_>) {
+        if let Some(why) = &self.disbelief {
+            let reason = format!("{why}; nothing is known, so everything is looked at and nothing is deleted");
+            recorder.remark(".", Outcome::Skipped, reason);
+        }
+    }
+
+    /// Whether everything recorded was recorded longer ago than the coarsest clock takes for a tick.
+    pub(super) fn is_older_than_grain(&self, now: Timestamp) -> bool {
+        self.recorded.is_some_and(|recorded| recorded < fresh_since(now))
+    }
+
     /// A reader of the snapshot from its start.
     pub(super) fn reader(&self) -> Result<Option<Reader>, StateError> {
         if self.records.is_none() {
             return Ok(None);
         }
-        let file = self.state.open(Part::Snapshot)?.ok_or(io::ErrorKind::NotFound)?;
+        let file = self.state.open(Part::Snapshot)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let reader = SnapshotReader::open(file)?;
         if reader.id() != self.base.snapshot {
             return Err(io::Error::other("the snapshot was exchanged during the run").into());
@@ -130,7 +137,7 @@ impl<'s> Session<'s> {
     }
 
     /// Ends the run: what it recorded goes into the snapshot. A run that did not see everything says so.
-    pub(super) async fn finish(self, seen: Seen) -> Result<(), StateError> {
+    pub(super) async fn finish(self, seen: Seen, now: Timestamp) -> Result<(), StateError> {
         if self.journal.is_empty() {
             return Ok(());
         }
@@ -138,17 +145,17 @@ impl<'s> Session<'s> {
             self.journal.append(&Line::End, Urgency::Later)?;
         }
         self.journal.sync().await?;
-        let Base { identity, snapshot, started } = self.base;
+        let Base { identity, snapshot, .. } = self.base;
         let reader = self.reader()?;
         let Some(replay) = journal::replay(self.state, identity, snapshot)? else {
             return Err(io::Error::other("the journal cannot be read back").into());
         };
-        compact(self.state, identity, started, reader, replay.changes).await?;
+        compact(self.state, identity, now, reader, replay.changes).await?;
         if replay.intents.is_empty() {
             return Ok(());
         }
         // Requests that failed may have happened all the same, and may still.
-        let Some(snapshot) = open(self.state, identity)?.sound() else { return Ok(()) };
+        let (Some(snapshot), _) = open(self.state, identity)?.believed() else { return Ok(()) };
         let journal = Journal::new(self.state, Base { snapshot: snapshot.id(), ..self.base });
         for (key, locals) in replay.intents {
             for local in locals {
@@ -169,17 +176,19 @@ pub(super) enum Seen {
 }
 
 enum Opened {
-    Sound(Reader),
+    Sound(Box<Reader>),
     None,
     /// It is there and says nothing that can be relied on.
     Unbelievable(Box<str>),
 }
 
 impl Opened {
-    fn sound(self) -> Option<Reader> {
+    /// The snapshot, or why there is none although there is a file.
+    fn believed(self) -> (Option<Reader>, Option<Box<str>>) {
         match self {
-            Self::Sound(reader) => Some(reader),
-            Self::None | Self::Unbelievable(_) => None,
+            Self::Sound(reader) => (Some(*reader), None),
+            Self::None => (None, None),
+            Self::Unbelievable(why) => (None, Some(why)),
         }
     }
 }
@@ -192,7 +201,7 @@ fn open(state: &dyn StateStore, identity: Identity) -> Result<Opened, StateError
         Ok(reader)
     });
     match checked {
-        Ok(reader) if reader.header().identity == identity => Ok(Opened::Sound(reader)),
+        Ok(reader) if reader.header().identity == identity => Ok(Opened::Sound(Box::new(reader))),
         Ok(reader) if reader.header().identity.link == identity.link => {
             Ok(Opened::Unbelievable("the snapshot is that of another directory".into()))
         }
@@ -207,18 +216,23 @@ fn open(state: &dyn StateStore, identity: Identity) -> Result<Opened, StateError
 async fn compact(
     state: &dyn StateStore,
     identity: Identity,
-    started: Timestamp,
+    recorded: Timestamp,
     base: Option<Reader>,
     changes: Sorted,
 ) -> Result<(), StateError> {
     let file = state.create(Part::Next)?;
     let syncer = file.syncer();
-    let mut writer = SnapshotWriter::new(BufWriter::with_capacity(1 << 18, file), &Header { identity, started })?;
-    let mut failed = None;
-    let changes = changes.map_while(|change| change.map_err(|error| failed = Some(error)).ok());
-    overlay(base, changes, &mut writer)?;
-    if let Some(error) = failed {
-        return Err(error.into());
+    let mut writer = SnapshotWriter::new(BufWriter::with_capacity(1 << 18, file), &Header { identity, recorded })?;
+    let changes = changes.map(|change| change.map_err(StateError::from));
+    match base {
+        Some(mut base) => overlay(base.stream(), changes, &mut writer)?,
+        None => {
+            for change in changes {
+                if let Edit::Put(record) = change? {
+                    writer.push(&record)?;
+                }
+            }
+        }
     }
     writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
     syncer().await?;

@@ -1,14 +1,18 @@
 //! [`Spool`]: what an import puts off to its end, kept in a file once it is more than a little.
 
+use super::bytes::{put_bytes, take, take_bytes};
+use super::journal::{put_record, put_remote, take_record, take_remote};
 use super::report::Outcome;
 use crate::entry::{Entry, EntryKind};
 use crate::key::Key;
 use crate::metadata::Attributes;
 use crate::mode::Permissions;
 use crate::owner::{Gid, Uid};
+use crate::snapshot::{Record, Remote};
 use crate::symlink::SymlinkTarget;
 use crate::timestamp::Timestamp;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
 use tempfile::SpooledTempFile;
 
 /// How many bytes are kept in memory.
@@ -25,23 +29,58 @@ pub(super) struct Deferred {
     pub(super) reasons: Vec<Box<str>>,
     /// The inode of a directory: only that one gets the attributes. 0 for a link, which is not there yet.
     pub(super) inode: u64,
+    /// The object, where both sides agree on it once this is finished.
+    pub(super) remote: Option<Remote>,
+    /// Whose attributes a directory gets.
+    pub(super) rule: Rule,
 }
 
-/// A stack and queue of deferred entries whose memory does not grow with their number.
+/// Whose attributes a directory gets in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Those of its object, or the defaults.
+    Object,
+    /// Its own: only its times are put back to what they were.
+    Keep,
+}
+
+impl Deferred {
+    /// A directory that gets these attributes, with nothing to say about it.
+    pub(super) const fn directory(entry: Entry, outcome: Option<Outcome>, inode: u64) -> Self {
+        Self { entry, outcome, reasons: Vec::new(), inode, remote: None, rule: Rule::Object }
+    }
+}
+
+/// What a spool can hold.
+pub(super) trait Spooled: Sized {
+    fn encode(&self, out: &mut Vec<u8>);
+    fn decode(rest: &mut &[u8]) -> Option<Self>;
+}
+
+/// A stack and queue whose memory does not grow with their number.
 ///
 /// Each record has its length before and behind it, so that it can be read from either end.
-pub(super) struct Spool {
+pub(super) struct Spool<T> {
     file: SpooledTempFile,
     end: u64,
+    count: u64,
+    holds: PhantomData<fn() -> T>,
 }
 
-impl Spool {
+impl<T: Spooled> Spool<T> {
     pub(super) fn new() -> Self {
-        Self { file: SpooledTempFile::new(IN_MEMORY), end: 0 }
+        Self { file: SpooledTempFile::new(IN_MEMORY), end: 0, count: 0, holds: PhantomData }
     }
 
-    pub(super) fn push(&mut self, deferred: &Deferred) -> io::Result<()> {
-        let record = encode(deferred);
+    /// How many are in it.
+    pub(super) const fn len(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn push(&mut self, deferred: &T) -> io::Result<()> {
+        let mut record = Vec::with_capacity(128);
+        deferred.encode(&mut record);
+        self.count = self.count.saturating_add(1);
         let length = u32::try_from(record.len()).map_err(io::Error::other)?.to_le_bytes();
         self.file.seek(SeekFrom::Start(self.end))?;
         self.file.write_all(&length)?;
@@ -52,17 +91,18 @@ impl Spool {
     }
 
     /// Takes the last one.
-    pub(super) fn pop(&mut self) -> io::Result<Option<Deferred>> {
+    pub(super) fn pop(&mut self) -> io::Result<Option<T>> {
         let Some(at) = self.end.checked_sub(4) else { return Ok(None) };
         let length = self.length_at(at)?;
         let start = at.checked_sub(length).ok_or_else(cut)?;
         let deferred = self.record_at(start, length)?;
         self.end = start.checked_sub(4).ok_or_else(cut)?;
+        self.count = self.count.saturating_sub(1);
         Ok(Some(deferred))
     }
 
     /// Reads the one at `position`, which starts at 0 and is moved on.
-    pub(super) fn next(&mut self, position: &mut u64) -> io::Result<Option<Deferred>> {
+    pub(super) fn next(&mut self, position: &mut u64) -> io::Result<Option<T>> {
         if *position >= self.end {
             return Ok(None);
         }
@@ -79,11 +119,11 @@ impl Spool {
         Ok(u32::from_le_bytes(length).into())
     }
 
-    fn record_at(&mut self, start: u64, length: u64) -> io::Result<Deferred> {
+    fn record_at(&mut self, start: u64, length: u64) -> io::Result<T> {
         let mut record = vec![0; usize::try_from(length).map_err(io::Error::other)?];
         self.file.seek(SeekFrom::Start(start))?;
         self.file.read_exact(&mut record)?;
-        decode(&mut record.as_slice()).ok_or_else(cut)
+        T::decode(&mut record.as_slice()).ok_or_else(cut)
     }
 }
 
@@ -91,13 +131,32 @@ fn cut() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a record of the temporary file is damaged")
 }
 
-fn encode(deferred: &Deferred) -> Vec<u8> {
-    let mut record = Vec::with_capacity(128);
+impl Spooled for Record {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_record(self, out);
+    }
+
+    fn decode(rest: &mut &[u8]) -> Option<Self> {
+        take_record(rest)
+    }
+}
+
+impl Spooled for Deferred {
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode(self, out);
+    }
+
+    fn decode(rest: &mut &[u8]) -> Option<Self> {
+        decode(rest)
+    }
+}
+
+fn encode(deferred: &Deferred, record: &mut Vec<u8>) {
     let attributes = deferred.entry.attributes();
-    put(&mut record, deferred.entry.key().as_str().as_bytes());
+    put_bytes(deferred.entry.key().as_str().as_bytes(), record);
     match deferred.entry.kind() {
-        EntryKind::Symlink { target } => put(&mut record, target.as_bytes()),
-        EntryKind::Directory | EntryKind::File { .. } => put(&mut record, b""),
+        EntryKind::Symlink { target } => put_bytes(target.as_bytes(), record),
+        EntryKind::Directory | EntryKind::File { .. } => put_bytes(b"", record),
     }
     record.extend_from_slice(&attributes.permissions.bits().to_le_bytes());
     record.extend_from_slice(&attributes.uid.get().to_le_bytes());
@@ -114,16 +173,11 @@ fn encode(deferred: &Deferred) -> Vec<u8> {
         Some(Outcome::Conflict) => 6,
     });
     record.extend_from_slice(&deferred.inode.to_le_bytes());
+    record.extend_from_slice(&[u8::from(deferred.rule == Rule::Keep), u8::from(deferred.remote.is_some())]);
+    deferred.remote.iter().for_each(|remote| put_remote(remote, record));
     for reason in &deferred.reasons {
-        put(&mut record, reason.as_bytes());
+        put_bytes(reason.as_bytes(), record);
     }
-    record
-}
-
-fn put(record: &mut Vec<u8>, bytes: &[u8]) {
-    // Keys, targets and reasons are a few KiB at most.
-    record.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
-    record.extend_from_slice(bytes);
 }
 
 fn decode(record: &mut &[u8]) -> Option<Deferred> {
@@ -153,25 +207,15 @@ fn decode(record: &mut &[u8]) -> Option<Deferred> {
         _ => return None,
     };
     let inode = u64::from_le_bytes(take(record)?);
+    let [keep @ 0..=1, has_remote @ 0..=1] = take(record)? else { return None };
+    let rule = if keep == 1 { Rule::Keep } else { Rule::Object };
+    let remote = if has_remote == 1 { Some(take_remote(record)?) } else { None };
     let mut reasons = Vec::new();
     while !record.is_empty() {
         reasons.push(std::str::from_utf8(take_bytes(record)?).ok()?.into());
     }
     let entry = Entry::new(key, kind, attributes).ok()?;
-    Some(Deferred { entry, outcome, reasons, inode })
-}
-
-fn take<const N: usize>(record: &mut &[u8]) -> Option<[u8; N]> {
-    let (bytes, rest) = record.split_first_chunk()?;
-    *record = rest;
-    Some(*bytes)
-}
-
-fn take_bytes<'a>(record: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(u32::from_le_bytes(take(record)?)).ok()?;
-    let (bytes, rest) = record.split_at_checked(length)?;
-    *record = rest;
-    Some(bytes)
+    Some(Deferred { entry, outcome, reasons, inode, remote, rule })
 }
 
 #[cfg(test)]
@@ -196,6 +240,8 @@ mod tests {
             outcome: Some(Outcome::Written),
             reasons: vec!["one".into(), "two".into()],
             inode: number.unsigned_abs(),
+            remote: None,
+            rule: Rule::Keep,
         }
     }
 

@@ -26,16 +26,18 @@ pub enum StoreOp {
     },
 }
 
-/// What is done about a key in the bucket.
+/// What is done about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Step {
     /// The object is put, body and headers.
     Put,
-    /// The headers are replaced in place; the body is not sent again.
+    /// The headers are replaced in place; the body is not sent again. On an import, only the attributes are set.
     ReplaceMetadata,
-    /// The object is deleted, if deletes are wanted.
+    /// On an import, the file, link or directory is written.
+    Write,
+    /// The object is deleted, or on an import the file, if deletes are wanted.
     Delete,
     /// Nothing.
     Nothing,
@@ -47,6 +49,7 @@ impl Step {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Put => "put",
+            Self::Write => "write",
             Self::ReplaceMetadata => "metadata",
             Self::Delete => "delete",
             Self::Nothing => "nothing",

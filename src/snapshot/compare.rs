@@ -33,7 +33,7 @@ pub enum Difference {
 /// ```
 /// use posix_s3::snapshot::{Difference, Header, Identity, Record, SnapshotError, SnapshotStream, SnapshotWriter, compare};
 ///
-/// let header = Header { identity: Identity::default(), started: "0ns".parse()? };
+/// let header = Header { identity: Identity::default(), recorded: "0ns".parse()? };
 /// let write = |keys: &[&str]| {
 ///     let mut writer = SnapshotWriter::new(Vec::new(), &header)?;
 ///     for key in keys {

@@ -75,8 +75,8 @@ pub struct Identity {
 pub struct Header {
     /// Whose records these are.
     pub identity: Identity,
-    /// When the scan started that the records come from.
-    pub started: Timestamp,
+    /// When it was written, by the clock of the tree: no record is later.
+    pub recorded: Timestamp,
 }
 
 /// Takes the next `N` bytes of a part whose length is fixed.
@@ -95,8 +95,8 @@ impl Header {
         bytes.extend([0; 4]);
         bytes.extend(self.identity.link);
         bytes.extend(self.identity.root);
-        bytes.extend(self.started.seconds().to_le_bytes());
-        bytes.extend(self.started.subsecond_nanos().to_le_bytes());
+        bytes.extend(self.recorded.seconds().to_le_bytes());
+        bytes.extend(self.recorded.subsecond_nanos().to_le_bytes());
         bytes.extend([0; 4]);
         let sum = checksum(&bytes);
         bytes.extend(sum.to_le_bytes());
@@ -135,10 +135,10 @@ impl Header {
         if reserved != 0 {
             return Err(damaged(Damage::Number { what: "reserved bytes", expected: 0, found: reserved }));
         }
-        let started = Timestamp::from_unix(seconds, nanos).ok_or_else(|| {
+        let recorded = Timestamp::from_unix(seconds, nanos).ok_or_else(|| {
             damaged(Damage::Number { what: "nanoseconds up to", expected: 999_999_999, found: nanos.into() })
         })?;
-        Ok((Self { identity, started }, found))
+        Ok((Self { identity, recorded }, found))
     }
 }
 

@@ -39,7 +39,7 @@ impl Edit {
 /// ```
 /// use posix_s3::snapshot::{Edit, Header, Identity, Record, SnapshotError, SnapshotStream, SnapshotWriter, overlay};
 ///
-/// let header = Header { identity: Identity::default(), started: "0ns".parse()? };
+/// let header = Header { identity: Identity::default(), recorded: "0ns".parse()? };
 /// let record = |key: &str| Ok::<_, posix_s3::InvalidKey>(Record { key: key.parse()?, local: None, remote: None });
 /// let mut writer = SnapshotWriter::new(Vec::new(), &header)?;
 /// writer.push(&record("a")?)?;

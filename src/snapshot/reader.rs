@@ -21,7 +21,7 @@ use std::io::{Read, Seek, SeekFrom};
 /// use posix_s3::snapshot::{Header, Identity, Record, SnapshotReader, SnapshotWriter};
 /// use std::io::Cursor;
 ///
-/// let header = Header { identity: Identity::default(), started: "0ns".parse()? };
+/// let header = Header { identity: Identity::default(), recorded: "0ns".parse()? };
 /// let mut writer = SnapshotWriter::new(Vec::new(), &header)?;
 /// for key in ["a", "b", "c"] {
 ///     writer.push(&Record { key: key.parse()?, local: None, remote: None })?;
@@ -82,6 +82,12 @@ impl<R: Read + Seek> SnapshotReader<R> {
     #[must_use]
     pub const fn len(&self) -> u64 {
         self.index.trailer().records
+    }
+
+    /// What tells this snapshot from every other of the same link: the checksum over all its blocks.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.index.trailer().chain
     }
 
     /// Whether there are none.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// ```
 /// use posix_s3::snapshot::{Header, Identity, Record, Rows, SnapshotStream, SnapshotWriter};
 ///
-/// let header = Header { identity: Identity::default(), started: "0ns".parse()? };
+/// let header = Header { identity: Identity::default(), recorded: "0ns".parse()? };
 /// let mut writer = SnapshotWriter::new(Vec::new(), &header)?;
 /// writer.push(&Record { key: "a".parse()?, local: None, remote: None })?;
 /// let bytes = writer.finish()?;

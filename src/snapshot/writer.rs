@@ -21,7 +21,7 @@ use std::io::{Read, Write};
 /// ```
 /// use posix_s3::snapshot::{Header, Identity, Record, SnapshotError, SnapshotWriter};
 ///
-/// let header = Header { identity: Identity::default(), started: "0ns".parse()? };
+/// let header = Header { identity: Identity::default(), recorded: "0ns".parse()? };
 /// let record = |key: &str| Ok::<_, posix_s3::InvalidKey>(Record { key: key.parse()?, local: None, remote: None });
 ///
 /// let mut writer = SnapshotWriter::new(Vec::new(), &header)?;

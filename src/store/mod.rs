@@ -121,13 +121,12 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// A store that does all of it.
-    pub const ALL: Self =
-        Self {
-            ordered_listing: Support::Yes,
-            preconditions: Support::Yes,
-            replace_metadata: Support::Yes,
-            md5_etags: Support::Yes,
-        };
+    pub const ALL: Self = Self {
+        ordered_listing: Support::Yes,
+        preconditions: Support::Yes,
+        replace_metadata: Support::Yes,
+        md5_etags: Support::Yes,
+    };
 
     /// The same, with this said of ordered listings.
     #[must_use]

@@ -422,7 +422,14 @@ impl World {
         match self.at(entry.key().path()) {
             Some(_) if standing == Standing::Nothing => return Err(conflict(attempt, entry.key())),
             Some((name, _)) if name.is_directory() => return Err(conflict(attempt, entry.key())),
-            _ => {}
+            standing_now => {
+                if let Standing::Version(version) = standing {
+                    let now = standing_now.and_then(|(name, number)| self.found(&name, number));
+                    if !now.is_some_and(|now| now.status().is_same_version(&version)) {
+                        return Err(conflict(attempt, entry.key()));
+                    }
+                }
+            }
         }
         Ok(Applied { made: self.put(entry, content), ..Applied::default() })
     }
@@ -570,6 +577,10 @@ impl Tree for MemoryTree {
     }
 
     async fn begin(&self) -> Result<(), TreeError> {
+        Ok(())
+    }
+
+    async fn sync(&self) -> Result<(), TreeError> {
         Ok(())
     }
 

@@ -97,6 +97,12 @@ pub trait Tree: Send + Sync {
     /// When that cannot be said.
     fn begin(&self) -> impl Future<Output = Result<(), TreeError>> + Send;
 
+    /// Sees to it that everything done by now is on the disk.
+    ///
+    /// # Errors
+    /// When that cannot be said.
+    fn sync(&self) -> impl Future<Output = Result<(), TreeError>> + Send;
+
     /// Ends a run: what was staged is removed, and everything done is on the disk when this returns.
     ///
     /// # Errors
@@ -304,6 +310,9 @@ pub enum Standing {
     Nothing,
     /// A file or link, which is replaced. A directory never is.
     Replaceable,
+    /// This version of a file or link, which is replaced. Any other stays. Between the last look and the replacement there
+    /// is a moment in which somebody else may still change it.
+    Version(Status),
 }
 
 /// What came of an operation that was done.

@@ -12,7 +12,7 @@ use twox_hash::XxHash3_64;
 
 pub(crate) fn header() -> Header {
     let identity = Identity { link: *b"link-0123456789a", root: *b"root-0123456789a" };
-    Header { identity, started: Timestamp::from_unix(1_700_000_000, 5).unwrap() }
+    Header { identity, recorded: Timestamp::from_unix(1_700_000_000, 5).unwrap() }
 }
 
 pub(crate) fn write(records: &[Record]) -> Vec<u8> {

@@ -38,13 +38,13 @@ pub struct FileState {
 #[non_exhaustive]
 pub enum OpenStateError {
     /// Another run has it open.
-    #[error("the state \"{path}\" is in use by another run")]
+    #[error("the state \"{path}\" is in use by another run", path = .path.display())]
     InUse {
         /// Which file.
         path: PathBuf,
     },
     /// A file of it is none that this user would have written.
-    #[error("the state file \"{path}\" is not used: expected a regular file of this user that nobody else can write to, found {found}")]
+    #[error("the state file \"{path}\" is not used: expected a regular file of this user that nobody else can write to, found {found}", path = .path.display())]
     Foreign {
         /// Which file.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum OpenStateError {
         found: &'static str,
     },
     /// A file of it could not be opened.
-    #[error("the state file \"{path}\" cannot be opened")]
+    #[error("the state file \"{path}\" cannot be opened", path = .path.display())]
     Io {
         /// Which file.
         path: PathBuf,
@@ -72,7 +72,8 @@ impl FileState {
         let lock_path = beside(&path, ".lock");
         let failed = |path: &Path, source| OpenStateError::Io { path: path.to_owned(), source };
         check(&lock_path)?;
-        let lock = options().create(true).truncate(false).open(&lock_path).map_err(|error| failed(&lock_path, error))?;
+        let lock =
+            options().create(true).truncate(false).open(&lock_path).map_err(|error| failed(&lock_path, error))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenStateError::InUse { path }),
             other => other.map_err(|errno| failed(&lock_path, errno.into()))?,
@@ -229,7 +230,9 @@ mod tests {
         let path = directory.path().join("state");
         let first = FileState::open(&path).unwrap();
         let error = FileState::open(&path).unwrap_err();
-        assert!(matches!(error, OpenStateError::InUse { .. }) && error.to_string().ends_with("is in use by another run"));
+        assert!(
+            matches!(error, OpenStateError::InUse { .. }) && error.to_string().ends_with("is in use by another run")
+        );
         drop(first);
         FileState::open(&path).unwrap();
     }
@@ -241,6 +244,7 @@ mod tests {
         fs::write(&other, "").unwrap();
         for suffix in ["", ".journal", ".previous", ".next", ".lock"] {
             let part = beside(&path, suffix);
+            remove(&part).unwrap();
             symlink(&other, &part).unwrap();
             let error = FileState::open(&path).unwrap_err();
             assert!(error.to_string().ends_with("found a link"), "{suffix}: {error}");

@@ -445,13 +445,19 @@ impl Tree for LocalTree {
         Ok(())
     }
 
+    async fn sync(&self) -> Result<(), TreeError> {
+        let root = Arc::clone(&self.root);
+        // The names that were made and moved, in however many directories.
+        let synced = blocking::unblock(move || rustix::fs::syncfs(&root)).await;
+        synced.map_err(|errno| failed("bringing to the disk", b".", errno.into()))
+    }
+
     async fn finish(&self) -> Result<(), TreeError> {
         let error = |error| failed("finishing", b".", error);
         let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.directories().clear();
         if self.unsynced.load(Ordering::Relaxed) || staging.is_some() {
-            // The names that were made and moved, in however many directories.
-            rustix::fs::syncfs(&self.root).map_err(|errno| error(errno.into()))?;
+            self.sync().await?;
             self.unsynced.store(false, Ordering::Relaxed);
         }
         let Some(staging) = staging else { return Ok(()) };

@@ -194,6 +194,13 @@ impl Staged {
         match standing {
             Standing::Nothing => sys::rename_new(&self.staging.directory, staged, &parent, name)?,
             Standing::Replaceable => sys::rename(&self.staging.directory, staged, &parent, name)?,
+            Standing::Version(version) => {
+                let standing = sys::look_at(&parent, name)?.status();
+                if !standing.is_ok_and(|standing| standing.is_same_version(&version)) {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                sys::rename(&self.staging.directory, staged, &parent, name)?;
+            }
         }
         self.published = true;
         let after = sys::look_at(&parent, name)?;

@@ -407,11 +407,12 @@ pub(super) fn failed(attempt: &'static str, path: &[u8], error: io::Error) -> Tr
 /// Network and stacked file systems may answer old times out of a cache, so these are local ones, by their numbers in
 /// statfs(2).
 pub(super) fn keeps_directory_times(directory: impl AsFd) -> io::Result<bool> {
-    const EXT: u64 = 0xef53;
-    const XFS: u64 = 0x5846_5342;
-    const BTRFS: u64 = 0x9123_683e;
-    const F2FS: u64 = 0xf2f5_2010;
-    const TMPFS: u64 = 0x0102_1994;
-    let number = u64::from_ne_bytes(i64::from(rustix::fs::fstatfs(directory)?.f_type).to_ne_bytes()) & 0xffff_ffff;
+    use rustix::fs::FsWord;
+    const EXT: FsWord = 0xef53;
+    const XFS: FsWord = 0x5846_5342;
+    const BTRFS: FsWord = 0x9123_683e;
+    const F2FS: FsWord = 0xf2f5_2010;
+    const TMPFS: FsWord = 0x0102_1994;
+    let number = rustix::fs::fstatfs(directory)?.f_type & 0xffff_ffff;
     Ok([EXT, XFS, BTRFS, F2FS, TMPFS].contains(&number))
 }

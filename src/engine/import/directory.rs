@@ -1,0 +1,324 @@
+//! Directories: made before what is in them, finished after it.
+
+use super::{
+    Around, Done, Import, KEPT, below_unknown, decode, is_final, reasons_of, refused, store_failure, tree_failure,
+    with_shortfalls,
+};
+use crate::engine::listing::Listed;
+use crate::engine::report::{Ended, Outcome, Recorder};
+use crate::engine::spool::{Deferred, Rule};
+use crate::entry::{Entry, EntryKind};
+use crate::key::Key;
+use crate::metadata::Attributes;
+use crate::mode::FileType;
+use crate::plan::{Change, Existing, ImportStep, OnConflict, compare};
+use crate::snapshot::{Edit, Local, Record, Remote};
+use crate::status::Status;
+use crate::store::{ObjectMeta, ObjectStore, StoreError};
+use crate::timestamp::Timestamp;
+use crate::tree::{Applied, Found, Present, Tree, TreeError, TreeErrorKind, TreeOp};
+
+impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
+    /// The directory that stands at a path, if one does.
+    pub(super) async fn standing_directory(&self, key: &Key) -> Result<Option<Found>, TreeError> {
+        match self.tree.lookup(key).await? {
+            Present::Entry(found) if *found.entry.kind() == EntryKind::Directory => Ok(Some(found)),
+            Present::Nothing => Ok(None),
+            Present::Entry(_) | Present::Other => {
+                Err(TreeError::new("making", key.as_str().as_bytes(), TreeErrorKind::Conflict))
+            }
+        }
+    }
+
+    /// Makes a directory with its attributes; they are set once more at the end, when its times are left alone.
+    ///
+    /// Answers nothing when one has turned up there.
+    async fn make_directory(&self, entry: &Entry) -> Result<Option<Status>, TreeError> {
+        let op = TreeOp::CreateDirectory { key: entry.key().clone(), attributes: Some(*entry.attributes()) };
+        Ok(self.tree.apply(&op).await?.made)
+    }
+
+    /// Makes the missing directories around an object that is accepted; until then nothing shows of it.
+    pub(super) async fn make_around(&self, missing: &[Entry]) -> Result<Vec<Deferred>, TreeError> {
+        let mut deferred = Vec::new();
+        // Others may have made them by now. The deepest that stands tells of all above it.
+        let mut first = missing.len();
+        while let Some(entry) = first.checked_sub(1).and_then(|above| missing.get(above)) {
+            if self.standing_directory(entry.key()).await?.is_some() {
+                break;
+            }
+            first = first.saturating_sub(1);
+        }
+        for entry in missing.iter().skip(first) {
+            if let Some(made) = self.make_directory(entry).await? {
+                deferred.push(Deferred::directory(entry.clone(), None, made.inode));
+            }
+        }
+        Ok(deferred)
+    }
+
+    pub(super) fn default_directory(&self, key: &Key, modified: Timestamp) -> Option<Entry> {
+        let defaults = &self.options.profile.defaults;
+        let attributes = Attributes {
+            permissions: self.options.profile.permissions(FileType::Directory, defaults.directory),
+            uid: defaults.uid,
+            gid: defaults.gid,
+            atime: modified,
+            mtime: modified,
+        };
+        Entry::new(key.clone(), EntryKind::Directory, attributes).ok()
+    }
+
+    /// A directory whose object is as it is recorded. It has nothing to be told; but what is put into it moves its times,
+    /// and they are put back.
+    pub(super) async fn known_directory(&self, key: Key, listed: &Listed, around: &mut Around) -> Done {
+        if let Some(directory) = &around.unknown {
+            return below_unknown(&key, directory).into();
+        }
+        match self.standing_directory(&key).await {
+            Ok(Some(found)) => {
+                let local = listed.record.as_ref().and_then(|record| record.local.as_ref());
+                let untouched = local.is_some_and(|local| local.agrees(&found.status()));
+                let remote = listed.record.as_ref().filter(|_| untouched).and_then(|record| record.remote.clone());
+                let inode = found.fingerprint.inode;
+                let deferred = Deferred::directory(found.entry, Some(Outcome::Unchanged), inode);
+                Deferred { rule: Rule::Keep, remote, ..deferred }.into()
+            }
+            // It was removed here, which is no business of an import; unless something is put into it.
+            Ok(None) => {
+                match self.store.head(&listed.object.key).await {
+                    Ok(meta) => {
+                        let entry = decode(&key, &meta, &self.options.profile, None)
+                            .and_then(|head| head.into_entry(&key, b"", &self.options.profile));
+                        let entry = entry.ok().or_else(|| self.default_directory(&key, listed.object.last_modified));
+                        around.missing.extend(entry);
+                    }
+                    Err(_) => around.unknown = Some(key.clone()),
+                }
+                Ended::new(&key, Outcome::Unchanged).into()
+            }
+            Err(error) => {
+                let ended = tree_failure(&key, &error);
+                around.unknown = (!is_final(&error)).then_some(key);
+                ended.into()
+            }
+        }
+    }
+
+    /// Decides about a directory by its head, and makes it if it is not there.
+    pub(super) async fn directory(
+        &self,
+        key: Key,
+        listed: &Listed,
+        head: Result<ObjectMeta, StoreError>,
+        around: &mut Around,
+    ) -> Done {
+        if let Some(directory) = &around.unknown {
+            return below_unknown(&key, directory).into();
+        }
+        let before = match self.standing_directory(&key).await {
+            Ok(before) => before,
+            Err(error) => {
+                let ended = tree_failure(&key, &error);
+                around.unknown = (!is_final(&error)).then_some(key);
+                return ended.into();
+            }
+        };
+        let profile = &self.options.profile;
+        let read = match &head {
+            Ok(meta) => decode(&key, meta, profile, before.as_ref().map(|found| &found.entry))
+                .and_then(|head| {
+                    let reasons = reasons_of(&head);
+                    Ok((head.into_entry(&key, b"", profile)?, reasons))
+                })
+                .map_err(|refusal| refused(&key, &refusal)),
+            Err(error) => Err(store_failure(&key, error)),
+        };
+        let (entry, reasons) = match read {
+            Ok(read) => read,
+            Err(ended) => {
+                let may_succeed_later = head.is_err() && ended.outcome == Outcome::Failed;
+                if before.is_none() && may_succeed_later {
+                    around.unknown = Some(key);
+                } else if before.is_none() {
+                    around.missing.extend(self.default_directory(&key, listed.object.last_modified));
+                }
+                return ended.into();
+            }
+        };
+        let record = listed.record.as_ref();
+        let remote = head.ok().map(|meta| self.remote(&meta, record, None)).filter(|_| self.session.is_some());
+        match before {
+            Some(found) => self.standing(entry, reasons, found, record, remote),
+            None if was_here(record) && self.options.on_conflict != OnConflict::Store => {
+                self.removed_directory(entry, reasons, record, remote, around)
+            }
+            None => self
+                .new_directory(entry, reasons, remote, &around.missing)
+                .await
+                .unwrap_or_else(|error| Done::from(tree_failure(&key, &error))),
+        }
+    }
+
+    async fn new_directory(
+        &self,
+        entry: Entry,
+        reasons: Vec<Box<str>>,
+        remote: Option<Remote>,
+        missing: &[Entry],
+    ) -> Result<Done, TreeError> {
+        let mut deferred = self.make_around(missing).await?;
+        let Some(made) = self.make_directory(&entry).await? else {
+            return Err(TreeError::new("making", entry.key().as_str().as_bytes(), TreeErrorKind::Conflict));
+        };
+        let directory = Deferred::directory(entry, Some(Outcome::Written), made.inode);
+        deferred.push(Deferred { reasons, remote, ..directory });
+        Ok(Done { deferred, ..Done::default() })
+    }
+
+    /// A directory that was removed here while its object changed. It is made all the same if something is put into it.
+    fn removed_directory(
+        &self,
+        entry: Entry,
+        mut reasons: Vec<Box<str>>,
+        record: Option<&Record>,
+        remote: Option<Remote>,
+        around: &mut Around,
+    ) -> Done {
+        let key = entry.key().clone();
+        around.missing.push(entry);
+        let (outcome, then) = match self.options.on_conflict {
+            OnConflict::Local => (Outcome::Skipped, "the tree wins"),
+            _ => (Outcome::Conflict, "both sides keep what they have"),
+        };
+        reasons.push(format!("it was removed from the tree, and its object has changed; {then}").into());
+        let record = record.filter(|_| outcome == Outcome::Skipped);
+        let edit = record.map(|record| Edit::Put(Record { key: key.clone(), local: record.local, remote }));
+        Done { ended: Some(Ended { reasons, ..Ended::new(&key, outcome) }), edit, ..Done::default() }
+    }
+
+    /// A directory that stands there already.
+    fn standing(
+        &self,
+        entry: Entry,
+        mut reasons: Vec<Box<str>>,
+        found: Found,
+        record: Option<&Record>,
+        remote: Option<Remote>,
+    ) -> Done {
+        let status = found.status();
+        let (now, inode) = (found.entry.attributes(), found.fingerprint.inode);
+        let (wanted, keep) = (entry.attributes(), self.options.existing == Existing::Keep);
+        let differs = (now.permissions, now.uid, now.gid) != (wanted.permissions, wanted.uid, wanted.gid);
+        let deferred = |entry, outcome| Deferred::directory(entry, Some(outcome), inode);
+        let local = record.and_then(|record| record.local.as_ref());
+        if differs && local.is_some_and(|local| self.is_edited(local, &status)) {
+            let (outcome, then) = match self.options.on_conflict {
+                OnConflict::Store => (Outcome::MetadataOnly, ""),
+                OnConflict::Newest if now.mtime < wanted.mtime => (Outcome::MetadataOnly, ""),
+                OnConflict::Fail => (Outcome::Conflict, "both sides keep what they have"),
+                OnConflict::Local | OnConflict::Newest | OnConflict::KeepBoth => (Outcome::Skipped, "the tree wins"),
+            };
+            if outcome != Outcome::MetadataOnly {
+                reasons.push(format!("its attributes have changed on both sides; {then}").into());
+                let record = record.filter(|_| outcome == Outcome::Skipped);
+                let edit =
+                    record.map(|record| Edit::Put(Record { key: entry.key().clone(), local: record.local, remote }));
+                let deferred = Deferred { reasons, rule: Rule::Keep, ..deferred(found.entry, outcome) };
+                return Done { deferred: vec![deferred], edit, ..Done::default() };
+            }
+        }
+        let step = compare(FileType::Directory, 0, wanted, Some(&found.entry));
+        let deferred = match step {
+            // What is kept keeps its times too, whatever is put into it.
+            _ if keep && differs => {
+                Deferred { reasons: vec![KEPT.into()], rule: Rule::Keep, ..deferred(found.entry, Outcome::Conflict) }
+            }
+            _ if keep => Deferred { reasons, rule: Rule::Keep, ..deferred(found.entry, Outcome::Unchanged) },
+            ImportStep::Nothing => Deferred { reasons, remote, ..deferred(entry, Outcome::Unchanged) },
+            _ => Deferred { reasons, remote, ..deferred(entry, Outcome::MetadataOnly) },
+        };
+        deferred.into()
+    }
+
+    /// Whether somebody has changed a directory here. That names were made or removed in it moves its mtime and is no such
+    /// change.
+    pub(super) fn is_edited(&self, local: &Local, now: &Status) -> bool {
+        match Change::of(local, now, &self.options.profile) {
+            Change::Same { attributes, .. } => {
+                attributes.permissions.is_some() || attributes.uid.is_some() || attributes.gid.is_some()
+            }
+            _ => true,
+        }
+    }
+
+    /// Gives a directory its attributes, when everything below it is done. Answers what both sides agree on.
+    pub(super) async fn directory_attributes(&self, deferred: Deferred, recorder: &mut Recorder<'_>) -> Option<Edit> {
+        let Deferred { entry, outcome, reasons, inode, remote, rule } = deferred;
+        let key = entry.key().clone();
+        match (self.finish_directory(entry, outcome, inode, rule).await, outcome) {
+            (Ok((applied, outcome, status)), Some(_)) => {
+                let ended = Ended { reasons, ..Ended::new(&key, outcome) };
+                recorder.end(with_shortfalls(ended, &applied));
+                // One that is kept and was not touched is recorded as it is already.
+                let is_news = rule == Rule::Object || applied.made.is_some();
+                let remote = remote.filter(|_| is_news)?;
+                Some(Edit::Put(Record { key, local: Some(self.local(&status)), remote: Some(remote) }))
+            }
+            // It is no entry, but what could not be applied is said.
+            (Ok((applied, outcome, _)), None) => {
+                applied.shortfalls.iter().for_each(|shortfall| recorder.remark(&key, outcome, shortfall));
+                None
+            }
+            (Err(error), _) => {
+                let failure = tree_failure(&key, &error);
+                let reasons = reasons.into_iter().chain(failure.reasons).collect();
+                recorder.end(Ended { reasons, ..Ended::new(&key, failure.outcome) });
+                None
+            }
+        }
+    }
+
+    /// Answers what was applied, how the directory has ended, and what it is now.
+    async fn finish_directory(
+        &self,
+        entry: Entry,
+        outcome: Option<Outcome>,
+        inode: u64,
+        rule: Rule,
+    ) -> Result<(Applied, Outcome, Status), TreeError> {
+        let changed = || TreeError::new("finishing", entry.key().as_str().as_bytes(), TreeErrorKind::Changed);
+        let found = match self.standing_directory(entry.key()).await? {
+            Some(found) if found.fingerprint.inode == inode => found,
+            _ => return Err(changed()),
+        };
+        let now = found.entry.attributes();
+        let mut entry = entry.clone();
+        let mut outcome = outcome.unwrap_or(Outcome::Written);
+        if rule == Rule::Keep || outcome == Outcome::Unchanged {
+            // One that agreed before, or is kept, is touched if what was put into it has moved its times. What somebody
+            // else has done to it meanwhile is kept or, where the object rules, undone and said to be so.
+            if rule == Rule::Keep {
+                let Attributes { atime, mtime, .. } = *entry.attributes();
+                let key = entry.key().clone();
+                let times_only = Attributes { atime, mtime, ..*now };
+                entry = Entry::new(key, EntryKind::Directory, times_only).map_err(|_| changed())?;
+            }
+            let wanted = entry.attributes();
+            if compare(FileType::Directory, 0, wanted, Some(&found.entry)) == ImportStep::Nothing {
+                return Ok((Applied::default(), outcome, found.status()));
+            }
+            if (now.permissions, now.uid, now.gid) != (wanted.permissions, wanted.uid, wanted.gid) {
+                outcome = Outcome::MetadataOnly;
+            }
+        }
+        let applied = self.tree.apply(&TreeOp::SetAttributes { entry, found: found.fingerprint }).await?;
+        let status = applied.made.unwrap_or_else(|| found.status());
+        Ok((applied, outcome, status))
+    }
+}
+
+/// Whether a name was in the tree when both sides last agreed.
+fn was_here(record: Option<&Record>) -> bool {
+    record.is_some_and(|record| record.local.is_some() && record.remote.is_some())
+}

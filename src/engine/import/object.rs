@@ -1,0 +1,422 @@
+//! Files and links: what is decided about them, and how it is done.
+
+use super::{
+    Done, Import, KEPT, Late, Turn, decode, link_body, reasons_of, refused, store_failure, tree_failure,
+    with_shortfalls,
+};
+use crate::engine::contents::Unsent;
+use crate::engine::export::mtime_of;
+use crate::engine::listing::Listed;
+use crate::engine::report::{Ended, Outcome};
+use crate::engine::spool::{Deferred, Rule};
+use crate::entry::{DecodedHead, Entry, EntryKind};
+use crate::key::Key;
+use crate::mode::FileType;
+use crate::plan::{Change, Existing, ImportStep, MetadataChange, OnConflict, Step, compare, step};
+use crate::snapshot::{Edit, Record, Remote};
+use crate::store::{GetOptions, GetOutput, ObjectMeta, ObjectStore, Support};
+use crate::tree::{Found, Present, Standing, Tree, TreeErrorKind, TreeOp};
+use futures_util::StreamExt;
+use md5::{Digest, Md5};
+use std::sync::Mutex;
+
+/// What is done about a file or link.
+pub(super) enum Decision {
+    /// Both sides hold the same.
+    Agree { found: Found, meta: ObjectMeta, reasons: Vec<Box<str>> },
+    /// The bytes are there, and the attributes are others.
+    SetAttributes { found: Found, meta: ObjectMeta, head: DecodedHead },
+    /// The object takes the place of what is there.
+    Fetch { present: Present, why: Why },
+    /// What is there gets another name first.
+    FetchBeside { found: Found },
+    /// The tree wins: what it holds is to be exported over this object.
+    Yield { remote: Remote, ended: Ended },
+    /// A directory stands there, which may be gone when everything that is to be deleted is.
+    Late,
+}
+
+/// Why an object is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    New,
+    Changed,
+    /// It has changed on both sides, and the object wins.
+    Wins,
+}
+
+/// What has become of a name in the tree since both sides agreed.
+enum Here {
+    /// Nothing is there, nor was.
+    Nothing,
+    /// It is as it was.
+    Untouched(Found),
+    /// It has changed, or nothing was agreed on.
+    Edited,
+    /// It was there and is not any more.
+    Removed,
+}
+
+impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
+    pub(super) async fn file_or_link(
+        &self,
+        key: &Key,
+        listed: &Listed,
+        around: &[Entry],
+        turn: Turn,
+    ) -> Result<Done, Ended> {
+        match self.decide(key, listed, turn).await? {
+            Decision::Late => {
+                let late = Late { key: key.clone(), listed: listed.clone(), around: around.to_vec() };
+                Ok(Done { late: Some(late), ..Done::default() })
+            }
+            Decision::Agree { found, meta, reasons } => {
+                let edit = self.record(key, listed, &found.status(), &meta, None);
+                let ended = Ended { reasons, ..Ended::new(key, Outcome::Unchanged) };
+                Ok(Done { ended: Some(ended), edit, ..Done::default() })
+            }
+            Decision::Yield { remote, ended } => {
+                let local = listed.record.as_ref().and_then(|record| record.local);
+                let edit = Edit::Put(Record { key: key.clone(), local, remote: Some(remote) });
+                Ok(Done { ended: Some(ended), edit: Some(edit), ..Done::default() })
+            }
+            Decision::SetAttributes { found, meta, head } => {
+                match self.set_attributes(key, listed, &found, &meta, &head).await? {
+                    Some(done) => Ok(done),
+                    None => self.fetch(key, listed, Present::Entry(found), around).await,
+                }
+            }
+            Decision::Fetch { present, .. } => self.fetch(key, listed, present, around).await,
+            Decision::FetchBeside { found } => {
+                let to = beside(key, &found).ok_or_else(|| {
+                    Ended::new(key, Outcome::Conflict)
+                        .because("both sides have changed, and there is no room for a second name")
+                })?;
+                let op = TreeOp::Rename { key: key.clone(), to: to.clone(), found: found.status() };
+                self.tree.apply(&op).await.map_err(|error| tree_failure(key, &error))?;
+                let mut done = self.fetch(key, listed, Present::Nothing, around).await?;
+                let kept = format!("both sides have changed; the file is kept as \"{to}\"");
+                let deferred = done.deferred.last_mut().map(|deferred| &mut deferred.reasons);
+                match (&mut done.ended, deferred) {
+                    (Some(ended), _) => ended.reasons.push(kept.into()),
+                    (None, Some(reasons)) => reasons.push(kept.into()),
+                    (None, None) => {}
+                }
+                Ok(done)
+            }
+        }
+    }
+
+    /// Decides what is to be done about a file or link whose object is not listed as it is recorded.
+    pub(super) async fn decide(&self, key: &Key, listed: &Listed, turn: Turn) -> Result<Decision, Ended> {
+        let present = self.tree.lookup(key).await.map_err(|error| tree_failure(key, &error))?;
+        if present.entry().is_some_and(|current| *current.kind() == EntryKind::Directory) {
+            if self.session.is_some() && turn == Turn::First {
+                return Ok(Decision::Late);
+            }
+            return Err(Ended::new(key, Outcome::Conflict).because("a directory stands there"));
+        }
+        if self.session.is_none() {
+            return self.decide_by_the_tree(key, listed, present).await;
+        }
+        let record = listed.record.as_ref();
+        match self.here(key, record, &present).await? {
+            Here::Nothing => Ok(Decision::Fetch { present, why: Why::New }),
+            Here::Untouched(found) => {
+                let recorded = record.and_then(|record| record.remote.as_ref());
+                let same_bytes = recorded
+                    .is_some_and(|remote| (&remote.etag, remote.size) == (&listed.object.etag, listed.object.size));
+                if same_bytes && found.entry.file_type() == FileType::File {
+                    return self.decide_attributes(key, listed, found).await;
+                }
+                Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Changed })
+            }
+            Here::Edited => self.decide_conflict(key, listed, present).await,
+            Here::Removed => self.decide_removed(key, listed).await,
+        }
+    }
+
+    /// Without a record: the size and mtime of what is there tell whether it is the object already.
+    async fn decide_by_the_tree(&self, key: &Key, listed: &Listed, present: Present) -> Result<Decision, Ended> {
+        let replaces = self.options.existing == Existing::Replace;
+        if let Present::Entry(found) = &present
+            && found.entry.object_size() == listed.object.size
+        {
+            let (meta, head) = self.look_at_object(key, listed, Some(&found.entry)).await?;
+            match compare(head.file_type, meta.size, &head.attributes, Some(&found.entry)) {
+                ImportStep::Nothing => {
+                    return Ok(Decision::Agree { found: found.clone(), meta, reasons: reasons_of(&head) });
+                }
+                ImportStep::SetAttributes if replaces && head.file_type == FileType::File => {
+                    return Ok(Decision::SetAttributes { found: found.clone(), meta, head });
+                }
+                ImportStep::SetAttributes | ImportStep::Write => {}
+            }
+        }
+        match present {
+            Present::Nothing => Ok(Decision::Fetch { present, why: Why::New }),
+            Present::Entry(_) | Present::Other if replaces => Ok(Decision::Fetch { present, why: Why::Changed }),
+            Present::Entry(_) | Present::Other => Err(Ended::new(key, Outcome::Conflict).because(KEPT)),
+        }
+    }
+
+    /// The bytes of the object are those that the file holds.
+    async fn decide_attributes(&self, key: &Key, listed: &Listed, found: Found) -> Result<Decision, Ended> {
+        let (meta, head) = self.look_at_object(key, listed, Some(&found.entry)).await?;
+        if meta.etag != listed.object.etag || head.file_type != FileType::File {
+            return Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Changed });
+        }
+        let (now, wanted) = (found.entry.attributes(), &head.attributes);
+        let same = (now.permissions, now.uid, now.gid, now.mtime)
+            == (wanted.permissions, wanted.uid, wanted.gid, wanted.mtime);
+        // What could not be applied when it was recorded is no news: the metadata is as it was.
+        let recorded = listed.record.as_ref().and_then(|record| record.remote.as_ref());
+        let is_old = recorded.is_some_and(|remote| remote.last_modified == Some(meta.last_modified));
+        if same || is_old {
+            return Ok(Decision::Agree { found, meta, reasons: reasons_of(&head) });
+        }
+        Ok(Decision::SetAttributes { found, meta, head })
+    }
+
+    /// Both sides have changed, or nothing was agreed on.
+    async fn decide_conflict(&self, key: &Key, listed: &Listed, present: Present) -> Result<Decision, Ended> {
+        let conflict = |then: &str| {
+            let reason = format!("it has changed on both sides; {then}");
+            Ended::new(key, Outcome::Conflict).because(reason)
+        };
+        let Present::Entry(found) = present else {
+            return match self.options.on_conflict {
+                OnConflict::Store => Ok(Decision::Fetch { present, why: Why::Wins }),
+                _ => Err(Ended::new(key, Outcome::Conflict).because("something stands there that has no object")),
+            };
+        };
+        let (meta, head) = self.look_at_object(key, listed, Some(&found.entry)).await?;
+        if self.is_same(key, &found, &meta, &head).await? {
+            return Ok(Decision::Agree { found, meta, reasons: reasons_of(&head) });
+        }
+        let remote = || self.remote(&meta, listed.record.as_ref(), None);
+        let yields = |then: &str| {
+            let ended = Ended::new(key, Outcome::Skipped).because(format!("it has changed on both sides; {then}"));
+            Ok(Decision::Yield { remote: remote(), ended })
+        };
+        match self.options.on_conflict {
+            OnConflict::Fail => Err(conflict("both sides keep what they have")),
+            OnConflict::Local => yields("the tree wins"),
+            OnConflict::Newest if found.entry.attributes().mtime >= mtime_of(&meta) => yields("the tree's is newer"),
+            OnConflict::Store | OnConflict::Newest => {
+                Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Wins })
+            }
+            OnConflict::KeepBoth => Ok(Decision::FetchBeside { found }),
+        }
+    }
+
+    /// It was removed here, and the object has changed.
+    async fn decide_removed(&self, key: &Key, listed: &Listed) -> Result<Decision, Ended> {
+        let reason = |then: &str| format!("it was removed from the tree, and its object has changed; {then}");
+        match self.options.on_conflict {
+            OnConflict::Fail => {
+                Err(Ended::new(key, Outcome::Conflict).because(reason("both sides keep what they have")))
+            }
+            OnConflict::Local => {
+                let meta = self.store.head(&listed.object.key).await.map_err(|error| store_failure(key, &error))?;
+                let remote = self.remote(&meta, listed.record.as_ref(), None);
+                let ended = Ended::new(key, Outcome::Skipped).because(reason("the tree wins"));
+                Ok(Decision::Yield { remote, ended })
+            }
+            OnConflict::Store | OnConflict::Newest | OnConflict::KeepBoth => {
+                Ok(Decision::Fetch { present: Present::Nothing, why: Why::Wins })
+            }
+        }
+    }
+
+    /// What has become of a name here.
+    async fn here(&self, key: &Key, record: Option<&Record>, present: &Present) -> Result<Here, Ended> {
+        match (present, record) {
+            (Present::Nothing, Some(Record { remote: Some(_), .. })) => Ok(Here::Removed),
+            (Present::Nothing, _) => Ok(Here::Nothing),
+            (Present::Entry(found), Some(record)) if self.is_as_agreed(key, record, found).await? => {
+                Ok(Here::Untouched(found.clone()))
+            }
+            (Present::Entry(_) | Present::Other, _) => Ok(Here::Edited),
+        }
+    }
+
+    /// Whether a file or link is as both sides agreed on.
+    pub(super) async fn is_as_agreed(&self, key: &Key, record: &Record, found: &Found) -> Result<bool, Ended> {
+        let (Some(local), Some(remote)) = (&record.local, &record.remote) else { return Ok(false) };
+        let change = |status: &_| Change::of(local, status, &self.options.profile);
+        let metadata = MetadataChange::InPlace;
+        match self.contents.open(key, found.status(), change, metadata, remote.body_md5()).await {
+            Ok((_, change)) => Ok(step(&change, metadata) == Step::Nothing),
+            Err(Unsent::Changed) => Ok(false),
+            Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => Err(ended),
+        }
+    }
+
+    /// Whether a file or link holds what the object says: kind, size, attributes, and content as far as the `ETag` tells.
+    async fn is_same(&self, key: &Key, found: &Found, meta: &ObjectMeta, head: &DecodedHead) -> Result<bool, Ended> {
+        if compare(head.file_type, meta.size, &head.attributes, Some(&found.entry)) != ImportStep::Nothing {
+            return Ok(false);
+        }
+        let Some(md5) = meta.etag.md5().filter(|_| self.store.capabilities().md5_etags == Support::Yes) else {
+            return Ok(true);
+        };
+        let subject = self.contents.subject(found);
+        match self.contents.md5(&subject).await {
+            Ok(found) => Ok(found == Some(md5)),
+            Err(Unsent::Changed) => Ok(false),
+            Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => Err(Ended { key: key.to_string().into(), ..ended }),
+        }
+    }
+
+    async fn look_at_object(
+        &self,
+        key: &Key,
+        listed: &Listed,
+        current: Option<&Entry>,
+    ) -> Result<(ObjectMeta, DecodedHead), Ended> {
+        let meta = self.store.head(&listed.object.key).await.map_err(|error| store_failure(key, &error))?;
+        let head = decode(key, &meta, &self.options.profile, current).map_err(|refusal| refused(key, &refusal))?;
+        Ok((meta, head))
+    }
+
+    /// What both sides agree on from now on; nothing without a state.
+    fn record(
+        &self,
+        key: &Key,
+        listed: &Listed,
+        status: &crate::status::Status,
+        meta: &ObjectMeta,
+        md5: Option<[u8; 16]>,
+    ) -> Option<Edit> {
+        self.session?;
+        let remote = self.remote(meta, listed.record.as_ref(), md5);
+        Some(Edit::Put(Record { key: key.clone(), local: Some(self.local(status)), remote: Some(remote) }))
+    }
+
+    /// Sets the attributes of a file whose bytes are right; `None` when that takes a new inode.
+    async fn set_attributes(
+        &self,
+        key: &Key,
+        listed: &Listed,
+        found: &Found,
+        meta: &ObjectMeta,
+        head: &DecodedHead,
+    ) -> Result<Option<Done>, Ended> {
+        let reasons = reasons_of(head);
+        let entry = head.clone().into_entry(key, b"", &self.options.profile).map_err(|error| refused(key, &error))?;
+        match self.tree.apply(&TreeOp::SetAttributes { entry, found: found.fingerprint }).await {
+            Ok(applied) => {
+                let ended = with_shortfalls(Ended { reasons, ..Ended::new(key, Outcome::MetadataOnly) }, &applied);
+                let edit = applied.made.and_then(|status| self.record(key, listed, &status, meta, None));
+                Ok(Some(Done { ended: Some(ended), edit, ..Done::default() }))
+            }
+            // Also when something else stands there by now: the object replaces that, and touches nothing of it.
+            Err(error) if error.kind() == TreeErrorKind::NeedsNewInode => Ok(None),
+            Err(error) if error.kind() == TreeErrorKind::Changed && self.session.is_none() => Ok(None),
+            Err(error) => Err(tree_failure(key, &error)),
+        }
+    }
+
+    /// Fetches an object. Head and bytes are of one version, since one answer brings both.
+    async fn fetch(&self, key: &Key, listed: &Listed, present: Present, around: &[Entry]) -> Result<Done, Ended> {
+        let GetOutput { meta, mut body } = self
+            .store
+            .get(&listed.object.key, &GetOptions::default())
+            .await
+            .map_err(|error| store_failure(key, &error))?;
+        let profile = &self.options.profile;
+        let head = decode(key, &meta, profile, present.entry()).map_err(|refusal| refused(key, &refusal))?;
+        let reasons = reasons_of(&head);
+        if head.file_type == FileType::Symlink {
+            let target = link_body(&mut body, meta.size).await.map_err(|error| store_failure(key, &error))?;
+            if target.len() as u64 != meta.size {
+                let reason = format!("expected a body of {} bytes, found another length", meta.size);
+                return Err(Ended::new(key, Outcome::Failed).because(reason));
+            }
+            let md5 = self.digests().then(|| Md5::digest(&target).into());
+            let entry = head.into_entry(key, &target, profile).map_err(|refusal| refused(key, &refusal))?;
+            let mut deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
+            let remote = self.session.map(|_| self.remote(&meta, listed.record.as_ref(), md5));
+            let inode = match &present {
+                Present::Entry(found) => found.fingerprint.inode,
+                Present::Nothing | Present::Other => 0,
+            };
+            let outcome = Some(Outcome::Written);
+            deferred.push(Deferred { entry, outcome, reasons, inode, remote, rule: Rule::Object });
+            return Ok(Done { deferred, ..Done::default() });
+        }
+        let entry = head.into_entry(key, b"", profile).map_err(|refusal| refused(key, &refusal))?;
+        let deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
+        let digest = self.digests().then(|| Mutex::new(Md5::new()));
+        let body = body.map(|piece| {
+            let piece = piece?;
+            if let Some(digest) = &digest {
+                super::lock(digest).update(&piece);
+            }
+            self.progress.bytes(piece.len() as u64);
+            Ok(piece)
+        });
+        let standing = match present {
+            Present::Nothing => Standing::Nothing,
+            // Whoever has changed it since it was looked at keeps it.
+            Present::Entry(found) if self.session.is_some() => Standing::Version(found.status()),
+            Present::Entry(_) | Present::Other => Standing::Replaceable,
+        };
+        let (ended, edit) = match self.tree.write_file(&entry, body.boxed(), standing).await {
+            Ok(applied) => {
+                let ended = Ended { reasons, bytes: meta.size, ..Ended::new(key, Outcome::Written) };
+                let md5 = digest.as_ref().map(|digest| super::lock(digest).clone().finalize().into());
+                let edit = applied.made.and_then(|status| self.record(key, listed, &status, &meta, md5));
+                (with_shortfalls(ended, &applied), edit)
+            }
+            Err(error) => (tree_failure(key, &error), None),
+        };
+        Ok(Done { deferred, ended: Some(ended), edit, ..Done::default() })
+    }
+
+    /// Whether the digest of what is fetched is to be recorded, since the `ETag` does not tell it.
+    fn digests(&self) -> bool {
+        self.session.is_some() && self.store.capabilities().md5_etags == Support::No
+    }
+
+    /// Puts a link into place. Answers what both sides agree on.
+    pub(super) async fn link(&self, deferred: Deferred) -> (Ended, Option<Edit>) {
+        let Deferred { entry, reasons, inode, remote, .. } = deferred;
+        let key = entry.key().clone();
+        let conflict = |why: &str| (Ended::new(&key, Outcome::Conflict).because(why), None);
+        let standing = match self.tree.lookup(&key).await {
+            Ok(Present::Nothing) => Standing::Nothing,
+            Ok(Present::Entry(found)) if *found.entry.kind() == EntryKind::Directory => {
+                return conflict("a directory stands there");
+            }
+            Ok(Present::Entry(found)) if self.session.is_some() => {
+                if found.fingerprint.inode != inode {
+                    return conflict("something else has taken the name");
+                }
+                Standing::Version(found.status())
+            }
+            Ok(Present::Entry(_) | Present::Other) if self.options.existing == Existing::Keep => {
+                return conflict(KEPT);
+            }
+            Ok(Present::Entry(_) | Present::Other) => Standing::Replaceable,
+            Err(error) => return (tree_failure(&key, &error), None),
+        };
+        let bytes = entry.object_size();
+        match self.tree.apply(&TreeOp::CreateSymlink { entry, standing }).await {
+            Ok(applied) => {
+                let ended = Ended { reasons, bytes, ..Ended::new(&key, Outcome::Written) };
+                let edit = remote.zip(applied.made).map(|(remote, status)| {
+                    Edit::Put(Record { key: key.clone(), local: Some(self.local(&status)), remote: Some(remote) })
+                });
+                (with_shortfalls(ended, &applied), edit)
+            }
+            Err(error) => (tree_failure(&key, &error), None),
+        }
+    }
+}
+
+/// The name under which a file stays beside the object that takes its own; `None` when it would be too long.
+fn beside(key: &Key, found: &Found) -> Option<Key> {
+    Key::parse(&format!("{}.local-{}", key.path(), found.entry.attributes().mtime.nanoseconds())).ok()
+}

@@ -1,0 +1,144 @@
+//! [`plan_import`]: what an import would do, and why.
+
+use super::object::{Decision, Why};
+use super::{Import, ImportOptions, Turn, begin, decode, refused, store_failure, tree_failure};
+use crate::engine::export::Planned;
+use crate::engine::listing::{Item, Listed, Listing, ROOT, shadowed};
+use crate::engine::report::{Direction, Ended, Outcome, Recorder, Report, RunError, RunErrorKind, Silent};
+use crate::engine::state::StateStore;
+use crate::escape::escape;
+use crate::key::Key;
+use crate::mode::FileType;
+use crate::plan::{Claim, Deletes, ImportStep, Step, compare};
+use crate::snapshot::Record;
+use crate::store::{Counted, ObjectStore};
+use crate::tree::{Present, Tree};
+
+/// Says what an import would do, and does nothing to bucket and tree.
+///
+/// `each` gets every entry that would change, as a stream: memory does not grow with their number. The report counts what
+/// would come of it; what is only known when an object is fetched, such as a link's target, it cannot tell. Of a state only
+/// what an earlier run left undone is tidied up.
+///
+/// # Errors
+/// As [`import_since`](super::import_since).
+pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
+    store: &S,
+    tree: &T,
+    state: Option<&dyn StateStore>,
+    options: &ImportOptions,
+    mut each: impl FnMut(Planned) + Send,
+) -> Result<Report, RunError> {
+    let store = &Counted::new(store);
+    let mut recorder = Recorder::new(Direction::Import, &Silent);
+    let planned = async {
+        tree.begin().await?;
+        let session = begin(tree, state, options).await?;
+        let run = &Import::new(store, tree, session.as_ref(), options, &Silent);
+        if let Some(session) = &session {
+            session.say_disbelief(&mut recorder);
+        }
+        let ImportOptions { selection, prefix, profile, .. } = options;
+        let mut listing = Listing::new(store, session.as_ref(), selection, prefix, profile.clash)?;
+        while let Some(item) = listing.next().await? {
+            let (planned, ended) = run.foresee(item).await;
+            planned.into_iter().for_each(&mut each);
+            ended.into_iter().for_each(|ended| recorder.end(ended));
+        }
+        let mut absent = listing.into_absent();
+        let owned = session.as_ref().and_then(|session| session.records()).unwrap_or(0);
+        let checked = match options.deletes {
+            Deletes::Never => None,
+            Deletes::Apply(brake) => Some(brake.check(absent.len(), owned)),
+        };
+        if let Some(Err(braked)) = checked {
+            recorder.braked(braked);
+        }
+        let mut position = 0;
+        while let Some(Record { key, .. }) = absent.next(&mut position)? {
+            let (step, reason) = if checked == Some(Ok(())) {
+                recorder.deleted();
+                (Step::Delete, "its object is gone")
+            } else {
+                recorder.gone();
+                (Step::Nothing, "its object is gone; it stays, since nothing is deleted")
+            };
+            each(planned(&key, step, reason));
+        }
+        Ok(())
+    };
+    let planned: Result<(), RunErrorKind> = planned.await;
+    let report = recorder.finish(store.calls());
+    planned.map(|()| report.clone()).map_err(|kind| RunError::new(kind, report))
+}
+
+fn planned(key: &Key, step: Step, reason: &str) -> Planned {
+    Planned { key: key.to_string().into(), step, reason: reason.into() }
+}
+
+impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
+    /// What an item would come to: a step, unless there is nothing to do, and an outcome, if it is an entry.
+    async fn foresee(&self, item: Item) -> (Option<Planned>, Option<Ended>) {
+        let skipped =
+            |key: &dyn std::fmt::Display, why: String| (None, Some(Ended::new(key, Outcome::Skipped).because(why)));
+        match item {
+            Item::Replaced(record) => (
+                Some(planned(&record.key, Step::Delete, "its object is gone, and its path is that of a directory")),
+                None,
+            ),
+            Item::Claim(Claim::ImpliedDirectory { .. }) => (None, None),
+            Item::Claim(Claim::Root) => skipped(&self.options.prefix, ROOT.to_owned()),
+            Item::Claim(Claim::Refused { key, error }) => skipped(&escape(key.as_bytes()), error.to_string()),
+            Item::Claim(Claim::Shadowed { key, by }) => skipped(&key, shadowed(&by)),
+            Item::Claim(Claim::Object { key, object: listed }) => {
+                if listed.is_as_recorded() {
+                    return (None, Some(Ended::new(&key, Outcome::Unchanged)));
+                }
+                let foreseen = if key.is_directory() {
+                    self.foresee_directory(&key, &listed).await
+                } else {
+                    self.foresee_object(&key, &listed).await
+                };
+                let (step, reason) = match foreseen {
+                    Ok(foreseen) => foreseen,
+                    Err(ended) => return (None, Some(ended)),
+                };
+                let outcome = match step {
+                    Step::Write => Outcome::Written,
+                    Step::ReplaceMetadata => Outcome::MetadataOnly,
+                    _ => return (None, Some(Ended::new(&key, Outcome::Unchanged))),
+                };
+                let bytes = if step == Step::Write { listed.object.size } else { 0 };
+                (Some(planned(&key, step, reason)), Some(Ended { bytes, ..Ended::new(&key, outcome) }))
+            }
+        }
+    }
+
+    async fn foresee_directory(&self, key: &Key, listed: &Listed) -> Result<(Step, &'static str), Ended> {
+        let before = self.standing_directory(key).await.map_err(|error| tree_failure(key, &error))?;
+        let meta = self.store.head(&listed.object.key).await.map_err(|error| store_failure(key, &error))?;
+        let current = before.as_ref().map(|found| &found.entry);
+        let head = decode(key, &meta, &self.options.profile, current).map_err(|refusal| refused(key, &refusal))?;
+        Ok(match compare(FileType::Directory, 0, &head.attributes, current) {
+            ImportStep::Nothing => (Step::Nothing, ""),
+            ImportStep::SetAttributes => (Step::ReplaceMetadata, "other attributes"),
+            ImportStep::Write => (Step::Write, "new"),
+        })
+    }
+
+    async fn foresee_object(&self, key: &Key, listed: &Listed) -> Result<(Step, &'static str), Ended> {
+        Ok(match self.decide(key, listed, Turn::First).await? {
+            Decision::Agree { .. } => (Step::Nothing, ""),
+            Decision::SetAttributes { .. } => (Step::ReplaceMetadata, "other attributes"),
+            Decision::Fetch { why: Why::New, .. } => (Step::Write, "new"),
+            Decision::Fetch { why: Why::Changed, present: Present::Other } => {
+                (Step::Write, "in the place of what has no object")
+            }
+            Decision::Fetch { why: Why::Changed, .. } => (Step::Write, "the object has changed"),
+            Decision::Fetch { why: Why::Wins, .. } => (Step::Write, "changed on both sides; the object wins"),
+            Decision::FetchBeside { .. } => (Step::Write, "changed on both sides; the file gets another name"),
+            Decision::Late => (Step::Write, "in the place of a directory, if that is removed"),
+            Decision::Yield { ended, .. } => return Err(ended),
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! What is gone from the bucket: removed from the tree if it is as both sides agreed on, and if that is wanted.
+
+use super::{Done, Import, RunErrorKind, Turn, tree_failure};
+use crate::engine::listing::Listed;
+use crate::engine::report::{Ended, Outcome, Recorder};
+use crate::engine::spool::Spool;
+use crate::entry::{Chain, Entry};
+use crate::key::Key;
+use crate::plan::{Deletes, OnConflict};
+use crate::snapshot::{Edit, Record};
+use crate::store::{ObjectStore, StoreErrorKind};
+use crate::tree::{Found, Present, Tree, TreeErrorKind, TreeOp};
+
+/// A file or link that waits for what stands in its place to be removed.
+#[derive(Debug)]
+pub(super) struct Late {
+    pub(super) key: Key,
+    pub(super) listed: Listed,
+    pub(super) around: Vec<Entry>,
+}
+
+/// What came of something that is gone from the bucket.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
+enum Removed {
+    Yes,
+    /// It was gone from the tree as well.
+    Before,
+    /// It is still there, and why.
+    No(Ended, Option<Edit>),
+}
+
+impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
+    /// Removes what was recorded and not listed, or says how much of it there is.
+    pub(super) async fn remove_absent(
+        &self,
+        mut absent: Spool<Record>,
+        recorder: &mut Recorder<'_>,
+    ) -> Result<(), RunErrorKind> {
+        let Some(session) = self.session else { return Ok(()) };
+        let checked = match self.options.deletes {
+            Deletes::Never => None,
+            Deletes::Apply(brake) => Some(brake.check(absent.len(), session.records().unwrap_or(0))),
+        };
+        if let Some(Err(braked)) = checked {
+            recorder.braked(braked);
+        }
+        // From the end, so that a directory comes after what is in it.
+        while let Some(record) = absent.pop()? {
+            if checked != Some(Ok(())) {
+                recorder.gone();
+                continue;
+            }
+            match self.remove(&record).await {
+                Removed::Yes => {
+                    recorder.deleted();
+                    self.agree(Some(Edit::Remove(record.key))).await?;
+                }
+                Removed::Before => self.agree(Some(Edit::Remove(record.key))).await?,
+                Removed::No(ended, edit) => {
+                    recorder.end(ended);
+                    self.agree(edit).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes something if it is what both sides agreed on and its object is really gone.
+    async fn remove(&self, record: &Record) -> Removed {
+        let key = &record.key;
+        let no = |outcome, why: &dyn std::fmt::Display| Removed::No(Ended::new(key, outcome).because(why), None);
+        let found = match self.tree.lookup(key).await {
+            Ok(Present::Nothing) => return Removed::Before,
+            // Something else has the path by now; what was recorded is gone.
+            Ok(Present::Entry(found)) if found.entry.key().is_directory() != key.is_directory() => {
+                return Removed::Before;
+            }
+            Ok(Present::Entry(found)) => found,
+            Ok(Present::Other) => return Removed::Before,
+            Err(error) => return Removed::No(tree_failure(key, &error), None),
+        };
+        if let Err(removed) = self.is_really_gone(record).await {
+            return removed;
+        }
+        match self.is_untouched(record, &found).await {
+            Ok(true) => {}
+            Ok(false) if self.options.on_conflict == OnConflict::Store => {}
+            Ok(false) if self.options.on_conflict == OnConflict::Fail => {
+                return no(Outcome::Conflict, &"its object is gone, and it has changed; it stays");
+            }
+            Ok(false) => {
+                let ended =
+                    Ended::new(key, Outcome::Skipped).because("its object is gone, and it has changed; the tree wins");
+                return Removed::No(ended, Some(Edit::Put(Record { remote: None, ..record.clone() })));
+            }
+            Err(ended) => return Removed::No(ended, None),
+        }
+        match self.tree.apply(&TreeOp::Remove { key: key.clone(), found: found.status() }).await {
+            Ok(_) => Removed::Yes,
+            Err(error) if error.kind() == TreeErrorKind::NotFound => Removed::Before,
+            Err(error) if error.kind() == TreeErrorKind::Conflict && key.is_directory() => {
+                no(Outcome::Skipped, &"its object is gone; it stays, since it is not empty")
+            }
+            Err(error) => Removed::No(tree_failure(key, &error), None),
+        }
+    }
+
+    /// Absence from a listing is no proof; a head is.
+    async fn is_really_gone(&self, record: &Record) -> Result<(), Removed> {
+        let key = &record.key;
+        let Ok(object_key) = self.options.prefix.object_key(key) else { return Err(Removed::Before) };
+        match self.store.head(&object_key).await {
+            Ok(_) => {
+                let ended = Ended::new(key, Outcome::Skipped).because("it was not listed, but is in the bucket");
+                Err(Removed::No(ended, None))
+            }
+            Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Removed::No(Ended::new(key, Outcome::Failed).because(Chain(&error)), None)),
+        }
+    }
+
+    /// Whether something is as both sides agreed on. Of a directory the times do not matter.
+    async fn is_untouched(&self, record: &Record, found: &Found) -> Result<bool, Ended> {
+        if record.key.is_directory() {
+            return Ok(record.local.as_ref().is_some_and(|local| !self.is_edited(local, &found.status())));
+        }
+        self.is_as_agreed(&record.key, record, found).await
+    }
+
+    /// Removes a file whose object is gone and whose path is that of a directory now.
+    pub(super) async fn make_way(&self, record: &Record) -> Done {
+        match self.remove(record).await {
+            Removed::Yes | Removed::Before => Done { edit: Some(Edit::Remove(record.key.clone())), ..Done::default() },
+            // What is to be made there says that something stands in the way.
+            Removed::No(ended, edit) => Done { ended: Some(ended), edit, ..Done::default() },
+        }
+    }
+
+    /// Tries again what had to wait for what was to be removed.
+    pub(super) async fn try_late(&self, late: Late, listed: &Result<(), RunErrorKind>) -> Done {
+        let Late { key, listed: object, around } = late;
+        if listed.is_err() {
+            return Ended::new(&key, Outcome::Conflict).because("a directory stands there").into();
+        }
+        self.file_or_link(&key, &object, &around, Turn::Last).await.unwrap_or_else(Done::from)
+    }
+}
