@@ -403,7 +403,8 @@ fn real_path(path: &Path) -> std::io::Result<PathBuf> {
     let path = std::path::absolute(path)?;
     let there = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(&path);
     let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
-    Ok(there.canonicalize()?.join(rest))
+    // By its names alone, so that the same path is the same text whether it is there or not.
+    Ok(there.canonicalize()?.join(rest).components().collect())
 }
 
 fn show(report: Result<Report, RunError>, bar: &Bar, json: bool) -> Result<bool, Failure> {

@@ -35,6 +35,8 @@ use twox_hash::XxHash3_64;
 
 /// How often a file that changes while it is read is tried, and a request whose condition failed.
 const ATTEMPTS: u32 = 3;
+/// How many entries are announced to the journal at once.
+const ANNOUNCED: usize = 256;
 /// How many bytes of what is gone are kept in memory until it is deleted.
 const GONE_IN_MEMORY: usize = 1 << 20;
 /// Something is racy that was changed less than so many nanoseconds before a run began: 2 seconds, the coarsest clock that
@@ -402,7 +404,11 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             session.say_disbelief(recorder);
         }
         let gone = Mutex::new(Gone::new().map_err(StateError::from)?);
-        let sights = self.scan().sights().map(|sight| {
+        let announced = self.scan().sights().ready_chunks(ANNOUNCED).then(|sights| async {
+            let announced = self.announce(&sights).await.map_err(ScanError::from);
+            stream::iter(announced.err().map(Err).into_iter().chain(sights))
+        });
+        let sights = announced.flatten().map(|sight| {
             // Here they are still in key order.
             if let Ok(Sight::Gone(record)) = &sight {
                 gone.lock().unwrap_or_else(PoisonError::into_inner).push(record);
@@ -421,6 +427,17 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         self.delete(gone.into_inner().unwrap_or_else(PoisonError::into_inner), recorder).await
     }
 
+    /// Says of all that is new and comes now that it is about to be put, in one go: waiting for the disk costs more than a
+    /// request to a store that is near.
+    async fn announce(&self, sights: &[Result<Sight, ScanError>]) -> Result<(), StateError> {
+        let Some(session) = self.session else { return Ok(()) };
+        let new = sights.iter().filter_map(|sight| match sight {
+            Ok(Sight::Present { key, status, record: None, names }) => Some((key, self.local(status, *names))),
+            _ => None,
+        });
+        session.intend(new).await
+    }
+
     /// Does what a sight takes.
     async fn take(&self, sight: Result<Sight, ScanError>) -> Result<Taken, RunErrorKind> {
         match sight? {
@@ -428,6 +445,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             Sight::Present { key, status, record, names } => {
                 let known = record.is_some();
                 let ended = self.present(&key, status, record, names).await?;
+                self.session.inspect(|session| session.withdraw(&key));
                 if !known && matches!(ended.outcome, Outcome::Skipped | Outcome::Failed | Outcome::Conflict) {
                     self.name_only(key)?;
                 }
@@ -593,9 +611,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         local: Local,
     ) -> Result<Result<Ended, Unsent>, StateError> {
         let Decision { mut subject, mut step, remote, .. } = decision;
-        let intended = session.intended(key);
+        let uncertain = session.uncertain(key);
         let mut asked =
-            remote.is_some() || self.verify || !intended.is_empty() || self.capabilities.preconditions == Support::No;
+            remote.is_some() || self.verify || !uncertain.is_empty() || self.capabilities.preconditions == Support::No;
         for _ in 0..ATTEMPTS {
             let current = if asked {
                 match self.store.head(object_key).await {
@@ -622,7 +640,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                     }
                 }
                 let ours =
-                    current.as_ref().is_some_and(|meta| intended.iter().any(|local| self.was_intended(local, meta)));
+                    current.as_ref().is_some_and(|meta| uncertain.iter().any(|local| self.was_intended(local, meta)));
                 if !ours && let Some(ended) = self.conflict(key, &subject, remote.as_ref(), current.as_ref()) {
                     return Ok(Ok(ended));
                 }
@@ -634,7 +652,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 (Some(meta), Support::Yes) => Precondition::Match(meta.etag.clone()),
                 (None, Support::Yes) => Precondition::Absent,
             };
-            session.intend(key, local).await?;
+            session.intend([(key, local)]).await?;
             let (done, outcome) = if step == Step::ReplaceMetadata {
                 let options = PutOptions { headers: headers.clone(), precondition };
                 let replaced = self.store.replace_metadata(object_key, &options).await;
@@ -654,7 +672,12 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                     return Ok(Ok(written(&subject, outcome)));
                 }
                 Err(Unsent::Condition(_)) => asked = true,
-                Err(unsent) => return Ok(Err(unsent)),
+                Err(unsent) => {
+                    if matches!(unsent, Unsent::Ended(_)) {
+                        session.doubt(key, local);
+                    }
+                    return Ok(Err(unsent));
+                }
             }
         }
         let reason = "the object changed at every try, each time before the request arrived";

@@ -34,7 +34,7 @@ const LONGEST: usize = 1 << 20;
 /// How many bytes of lines that nobody waits for are gathered before they are written.
 const GATHERED: usize = 1 << 16;
 /// How many lines are sorted in memory.
-const SORTED: usize = 100_000;
+const SORTED: usize = 1 << 14;
 
 /// What a journal starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use super::state::{Part, StateRead, StateStore};
 use crate::key::Key;
 use crate::snapshot::{Edit, Header, Identity, Local, Record, SnapshotError, SnapshotReader, SnapshotWriter, overlay};
 use crate::timestamp::Timestamp;
+use std::collections::HashMap;
 use std::io::{self, BufWriter};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
@@ -38,8 +39,10 @@ pub(super) struct Session<'s> {
     /// When the last of it was recorded, by the clock of the tree.
     recorded: Option<Timestamp>,
     journal: Journal<'s>,
-    /// What earlier runs intended and did not live to see.
-    intents: Mutex<Intents>,
+    /// What may have become of objects without anybody knowing: by runs that were cut short, and by requests that failed.
+    uncertain: Mutex<Intents>,
+    /// What this run is about to put.
+    intended: Mutex<HashMap<Key, Local>>,
     /// Why nothing is known although there is a snapshot.
     disbelief: Option<Box<str>>,
 }
@@ -72,7 +75,7 @@ impl<'s> Session<'s> {
         }
         let records = snapshot.as_ref().map(SnapshotReader::len);
         let recorded = snapshot.as_ref().map(|snapshot| snapshot.header().recorded);
-        Ok(Self { state, base, records, recorded, journal, intents: Mutex::new(intents), disbelief })
+        Ok(Self { state, base, records, recorded, journal, uncertain: Mutex::new(intents), intended: Mutex::default(), disbelief })
     }
 
     /// How many keys are recorded; `None` where nothing is known.
@@ -106,34 +109,53 @@ impl<'s> Session<'s> {
         Ok(Some(reader))
     }
 
-    fn intents(&self) -> MutexGuard<'_, Intents> {
-        self.intents.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What an earlier run, or an earlier try of this one, may have put under a key without hearing of it.
-    pub(super) fn intended(&self, key: &Key) -> Vec<Local> {
-        self.intents().get(key).cloned().unwrap_or_default()
+    pub(super) fn uncertain(&self, key: &Key) -> Vec<Local> {
+        lock(&self.uncertain).get(key).cloned().unwrap_or_default()
     }
 
-    /// Says that an object is about to be put, and waits until that is on the disk.
-    pub(super) async fn intend(&self, key: &Key, local: Local) -> Result<(), StateError> {
-        self.journal.append(&Line::Intent { key: key.clone(), local }, Urgency::Later)?;
-        self.intents().entry(key.clone()).or_default().push(local);
-        Ok(self.journal.sync().await?)
+    /// Says that objects are about to become what these inodes are, and waits until that is on the disk.
+    pub(super) async fn intend<'k>(
+        &self,
+        subjects: impl IntoIterator<Item = (&'k Key, Local)>,
+    ) -> Result<(), StateError> {
+        let mut said = false;
+        for (key, local) in subjects {
+            if lock(&self.intended).insert(key.clone(), local) != Some(local) {
+                self.journal.append(&Line::Intent { key: key.clone(), local }, Urgency::Later)?;
+                said = true;
+            }
+        }
+        if said { Ok(self.journal.sync().await?) } else { Ok(()) }
+    }
+
+    /// Takes back what was intended for a key: no request for it is under way.
+    pub(super) fn withdraw(&self, key: &Key) {
+        lock(&self.intended).remove(key);
+    }
+
+    /// Says that nobody knows whether a request has changed an object.
+    pub(super) fn doubt(&self, key: &Key, local: Local) {
+        lock(&self.uncertain).entry(key.clone()).or_default().push(local);
     }
 
     /// Records what both sides agree on.
     pub(super) fn record(&self, record: Record, urgency: Urgency) -> Result<(), StateError> {
         if record.remote.is_some() {
-            self.intents().remove(&record.key);
+            self.is_certain(&record.key);
         }
         Ok(self.journal.append(&Line::Record(record), urgency)?)
     }
 
     /// Records that nothing is left of a key.
     pub(super) fn remove(&self, key: &Key, urgency: Urgency) -> Result<(), StateError> {
-        self.intents().remove(key);
+        self.is_certain(key);
         Ok(self.journal.append(&Line::Removed(key.clone()), urgency)?)
+    }
+
+    fn is_certain(&self, key: &Key) {
+        lock(&self.uncertain).remove(key);
+        self.withdraw(key);
     }
 
     /// Ends the run: what it recorded goes into the snapshot. A run that did not see everything says so.
@@ -151,19 +173,25 @@ impl<'s> Session<'s> {
             return Err(io::Error::other("the journal cannot be read back").into());
         };
         compact(self.state, identity, now, reader, replay.changes).await?;
-        if replay.intents.is_empty() {
+        let intents = std::mem::take(&mut *lock(&self.uncertain));
+        if intents.is_empty() {
             return Ok(());
         }
         // Requests that failed may have happened all the same, and may still.
         let (Some(snapshot), _) = open(self.state, identity)?.believed() else { return Ok(()) };
         let journal = Journal::new(self.state, Base { snapshot: snapshot.id(), ..self.base });
-        for (key, locals) in replay.intents {
+        for (key, locals) in intents {
             for local in locals {
                 journal.append(&Line::Intent { key: key.clone(), local }, Urgency::Later)?;
             }
         }
         Ok(journal.sync().await?)
     }
+}
+
+fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
+    // Whatever is in it is whole after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How much of the tree a run has seen.
