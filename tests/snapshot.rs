@@ -9,7 +9,7 @@ use posix_s3::snapshot::{
     Age, Difference, Edit, Header, Identity, Local, Names, Record, Remote, Rows, SnapshotError, SnapshotReader,
     SnapshotStream, SnapshotWriter, compare, overlay,
 };
-use posix_s3::{Attributes, ETag, Key, Status, Timestamp};
+use posix_s3::{Attributes, ETag, FileType, Gid, Key, Permissions, Status, Timestamp, Uid};
 use proptest::collection::{btree_map, btree_set};
 use proptest::prelude::*;
 use snapshots::{any_local, any_record, any_remote, header, is_many_blocks, many, records_in_order, write};
@@ -88,8 +88,24 @@ fn changes() -> impl Strategy<Value = BTreeMap<usize, Change>> {
     })
 }
 
+/// The first and the last records of the blocks of the many.
+fn borders() -> Vec<usize> {
+    let bytes = &many().1;
+    let counts = snapshots::blocks(bytes).into_iter().map(|block| snapshots::number_at(bytes, block.start + 4, 4));
+    let mut next = 0;
+    let ends = counts.flat_map(|count| {
+        let first = next;
+        next += usize::try_from(count).unwrap();
+        [first, next - 1]
+    });
+    ends.collect()
+}
+
 fn edits(base: &[Record], changes: &BTreeMap<usize, Change>) -> Vec<Edit> {
+    let borders = borders();
     let edit = |(&number, change): (&usize, &Change)| {
+        // Every fourth one at a border, where blocks come apart and together again.
+        let number = if number.is_multiple_of(4) { borders[number / 4 % borders.len()] } else { number };
         let key = base[number].key.clone();
         match change {
             Change::Remove => Edit::Remove(key),
@@ -102,6 +118,7 @@ fn edits(base: &[Record], changes: &BTreeMap<usize, Change>) -> Vec<Edit> {
     };
     let mut edits: Vec<Edit> = changes.iter().map(edit).collect();
     edits.sort_by(|one, other| one.key().cmp(other.key()));
+    edits.dedup_by(|one, other| one.key() == other.key());
     edits
 }
 
@@ -179,7 +196,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn seeking_gives_what_is_left_of_the_whole(numbers in btree_set(0_usize..9000, 1..6), behind in any::<bool>()) {
@@ -275,6 +292,94 @@ fn many_records_are_many_blocks_and_an_insertion_moves_one() {
 }
 
 #[test]
+fn blocks_end_where_the_page_says() {
+    let (records, _) = many();
+    let borders = borders();
+    for (number, record) in records[..8999].iter().enumerate() {
+        let sum = u64::from_le_bytes(snapshots::sum(record.key.as_str().as_bytes()));
+        assert_eq!(borders.iter().skip(1).step_by(2).any(|end| *end == number), sum & 1023 == 0, "{number}");
+    }
+    let without_border = |number: &u32| {
+        let key = format!("{number:06}");
+        u64::from_le_bytes(snapshots::sum(key.as_bytes())) & 1023 != 0
+    };
+    let records: Vec<Record> = (0..5000)
+        .filter(without_border)
+        .map(|number| Record { key: format!("{number:06}").parse().unwrap(), local: None, remote: None })
+        .collect();
+    let bytes = write(&records);
+    let counts: Vec<u64> =
+        snapshots::blocks(&bytes).into_iter().map(|block| snapshots::number_at(&bytes, block.start + 4, 4)).collect();
+    assert_eq!(counts, [4096, records.len() as u64 - 4096]);
+}
+
+#[test]
+fn every_field_that_differs_is_a_difference() {
+    let records = &many().0[..3];
+    let (mut local, mut remote) = (records[1].local.unwrap(), records[1].remote.clone().unwrap());
+    let later = Timestamp::from_unix(1, 1);
+    (local.ctime, remote.md5) = (later.unwrap(), Some([1; 16]));
+    let of_local = |change: fn(&mut Local)| {
+        let mut changed = local;
+        change(&mut changed);
+        (Some(changed), Some(remote.clone()))
+    };
+    let of_remote = |change: fn(&mut Remote)| {
+        let mut changed = remote.clone();
+        change(&mut changed);
+        (Some(local), Some(changed))
+    };
+    let sides = [
+        (Some(local), Some(remote.clone())),
+        (None, Some(remote.clone())),
+        (Some(local), None),
+        (None, None),
+        of_local(|local| local.file_type = FileType::Symlink),
+        of_local(|local| local.size += 1),
+        of_local(|local| local.permissions = Permissions::from_mode(0)),
+        of_local(|local| local.uid = Uid::ROOT),
+        of_local(|local| local.gid = Gid::ROOT),
+        of_local(|local| local.mtime = Timestamp::EPOCH),
+        of_local(|local| local.ctime = Timestamp::EPOCH),
+        of_local(|local| local.ctime = Timestamp::from_unix(i64::MAX, 0).unwrap()),
+        of_local(|local| local.inode += 1),
+        of_local(|local| local.age = Age::Racy),
+        of_local(|local| local.names = Names::Recorded),
+        of_remote(|remote| remote.etag = ETag::from_md5([0; 16])),
+        of_remote(|remote| remote.etag = ETag::new("\"00000000000000000000000000000000-2\"")),
+        of_remote(|remote| remote.etag = ETag::new("\"00000000000000000000000000000000-3\"")),
+        of_remote(|remote| remote.etag = ETag::new("x")),
+        of_remote(|remote| remote.etag = ETag::new("y")),
+        of_remote(|remote| remote.size += 1),
+        of_remote(|remote| remote.last_modified = None),
+        of_remote(|remote| remote.last_modified = Some(Timestamp::EPOCH)),
+        of_remote(|remote| remote.last_modified = Timestamp::from_unix(0, 1)),
+        of_remote(|remote| remote.md5 = None),
+        of_remote(|remote| remote.md5 = Some([2; 16])),
+        of_remote(|remote| remote.age = Age::Racy),
+    ];
+    let with = |(local, remote): (Option<Local>, Option<Remote>)| {
+        let middle = Record { key: records[1].key.clone(), local, remote };
+        write(&[records[0].clone(), middle, records[2].clone()])
+    };
+    for (one_place, one) in sides.iter().enumerate() {
+        for (other_place, other) in sides.iter().enumerate() {
+            let found = differences(&with(one.clone()), &with(other.clone()));
+            assert_eq!(found.len(), usize::from(one_place != other_place), "{one_place} {other_place}");
+        }
+    }
+}
+
+#[test]
+fn an_overlay_behind_what_was_written_is_refused() {
+    let (records, bytes) = many();
+    let mut writer = SnapshotWriter::new(Vec::new(), &header()).unwrap();
+    writer.append(&mut stream(&write(&records[5..6]))).unwrap();
+    let error = overlay(&mut stream(bytes), std::iter::empty::<Result<Edit, SnapshotError>>(), &mut writer);
+    assert!(matches!(error, Err(SnapshotError::Disorder { .. })));
+}
+
+#[test]
 fn an_empty_snapshot_is_a_snapshot() {
     let bytes = write(&[]);
     assert_eq!(read(&bytes).unwrap(), []);
@@ -355,14 +460,15 @@ fn nothing_is_written_behind_a_failure() {
 
 #[test]
 fn keys_handed_out_stay_what_they_are() {
-    let (_, bytes) = many();
+    let (records, bytes) = many();
     let (mut stream, mut rows) = (stream(bytes), Rows::new());
     stream.read_block(&mut rows).unwrap();
     let kept = rows.keys().clone();
     let copy = (*kept).clone();
     stream.read_block(&mut rows).unwrap();
     assert_eq!(*kept, copy);
-    assert_ne!(rows.keys(), &kept);
+    assert_eq!(rows.keys().len(), rows.len());
+    assert_eq!(rows.record(0).as_ref(), records.get(kept.len()));
 }
 
 #[test]

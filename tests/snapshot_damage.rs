@@ -118,8 +118,15 @@ fn blocks_that_are_swapped_left_out_repeated_or_of_another_file_are_found() {
     assert_eq!(blocks(&other), parts);
     assert_eq!(other[parts[1].start + 28..parts[1].end], second[28..]);
     is_refused(&with(&[first, &other[parts[1].clone()], third]), "a block of another file");
-    is_refused(&[&other[..72], &bytes[72..]].concat(), "a header of another file");
-    is_refused(&[&bytes[..parts[2].end], &other[parts[2].end..]].concat(), "an end of another file");
+    for (parts, what) in [
+        ([&other[..72], &bytes[72..]], "a header of another file"),
+        ([&bytes[..parts[2].end], &other[parts[2].end..]], "an end of another file"),
+    ] {
+        is_refused(&parts.concat(), what);
+        assert!(SnapshotReader::open(Cursor::new(parts.concat())).is_err(), "opened: {what}");
+    }
+    let empty = |header| SnapshotWriter::new(Vec::new(), header).unwrap().finish().unwrap();
+    is_refused(&[&empty(&other_header)[..72], &empty(&header())[72..]].concat(), "an empty file of two");
 }
 
 #[test]
@@ -387,6 +394,16 @@ fn what_has_no_meaning_is_refused() {
     let error = read(&forge(&[("b", 1, placeholder("a"))])).unwrap_err();
     assert!(matches!(error, SnapshotError::Damaged { part: Part::Index, .. }), "{error}");
     assert!(verify(&forge(&[("b", 1, placeholder("a"))])).is_err());
+    // The index speaks of another place than the block has; its own sum is right, as is the trailer's.
+    let mut elsewhere = block(1, placeholder("a"));
+    let (index, trailer) = (elsewhere.len() - 64 - 35, elsewhere.len() - 64);
+    elsewhere[index + 3] += 1;
+    let sum = snapshots::sum(&elsewhere[index..trailer]);
+    elsewhere[trailer + 32..trailer + 40].copy_from_slice(&sum);
+    let sum = snapshots::sum(&elsewhere[trailer..trailer + 48]);
+    elsewhere[trailer + 48..trailer + 56].copy_from_slice(&sum);
+    is_refused(&elsewhere, "a block elsewhere");
+    assert!(SnapshotReader::open(Cursor::new(&elsewhere)).is_err());
     // A length that nobody has the memory for.
     let mut endless = block(1, placeholder("a"));
     endless[72 + 8..72 + 12].copy_from_slice(&u32::MAX.to_le_bytes());

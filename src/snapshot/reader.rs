@@ -13,8 +13,8 @@ use std::io::{Read, Seek, SeekFrom};
 /// Reads a snapshot from a file: how many records there are, from any key on, or all.
 ///
 /// - It says and gives what a [`SnapshotStream`] does.
-/// - A file that is cut, longer, or put together of parts of others is found when it is opened; a byte that is another
-///   one, at the latest when its block is read.
+/// - A file that is cut or longer, or whose start and end are of two files, is found when it is opened; what else is not
+///   as it was written, at the latest when its block is read.
 /// - Memory is that of a block and of 512 keys, whatever the number of records.
 ///
 /// ```
