@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn blocks_of_equal_sums_and_other_bytes_are_not_equal() {
-        let header = Header { identity: Identity::default(), started: Timestamp::EPOCH };
+        let header = Header { identity: Identity::default(), recorded: Timestamp::EPOCH };
         let mut writer = SnapshotWriter::new(Vec::new(), &header).unwrap();
         writer.push(&Record { key: "a".parse().unwrap(), local: None, remote: None }).unwrap();
         let bytes = writer.finish().unwrap();
