@@ -18,8 +18,8 @@ use posix_s3::store::{
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
 };
 use posix_s3::tree::{
-    Applied, Look, MemoryTree, NameList, OpenFile, Present, SourceError, Standing, Tree, TreeError, TreeErrorKind,
-    TreeOp,
+    Applied, Look, MemoryTree, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError,
+    TreeErrorKind, TreeOp, Visit,
 };
 use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, KeyList, Permissions, Profile, SymlinkTarget, Timestamp, Uid};
 use std::future::{Future, poll_fn};
@@ -71,8 +71,8 @@ impl Tree for TroubledTree<'_> {
         self.tree.list(directory).await
     }
 
-    async fn look(&self, keys: Arc<KeyList>) -> Vec<Look> {
-        self.tree.look(keys).await
+    async fn look<V: Visit>(&self, keys: Arc<KeyList>, place: Place, visitor: V) -> V {
+        self.tree.look(keys, place, visitor).await
     }
 
     fn now(&self) -> Timestamp {

@@ -46,7 +46,7 @@ fn look<'k>(tree: &impl PosixTree, keys: impl IntoIterator<Item = &'k str>) -> V
     let mut list = KeyList::new();
     keys.into_iter().for_each(|key| list.push(key).unwrap());
     let length = list.len();
-    let looks = block_on(tree.look(Arc::new(list)));
+    let looks = block_on(tree.look(Arc::new(list), posix_s3::tree::Place::Here, Vec::new()));
     assert_eq!(looks.len(), length);
     looks
 }
@@ -295,7 +295,8 @@ fn a_look_at_deep_paths_takes_few_descriptors() {
     let mut list = KeyList::new();
     keys.iter().for_each(|key| list.push(key).unwrap());
     let list = Arc::new(list);
-    let batches = stream::iter(0..8).map(|_| tree.look(Arc::clone(&list))).buffered(8);
+    let batches =
+        stream::iter(0..8).map(|_| tree.look(Arc::clone(&list), posix_s3::tree::Place::Aside, Vec::new())).buffered(8);
     let several: Vec<usize> = block_on(batches.map(|looks| looks.len()).collect());
     setrlimit(Resource::Nofile, limit).unwrap();
     assert_eq!(several, [keys.len(); 8]);

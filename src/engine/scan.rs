@@ -18,7 +18,7 @@ use crate::key::{Key, KeyList};
 use crate::mode::FileType;
 use crate::snapshot::{Age, Names, Record, Rows};
 use crate::status::Status;
-use crate::tree::{Look, NameList, SkipReason, Tree, TreeError, TreeErrorKind};
+use crate::tree::{Look, NameList, Place, SkipReason, Tree, TreeError, TreeErrorKind, Visit};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::cmp::Ordering;
@@ -76,8 +76,9 @@ pub(super) struct Scan<'r, T> {
     session: Option<&'r Session<'r>>,
     selection: &'r Selection,
     directories: Directories,
-    /// How many blocks are looked at side by side.
+    /// How many blocks are looked at side by side, and where.
     lookers: usize,
+    place: Place,
     /// The paths that are still to come; `None` for the whole tree.
     paths: VecDeque<Option<Box<str>>>,
     /// The path at hand; `None` for the whole tree.
@@ -97,9 +98,40 @@ pub(super) struct Scan<'r, T> {
 
 /// A block of the snapshot, each of its keys looked at.
 struct Block {
-    rows: Rows,
-    looks: Vec<Look>,
+    rows: Arc<Rows>,
     next: usize,
+    /// What is not plainly as it was recorded, each with its place.
+    differing: std::iter::Peekable<std::vec::IntoIter<(usize, Look)>>,
+}
+
+/// Sorts out on the spot what is plainly as it was recorded, which is nearly everything: so that neither memory nor another
+/// processor ever sees it.
+struct Differing {
+    rows: Arc<Rows>,
+    directories: Directories,
+    found: Vec<(usize, Look)>,
+}
+
+impl Visit for Differing {
+    fn visit(&mut self, at: usize, look: Look) {
+        if !matches!(&look, Look::Found(status) if self.is_plain(at, status)) {
+            self.found.push((at, look));
+        }
+    }
+}
+
+impl Differing {
+    /// Whether there is nothing to do about a record whose inode has this status.
+    fn is_plain(&self, at: usize, status: &Status) -> bool {
+        let rows = &self.rows;
+        let plain = rows.agrees(at, status) && rows.age(at) == Some(Age::Settled) && rows.has_remote(at);
+        plain && (status.file_type != FileType::Directory || is_trusted(rows, at, self.directories))
+    }
+}
+
+/// Whether a directory that is as it was recorded need not be read.
+fn is_trusted(rows: &Rows, at: usize, directories: Directories) -> bool {
+    rows.names(at) == Names::Recorded && directories == Directories::Recorded
 }
 
 /// A directory of which something is still to come.
@@ -148,6 +180,7 @@ impl<'r, T: Tree> Scan<'r, T> {
             selection,
             directories,
             lookers,
+            place: if lookers > 1 { Place::Aside } else { Place::Here },
             paths,
             path: None,
             blocks: None,
@@ -180,8 +213,36 @@ impl<'r, T: Tree> Scan<'r, T> {
         }
     }
 
+    /// Goes on over records that are plainly as they were, in directories that are not read: nearly all of a scan, and so
+    /// without anything that is not needed for them.
+    fn coast(&mut self) {
+        if self.path.is_some() || self.closed.is_some() || !self.selection.has_no_patterns() {
+            return;
+        }
+        let Some(block) = &mut self.block else { return };
+        let stop = block.differing.peek().map_or(usize::MAX, |(differing, _)| *differing);
+        while block.next < stop {
+            let Some(level) = self.levels.last().filter(|level| level.listing.is_none()) else { return };
+            let Some(key) = block.rows.keys().get(block.next) else { return };
+            let Some(rest) = key.strip_prefix(&*level.key) else {
+                self.levels.pop();
+                continue;
+            };
+            match rest.as_bytes().iter().position(|byte| *byte == b'/') {
+                None => {}
+                Some(slash) if slash.saturating_add(1) == rest.len() => {
+                    self.levels.push(Level { key: key.into(), listing: None });
+                }
+                Some(_) => return,
+            }
+            block.next = block.next.saturating_add(1);
+            self.unchanged = self.unchanged.saturating_add(1);
+        }
+    }
+
     /// Goes on by one name, one record or one directory; `false` at the end.
     async fn step(&mut self) -> Result<bool, ScanError> {
+        self.coast();
         self.load().await?;
         let Some(level) = self.levels.last() else { return self.begin().await };
         let rest = self.block.as_ref().and_then(Block::key).and_then(|key| key.strip_prefix(&*level.key));
@@ -267,11 +328,13 @@ impl<'r, T: Tree> Scan<'r, T> {
         let tree = self.tree;
         let rows = stream::try_unfold(reader, |mut reader| async {
             let mut rows = Rows::default();
-            Ok::<_, StateError>(reader.read_block(&mut rows)?.then_some((rows, reader)))
+            Ok::<_, StateError>(reader.read_block(&mut rows)?.then_some((Arc::new(rows), reader)))
         });
+        let (directories, place) = (self.directories, self.place);
         let looked = rows.map_ok(move |rows| async move {
-            let looks = tree.look(Arc::clone(rows.keys())).await;
-            Ok(Block { rows, looks, next: 0 })
+            let differing = Differing { rows: Arc::clone(&rows), directories, found: Vec::new() };
+            let differing = tree.look(Arc::clone(rows.keys()), place, differing).await;
+            Ok(Block { rows, next: 0, differing: differing.found.into_iter().peekable() })
         });
         Ok(looked.try_buffered(self.lookers.max(1)).boxed())
     }
@@ -330,14 +393,22 @@ impl<'r, T: Tree> Scan<'r, T> {
     async fn recorded(&mut self) {
         let Some(block) = &mut self.block else { return };
         let at = block.next;
-        let Some(key) = block.rows.keys().get(at) else { return };
-        let look = block.looks.get_mut(at).map_or(Look::Nothing, |look| std::mem::replace(look, Look::Nothing));
+        let rows = Arc::clone(&block.rows);
+        let Some(key) = rows.keys().get(at) else { return };
         block.next = at.saturating_add(1);
+        let look = block.take_differing(at);
         if self.selection.excludes(key) {
             self.closed = key.ends_with('/').then(|| Closed { key: key.into(), why: Why::Unknown });
             return;
         }
         let is_directory = key.ends_with('/');
+        let Some(look) = look else {
+            if is_directory {
+                self.levels.push(Level { key: key.into(), listing: None });
+            }
+            self.unchanged = self.unchanged.saturating_add(1);
+            return;
+        };
         let status = match look {
             Look::Found(status) if (status.file_type == FileType::Directory) == is_directory => status,
             // It was gone already when the directory, which is as it was, was last read.
@@ -353,13 +424,9 @@ impl<'r, T: Tree> Scan<'r, T> {
             }
         };
         let settled = block.rows.agrees(at, &status) && block.rows.age(at) == Some(Age::Settled);
-        let trusted = settled && block.rows.names(at) == Names::Recorded && self.directories == Directories::Recorded;
-        if is_directory && trusted {
+        let trusted = is_directory && settled && is_trusted(&block.rows, at, self.directories);
+        if trusted {
             self.levels.push(Level { key: key.into(), listing: None });
-        }
-        if settled && block.rows.has_remote(at) && trusted == is_directory {
-            self.unchanged = self.unchanged.saturating_add(1);
-            return;
         }
         let Some(record) = block.rows.record(at) else { return };
         let key = record.key.clone();
@@ -399,7 +466,7 @@ impl<'r, T: Tree> Scan<'r, T> {
         if listing.looks.is_empty() {
             let rest = self.block.as_ref().and_then(Block::key).and_then(|row| row.strip_prefix(&**directory));
             let (places, keys) = listing.coming(directory, at, rest);
-            let looks = self.tree.look(keys).await;
+            let looks = self.tree.look(keys, self.place, Vec::new()).await;
             listing.looks = places.into_iter().zip(looks).collect();
         }
         let look = listing.looks.pop_front().map_or(Look::Nothing, |(_, look)| look);
@@ -475,13 +542,20 @@ pub(super) async fn look(tree: &impl Tree, key: &str) -> Look {
     let mut keys = KeyList::new();
     // Invariant: it is a Key, or the path of one, and so fit for a list of keys.
     let _ = keys.push(key);
-    tree.look(Arc::new(keys)).await.into_iter().next().unwrap_or(Look::Nothing)
+    tree.look(Arc::new(keys), Place::Here, Vec::new()).await.into_iter().next().unwrap_or(Look::Nothing)
 }
 
 impl Block {
     /// The key of the record at hand.
     fn key(&self) -> Option<&str> {
         self.rows.keys().get(self.next)
+    }
+
+    /// What was found of the record at a place; `None` when that is plainly as it was recorded.
+    fn take_differing(&mut self, at: usize) -> Option<Look> {
+        // What was passed over was not asked about.
+        while self.differing.next_if(|(differing, _)| *differing < at).is_some() {}
+        self.differing.next_if(|(differing, _)| *differing == at).map(|(_, look)| look)
     }
 }
 

@@ -7,7 +7,9 @@ use crate::entry::{Entry, EntryKind};
 use crate::key::{InvalidKey, Key, KeyList};
 use crate::mode::FileType;
 use crate::status::Status;
-use crate::tree::{Fingerprint, Found, Look, NameList, Present, SkipReason, Tree, TreeError, TreeErrorKind, Walked};
+use crate::tree::{
+    Fingerprint, Found, Look, NameList, Place, Present, SkipReason, Tree, TreeError, TreeErrorKind, Walked,
+};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use std::collections::VecDeque;
@@ -92,7 +94,7 @@ impl<T: Tree> Walk<'_, T> {
             let key = Key::from_bytes(path);
             keys.push(key.and_then(|key| list.push(key.as_str()).map(|()| key)));
         }
-        let mut looks = self.tree.look(Arc::new(list)).await.into_iter();
+        let mut looks = self.tree.look(Arc::new(list), Place::Here, Vec::new()).await.into_iter();
         let looked = paths.into_iter().zip(keys).map(|(path, key)| {
             // Invariant: one answer a key. A tree that gives fewer has not looked at the others.
             let unknown = || Look::Failed(TreeError::new(ATTEMPT, &path, TreeErrorKind::Other));

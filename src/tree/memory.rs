@@ -1,8 +1,8 @@
 //! [`MemoryTree`]: a tree in memory, under the same contract as one on a disk.
 
 use super::{
-    Applied, Fingerprint, Found, Look, NameList, OpenFile, Present, SourceError, Standing, Tree, TreeError,
-    TreeErrorKind, TreeOp,
+    Applied, Fingerprint, Found, Look, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError,
+    TreeErrorKind, TreeOp, Visit,
 };
 use crate::entry::{Entry, EntryKind};
 use crate::key::{Key, KeyList};
@@ -501,7 +501,7 @@ impl Tree for MemoryTree {
         Ok(names.collect())
     }
 
-    async fn look(&self, keys: Arc<KeyList>) -> Vec<Look> {
+    async fn look<V: Visit>(&self, keys: Arc<KeyList>, _: Place, mut visitor: V) -> V {
         let world = self.world();
         let look = |key: &str| {
             // Invariant: what is in a KeyList is a key.
@@ -511,7 +511,8 @@ impl Tree for MemoryTree {
                 Err(error) => Look::Failed(error),
             }
         };
-        keys.iter().map(look).collect()
+        keys.iter().map(look).enumerate().for_each(|(at, look)| visitor.visit(at, look));
+        visitor
     }
 
     fn now(&self) -> Timestamp {

@@ -39,11 +39,11 @@ pub trait Tree: Send + Sync {
     /// directory that cannot be read to its end is an error, never a shorter list.
     fn list(&self, directory: Option<&Key>) -> impl Future<Output = Result<NameList, TreeError>> + Send;
 
-    /// Looks at many paths and reads nothing. One answer a key, in the order of the keys.
+    /// Looks at many paths and reads nothing. The visitor is told of each, in the order of the keys, and comes back.
     ///
     /// - A trailing slash of a key does not matter to what is looked at: the status tells the type.
     /// - It is quickest in key order, in which what is in one directory stands together.
-    fn look(&self, keys: Arc<KeyList>) -> impl Future<Output = Vec<Look>> + Send;
+    fn look<V: Visit>(&self, keys: Arc<KeyList>, place: Place, visitor: V) -> impl Future<Output = V> + Send;
 
     /// The time that a change made now would get. It is only compared with times of this tree.
     fn now(&self) -> Timestamp;
@@ -108,6 +108,27 @@ pub trait Tree: Send + Sync {
     /// # Errors
     /// When that cannot be said.
     fn finish(&self) -> impl Future<Output = Result<(), TreeError>> + Send;
+}
+
+/// Whoever is told what a look has found.
+pub trait Visit: Send + 'static {
+    /// The key at this place of the list was looked at.
+    fn visit(&mut self, at: usize, look: Look);
+}
+
+impl Visit for Vec<Look> {
+    fn visit(&mut self, _: usize, look: Look) {
+        self.push(look);
+    }
+}
+
+/// Where looking is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Where the future is polled; that thread waits for as long as it takes.
+    Here,
+    /// On another thread, if the tree has one, so that several looks go on side by side.
+    Aside,
 }
 
 /// What stands at a path.

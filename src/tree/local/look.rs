@@ -3,7 +3,7 @@
 //! From one path to the next only the names in which they differ are opened. A path is never put together: each directory
 //! is opened relative to the one around it, and each name looked at relative to its own.
 
-use super::super::{Look, SkipReason, TreeError, TreeErrorKind};
+use super::super::{Look, SkipReason, TreeError, TreeErrorKind, Visit};
 use super::staging;
 use super::sys::{self, Mount, Name, Stat, failed};
 use crate::key::KeyList;
@@ -16,19 +16,18 @@ const ATTEMPT: &str = "looking at";
 /// How many directories are held open. Only who climbs further than that has to begin at the root again.
 const HELD: usize = 8;
 
-/// Looks at paths; one answer a key.
-pub(super) fn look(root: &OwnedFd, mount: Mount, keys: &KeyList) -> Vec<Look> {
+/// Looks at paths, and tells the visitor of each.
+pub(super) fn look<V: Visit>(root: &OwnedFd, mount: Mount, keys: &KeyList, mut visitor: V) -> V {
     let mut way = Way { root, mount, levels: VecDeque::with_capacity(HELD) };
-    let mut looks = Vec::with_capacity(keys.len());
     let mut before: &[u8] = b"";
-    let mut keys = keys.iter().map(str::as_bytes).peekable();
-    while let Some(key) = keys.next() {
+    let mut keys = keys.iter().map(str::as_bytes).enumerate().peekable();
+    while let Some((at, key)) = keys.next() {
         way.climb(before, key);
-        let enters = key.ends_with(b"/") && keys.peek().is_some_and(|next| next.starts_with(key));
-        looks.push(way.look(key, enters));
+        let enters = key.ends_with(b"/") && keys.peek().is_some_and(|(_, next)| next.starts_with(key));
+        visitor.visit(at, way.look(key, enters));
         before = key;
     }
-    looks
+    visitor
 }
 
 /// The directories on the way from the root to a path.

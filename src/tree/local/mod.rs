@@ -14,13 +14,15 @@ mod directories;
 mod look;
 mod staging;
 mod sys;
+mod threads;
 
 use self::directories::Directories;
 use self::staging::Staging;
 use self::sys::{Mount, Name, Stat, failed};
+use self::threads::Threads;
 use super::{
-    Applied, Fingerprint, Found, Look, NameList, OpenFile, Present, Shortfall, SourceError, Standing, Tree, TreeError,
-    TreeErrorKind, TreeOp,
+    Applied, Fingerprint, Found, NameList, OpenFile, Place, Present, Shortfall, SourceError, Standing, Tree, TreeError,
+    TreeErrorKind, TreeOp, Visit,
 };
 use crate::entry::{Entry, EntryKind};
 use crate::key::{Key, KeyList};
@@ -71,6 +73,7 @@ pub struct LocalTree {
     staging: Mutex<Option<Arc<Staging>>>,
     /// Names were removed or changed, which is not on the disk yet.
     unsynced: AtomicBool,
+    threads: Threads,
     /// Memory to read directories in.
     buffer: Mutex<Vec<u8>>,
 }
@@ -103,6 +106,7 @@ impl LocalTree {
             directories: Mutex::default(),
             staging: Mutex::default(),
             unsynced: AtomicBool::new(false),
+            threads: Threads::default(),
             buffer: Mutex::default(),
         })
     }
@@ -391,12 +395,12 @@ impl Tree for LocalTree {
         self.list_names(directory)
     }
 
-    async fn look(&self, keys: Arc<KeyList>) -> Vec<Look> {
-        if keys.len() <= LOOKED_AT_INLINE {
-            return look::look(&self.root, self.mount, &keys);
+    async fn look<V: Visit>(&self, keys: Arc<KeyList>, place: Place, visitor: V) -> V {
+        if place == Place::Here || keys.len() <= LOOKED_AT_INLINE {
+            return look::look(&self.root, self.mount, &keys, visitor);
         }
         let (root, mount) = (Arc::clone(&self.root), self.mount);
-        blocking::unblock(move || look::look(&root, mount, &keys)).await
+        self.threads.run(move || look::look(&root, mount, &keys, visitor)).await
     }
 
     fn now(&self) -> Timestamp {
