@@ -195,13 +195,19 @@ fn checks_can_run_on_any_thread() {
 
 #[test]
 fn what_a_store_is_not_capable_of_is_skipped() {
-    let capabilities = [Capability::OrderedListing, Capability::Preconditions, Capability::ReplaceMetadata];
+    let capabilities = [
+        Capability::OrderedListing,
+        Capability::Preconditions,
+        Capability::ReplaceMetadata,
+        Capability::Md5ETags,
+    ];
     for missing in capabilities {
         let mut able = Capabilities::ALL;
         *match missing {
             Capability::OrderedListing => &mut able.ordered_listing,
             Capability::Preconditions => &mut able.preconditions,
             Capability::ReplaceMetadata => &mut able.replace_metadata,
+            Capability::Md5ETags => &mut able.md5_etags,
             _ => panic!("a capability without a test: {missing}"),
         } = Support::No;
         let store = Broken::with_capabilities(Fault::lack_of(missing), able);
@@ -324,7 +330,9 @@ mod broken {
         HasAFrozenClock,
         HasAClockThatGoesBack,
         AnswersOtherETags,
+        AnswersOtherTimes,
         MakesETagsOfSizes,
+        MakesETagsThatAreNoMd5,
         ClobbersOnFailedBodies,
         HidesCauses,
         TakesWrongSizes,
@@ -447,7 +455,12 @@ mod broken {
         (HasAFrozenClock, &["put_moves_last_modified", "replace_metadata_moves_last_modified"]),
         (HasAClockThatGoesBack, &["last_modified_does_not_go_back"]),
         (AnswersOtherETags, &["put_answers_the_etag_that_is_seen"]),
+        (
+            AnswersOtherTimes,
+            &["put_answers_the_last_modified_that_is_seen", "replace_metadata_answers_the_last_modified_that_is_seen"],
+        ),
         (MakesETagsOfSizes, &["etag_changes_with_the_bytes"]),
+        (MakesETagsThatAreNoMd5, &["etag_is_the_md5_of_the_body"]),
         (
             ClobbersOnFailedBodies,
             &[
@@ -578,6 +591,7 @@ mod broken {
             match capability {
                 Capability::OrderedListing => ListsBackwards,
                 Capability::Preconditions => IgnoresPreconditions,
+                Capability::Md5ETags => Flawless,
                 _ => RefusesToReplace,
             }
         }
@@ -832,8 +846,21 @@ mod broken {
             }
         }
 
+        /// What a change answers about its time: nothing where other faults of a clock are at work.
+        fn answered(&self, time: Option<Timestamp>) -> Option<Timestamp> {
+            match self.fault {
+                AnswersOtherTimes => Some(Timestamp::EPOCH),
+                Flawless | ChangesItsCapabilities => time,
+                _ => None,
+            }
+        }
+
         fn etag(&self, etag: ETag, size: u64) -> ETag {
-            if self.fault == MakesETagsOfSizes { ETag::new(&format!("\"{size}\"")) } else { etag }
+            match self.fault {
+                MakesETagsOfSizes => ETag::new(&format!("\"{size}\"")),
+                MakesETagsThatAreNoMd5 => ETag::new(&etag.as_str().chars().rev().collect::<String>()),
+                _ => etag,
+            }
         }
 
         async fn put_unlocked(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
@@ -883,7 +910,7 @@ mod broken {
             kept.keys.insert(key.into());
             kept.replaced.remove(key);
             let etag = if self.fault == AnswersOtherETags { ETag::new("\"other\"") } else { self.etag(etag, size) };
-            Ok(PutOutput { etag, last_modified })
+            Ok(PutOutput { etag, last_modified: self.answered(last_modified) })
         }
 
         fn list_request(&self, request: &ListRequest) -> ListRequest {
@@ -1126,7 +1153,7 @@ mod broken {
             self.kept().replaced.insert(key.into());
             let etag = self.etag(etag, self.store.head(key).await?.size);
             let etag = if self.fault == ReplacesETags { ETag::new("\"replaced\"") } else { etag };
-            Ok(PutOutput { etag, last_modified })
+            Ok(PutOutput { etag, last_modified: self.answered(last_modified) })
         }
 
         async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {

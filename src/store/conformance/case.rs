@@ -2,7 +2,7 @@
 
 use super::super::{
     Body, Capabilities, DynObjectStore, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, ObjectMeta,
-    Precondition, PutOptions, StoreError, StoreErrorKind, Support,
+    Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind, Support,
 };
 use super::source::whole;
 use super::{Violation, with_causes};
@@ -71,6 +71,15 @@ impl<'a> Case<'a> {
     pub(super) async fn put_with(&self, tail: &str, body: Body, headers: &HeaderMap) -> Result<ETag, StoreError> {
         let options = PutOptions { headers: headers.clone(), precondition: Precondition::None };
         self.store.boxed_put(&self.key(tail), body, &options).await.map(|output| output.etag)
+    }
+
+    pub(super) async fn put_answer(&self, tail: &str, body: Body) -> Result<PutOutput, StoreError> {
+        self.store.boxed_put(&self.key(tail), body, &PutOptions::default()).await
+    }
+
+    pub(super) async fn replace_answer(&self, tail: &str, headers: &HeaderMap) -> Result<PutOutput, StoreError> {
+        let options = PutOptions { headers: headers.clone(), precondition: Precondition::None };
+        self.store.boxed_replace_metadata(&self.key(tail), &options).await
     }
 
     pub(super) async fn put_if(&self, tail: &str, body: Body, precondition: Precondition) -> Result<ETag, StoreError> {

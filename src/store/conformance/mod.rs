@@ -173,6 +173,8 @@ pub enum Capability {
     Preconditions,
     /// [`Capabilities::replace_metadata`].
     ReplaceMetadata,
+    /// [`Capabilities::md5_etags`].
+    Md5ETags,
 }
 
 impl Capability {
@@ -183,6 +185,7 @@ impl Capability {
             Self::OrderedListing => capabilities.ordered_listing,
             Self::Preconditions => capabilities.preconditions,
             Self::ReplaceMetadata => capabilities.replace_metadata,
+            Self::Md5ETags => capabilities.md5_etags,
         }
     }
 }
@@ -193,6 +196,7 @@ impl fmt::Display for Capability {
             Self::OrderedListing => "ordered listings",
             Self::Preconditions => "preconditions",
             Self::ReplaceMetadata => "replacing metadata in place",
+            Self::Md5ETags => "ETags that are the MD5 of the body",
         })
     }
 }

@@ -6,6 +6,7 @@ use super::source::{Flaw, SEVERAL_PIECES, UNREADABLE, drop_after, flawed, patter
 use super::{Check, Violation, check, with_causes};
 use bytes::Bytes;
 use http::HeaderMap;
+use md5::{Digest, Md5};
 use std::time::Instant;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -22,6 +23,8 @@ pub(super) const CHECKS: &[Check] = &[
     check!(put_moves_last_modified, [], "Last-Modified says when the object was put"),
     check!(last_modified_does_not_go_back, [], "of two changes, one after the other, the second is not the older"),
     check!(put_answers_the_etag_that_is_seen, [], "put, head, get and list name a version alike"),
+    check!(put_answers_the_last_modified_that_is_seen, [], "if put says when that was, head says the same"),
+    check!(etag_is_the_md5_of_the_body, [Md5ETags], "of an object put in one piece the ETag is the MD5"),
     check!(etag_changes_with_the_bytes, [], "other bytes of the same size are another version"),
     check!(a_body_that_fails_puts_nothing, [], "a body that cannot be read makes no object"),
     check!(a_body_that_fails_leaves_the_old_object, [], "a body that cannot be read replaces no object"),
@@ -154,6 +157,25 @@ async fn put_answers_the_etag_that_is_seen(case: &Case<'_>) -> Checked {
         let listed: Vec<ETag> = case.objects("a", None).await?.into_iter().map(|object| object.etag).collect();
         let seen = [vec![case.head("a").await?.etag, meta.etag], listed].concat();
         expect_same("head, get and list to answer", &vec![put; 3], &seen)?;
+    }
+    Ok(())
+}
+
+async fn put_answers_the_last_modified_that_is_seen(case: &Case<'_>) -> Checked {
+    for body in ["one", "another"] {
+        let answered = case.put_answer("a", whole(body)).await?.last_modified;
+        let seen = case.head("a").await?.last_modified;
+        expect(answered.is_none_or(|answered| answered == seen), "the time that head answers", || {
+            format!("{answered:?}, and head answers {seen}")
+        })?;
+    }
+    Ok(())
+}
+
+async fn etag_is_the_md5_of_the_body(case: &Case<'_>) -> Checked {
+    for body in [Bytes::new(), Bytes::from("hello"), pattern(10_000, 7)] {
+        let expected = ETag::from_md5(Md5::digest(&body).into());
+        expect_same("the ETag", &expected, &case.put_with("a", whole(body), &HeaderMap::new()).await?)?;
     }
     Ok(())
 }

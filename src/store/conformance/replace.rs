@@ -20,6 +20,11 @@ pub(super) const CHECKS: &[Check] = &[
         [ReplaceMetadata],
         "Last-Modified says when the metadata was replaced"
     ),
+    check!(
+        replace_metadata_answers_the_last_modified_that_is_seen,
+        [ReplaceMetadata],
+        "if it says when that was, head says the same"
+    ),
     check!(replace_metadata_is_seen_at_once, [ReplaceMetadata], "list, head and get see it once it was acknowledged"),
     check!(replace_metadata_of_a_missing_key_is_not_found, [ReplaceMetadata], "it makes no object"),
     check!(replace_metadata_of_a_directory_is_its_own, [ReplaceMetadata], "`dir/` changes, `dir` and `dir/x` do not"),
@@ -75,6 +80,15 @@ async fn replace_metadata_moves_last_modified(case: &Case<'_>) -> Checked {
         case.replace("a", &owner("new")).await?;
     }
     Ok(())
+}
+
+async fn replace_metadata_answers_the_last_modified_that_is_seen(case: &Case<'_>) -> Checked {
+    case.put("a", "x").await?;
+    let answered = case.replace_answer("a", &owner("new")).await?.last_modified;
+    let seen = case.head("a").await?.last_modified;
+    expect(answered.is_none_or(|answered| answered == seen), "the time that head answers", || {
+        format!("{answered:?}, and head answers {seen}")
+    })
 }
 
 async fn replace_metadata_is_seen_at_once(case: &Case<'_>) -> Checked {
