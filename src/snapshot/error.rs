@@ -206,3 +206,60 @@ pub enum RowFault {
     #[error("expected an ETag in UTF-8, found other bytes")]
     ETag,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages() {
+        let damaged = |part, damage| SnapshotError::damaged(part, 72, damage).to_string();
+        for (part, damage, message) in [
+            (Part::Header, Damage::Ends, "header at byte 72: expected more bytes, found the end"),
+            (Part::Trailer, Damage::GoesOn, "trailer at byte 72: expected the end, found more bytes"),
+            (Part::Block(3), Damage::Marker { found: 7 }, "block 3 at byte 72: expected its marker, found 0x00000007"),
+            (
+                Part::Index,
+                Damage::Checksum { expected: 1, found: 2 },
+                "index at byte 72: expected checksum 0000000000000001, found 0000000000000002",
+            ),
+            (
+                Part::Block(0),
+                Damage::Chain { expected: 1, found: 2 },
+                "block 0 at byte 72: expected chain value 0000000000000001, found 0000000000000002",
+            ),
+            (
+                Part::Trailer,
+                Damage::Number { what: "a count of blocks of", expected: 1, found: 2 },
+                "trailer at byte 72: expected a count of blocks of 1, found 2",
+            ),
+            (Part::Index, Damage::Key(KeyFault::Dot), "index at byte 72: a key in it: expected a name, found `.`"),
+            (Part::Index, Damage::Order, "index at byte 72: expected keys in order, found others"),
+        ] {
+            assert_eq!(damaged(part, damage), format!("damaged snapshot: {message}"));
+        }
+        for (fault, message) in [
+            (RowFault::Ends, "expected more bytes, found the end of the block"),
+            (RowFault::GoesOn(2), "expected the end of the block, found 2 bytes more"),
+            (RowFault::Shared { most: 2, found: 3 }, "expected at most 2 bytes of the key before, found 3"),
+            (RowFault::Order, "expected a key after the one before"),
+            (RowFault::Key(KeyFault::Empty), "invalid key: expected a name, found nothing"),
+            (RowFault::Flags(1 << 13), "expected known flags, found 0x2000"),
+            (RowFault::Dictionary { most: 0, found: 1 }, "expected an entry of the dictionary up to 0, found 1"),
+            (RowFault::Mode(0o644), "expected a mode, found 0o644"),
+            (RowFault::Id(4_294_967_295), "expected an id up to 4294967294, found 4294967295"),
+            (RowFault::Nanoseconds(1_000_000_000), "expected nanoseconds up to 999999999, found 1000000000"),
+            (RowFault::LongETag(65_536), "expected an ETag of at most 65535 bytes, found 65536"),
+            (RowFault::ETag, "expected an ETag in UTF-8, found other bytes"),
+        ] {
+            let error = SnapshotError::Row { block: 1, row: 2, fault };
+            assert_eq!(error.to_string(), format!("invalid snapshot: row 2 of block 1: {message}"));
+        }
+        let failed = SnapshotError::from(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(failed.to_string(), "cannot read or write the snapshot");
+        assert!(std::error::Error::source(&failed).is_some());
+        let long = SnapshotError::LongETag { key: "a".into(), bytes: 65_536 };
+        assert_eq!(long.to_string(), "cannot record \"a\": expected an ETag of at most 65535 bytes, found 65536");
+        assert_eq!(SnapshotError::Abandoned.to_string(), "expected no more reading or writing after an error");
+    }
+}
