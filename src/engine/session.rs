@@ -30,6 +30,9 @@ pub enum StateError {
     Later(#[source] SnapshotError),
 }
 
+/// The longest `ETag` that is recorded, in bytes. Those of S3 have 34, or 40 for an object put in parts.
+const LONGEST_ETAG: usize = 1024;
+
 /// The state of a link during one run.
 pub(super) struct Session<'s> {
     state: &'s dyn StateStore,
@@ -149,7 +152,9 @@ impl<'s> Session<'s> {
     }
 
     /// Records what both sides agree on.
-    pub(super) fn record(&self, record: Record, urgency: Urgency) -> Result<(), StateError> {
+    pub(super) fn record(&self, mut record: Record, urgency: Urgency) -> Result<(), StateError> {
+        // A version with a name like a book is none that a store means; such an object is looked at in every run.
+        record.remote = record.remote.filter(|remote| remote.etag.as_str().len() <= LONGEST_ETAG);
         if record.remote.is_some() {
             self.is_certain(&record.key);
         }
