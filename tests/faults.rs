@@ -18,8 +18,8 @@ use posix_s3::store::{
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
 };
 use posix_s3::tree::{
-    Applied, MemoryTree, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError,
-    TreeErrorKind, TreeOp, Visit,
+    Applied, MemoryTree, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError, TreeErrorKind,
+    TreeOp, Visit,
 };
 use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, KeyList, Permissions, Profile, SymlinkTarget, Timestamp, Uid};
 use std::future::{Future, poll_fn};

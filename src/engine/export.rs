@@ -142,6 +142,20 @@ impl ExportOptions {
         self
     }
 
+    /// Whether a file whose size and mtime are as recorded while its inode has changed is read.
+    #[must_use]
+    pub const fn with_same_times(mut self, same_times: SameTimes) -> Self {
+        self.same_times = same_times;
+        self
+    }
+
+    /// Whether directories that have not changed are read.
+    #[must_use]
+    pub const fn with_directories(mut self, directories: Directories) -> Self {
+        self.directories = directories;
+        self
+    }
+
     /// What the bucket is called.
     #[must_use]
     pub fn with_bucket(mut self, bucket: &str) -> Self {

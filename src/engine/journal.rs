@@ -9,7 +9,7 @@
 //! - *End*: every entry was seen. Without it, a directory that was recorded may hold names that were not.
 //!
 //! Lines are chained by their checksums. A tail that does not fit the chain was being written when the run ended, and is
-//! cut off. A journal belongs to one snapshot: the one it starts from. With any other it has been merged already.
+//! cut off. A journal belongs to one snapshot: the one it starts from. Beside the one that came of it, it has been merged.
 
 use super::bytes::{put_bytes, put_time, take, take_bytes, take_time};
 use super::state::{Part, StateStore, StateWrite, Syncer};
@@ -156,8 +156,8 @@ impl Lines {
 
 /// What a journal says.
 pub(super) struct Replay {
-    /// What became of each key, by its last line.
-    pub(super) changes: Sorted,
+    /// What became of each key, by its last line; `None` when that has been merged.
+    pub(super) changes: Option<Sorted>,
     /// What was intended and is not known to have happened, nor not to.
     pub(super) intents: Intents,
 }
@@ -166,11 +166,20 @@ pub(super) struct Replay {
 pub(super) type Intents = HashMap<Key, Vec<Local>>;
 
 /// Reads the journal of a snapshot. `None` when there is none, or one of another snapshot or link.
-pub(super) fn replay(state: &dyn StateStore, identity: Identity, snapshot: u64) -> io::Result<Option<Replay>> {
+///
+/// A journal of the snapshot before has been merged, and the run was cut short before it was replaced: what it intended
+/// still counts.
+pub(super) fn replay(
+    state: &dyn StateStore,
+    identity: Identity,
+    snapshot: u64,
+    previous: Option<u64>,
+) -> io::Result<Option<Replay>> {
     let Some(file) = state.open(Part::Journal)? else { return Ok(None) };
     let mut file = BufReader::new(file);
     let Some((base, mut chain)) = read_header(&mut file)? else { return Ok(None) };
-    if base.identity != identity || base.snapshot != snapshot {
+    let is_merged = base.snapshot != snapshot;
+    if base.identity != identity || (is_merged && previous != Some(base.snapshot)) {
         return Ok(None);
     }
     let mut sorter = Sorter::default();
@@ -184,16 +193,21 @@ pub(super) fn replay(state: &dyn StateStore, identity: Identity, snapshot: u64) 
                 if record.remote.is_some() {
                     intents.remove(&record.key);
                 }
-                sorter.push(record.key.clone(), Some(record))?;
+                if !is_merged {
+                    sorter.push(record.key.clone(), Some(record))?;
+                }
             }
             Line::Removed(key) => {
                 intents.remove(&key);
-                sorter.push(key, None)?;
+                if !is_merged {
+                    sorter.push(key, None)?;
+                }
             }
             Line::End => names = Names::Recorded,
         }
     }
-    Ok(Some(Replay { changes: sorter.finish(names)?, intents }))
+    let changes = if is_merged { None } else { Some(sorter.finish(names)?) };
+    Ok(Some(Replay { changes, intents }))
 }
 
 // ------------------------------------------------------------------------------------------------- sorting

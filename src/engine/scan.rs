@@ -216,10 +216,12 @@ impl<'r, T: Tree> Scan<'r, T> {
     /// Goes on over records that are plainly as they were, in directories that are not read: nearly all of a scan, and so
     /// without anything that is not needed for them.
     fn coast(&mut self) {
+        let Some(block) = &mut self.block else { return };
+        let key = block.rows.keys().get(block.next).unwrap_or_default();
+        self.closed = self.closed.take().filter(|closed| key <= &*closed.key || key.starts_with(&*closed.key));
         if self.path.is_some() || self.closed.is_some() || !self.selection.has_no_patterns() {
             return;
         }
-        let Some(block) = &mut self.block else { return };
         let stop = block.differing.peek().map_or(usize::MAX, |(differing, _)| *differing);
         while block.next < stop {
             let Some(level) = self.levels.last().filter(|level| level.listing.is_none()) else { return };

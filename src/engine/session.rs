@@ -62,19 +62,19 @@ impl<'s> Session<'s> {
         let mut intents = Intents::new();
         // Without a snapshot that can be believed, what was done since says nothing either.
         if disbelief.is_none()
-            && let Some(replay) = journal::replay(state, identity, id)?
+            && let Some(replay) = journal::replay(state, identity, id, previous_id(state)?)?
         {
             intents = replay.intents;
-            compact(state, identity, started, snapshot.take(), replay.changes).await?;
-            (snapshot, disbelief) = open(state, identity)?.believed();
+            if let Some(changes) = replay.changes {
+                compact(state, identity, started, snapshot.take(), changes).await?;
+                (snapshot, disbelief) = open(state, identity)?.believed();
+            }
         }
         let base = Base { identity, snapshot: snapshot.as_ref().map_or(0, SnapshotReader::id), started };
         let journal = Journal::new(state, base);
         // What is not known stays unknown until somebody looks, however many runs are cut short.
-        for (key, locals) in &intents {
-            for local in locals {
-                journal.append(&Line::Intent { key: key.clone(), local: *local }, Urgency::Now)?;
-            }
+        if disbelief.is_none() {
+            carry_over(&journal, state, &intents).await?;
         }
         let records = snapshot.as_ref().map(SnapshotReader::len);
         let recorded = snapshot.as_ref().map(|snapshot| snapshot.header().recorded);
@@ -183,24 +183,30 @@ impl<'s> Session<'s> {
         self.journal.sync().await?;
         let Base { identity, snapshot, .. } = self.base;
         let reader = self.reader()?;
-        let Some(replay) = journal::replay(self.state, identity, snapshot)? else {
+        let changes = journal::replay(self.state, identity, snapshot, None)?.and_then(|replay| replay.changes);
+        let Some(changes) = changes else {
             return Err(io::Error::other("the journal cannot be read back").into());
         };
-        compact(self.state, identity, now, reader, replay.changes).await?;
-        let intents = std::mem::take(&mut *lock(&self.uncertain));
-        if intents.is_empty() {
-            return Ok(());
-        }
+        compact(self.state, identity, now, reader, changes).await?;
         // Requests that failed may have happened all the same, and may still.
-        let (Some(snapshot), _) = open(self.state, identity)?.believed() else { return Ok(()) };
-        let journal = Journal::new(self.state, Base { snapshot: snapshot.id(), ..self.base });
-        for (key, locals) in intents {
-            for local in locals {
-                journal.append(&Line::Intent { key: key.clone(), local }, Urgency::Later)?;
-            }
-        }
-        Ok(journal.sync().await?)
+        let uncertain = std::mem::take(&mut *lock(&self.uncertain));
+        let (snapshot, _) = open(self.state, identity)?.believed();
+        let snapshot = snapshot.as_ref().map_or(0, |snapshot| snapshot.id());
+        carry_over(&Journal::new(self.state, Base { snapshot, ..self.base }), self.state, &uncertain).await
     }
+}
+
+/// Begins a journal with what is uncertain. The one before is merged, and goes.
+async fn carry_over(journal: &Journal<'_>, state: &dyn StateStore, uncertain: &Intents) -> Result<(), StateError> {
+    if uncertain.is_empty() {
+        return Ok(state.remove(Part::Journal)?);
+    }
+    for (key, locals) in uncertain {
+        for local in locals {
+            journal.append(&Line::Intent { key: key.clone(), local: *local }, Urgency::Later)?;
+        }
+    }
+    Ok(journal.sync().await?)
 }
 
 fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
@@ -233,6 +239,12 @@ impl Opened {
             Self::Unbelievable(why) => (None, Some(why)),
         }
     }
+}
+
+/// What tells the snapshot before; `None` when that cannot be read.
+fn previous_id(state: &dyn StateStore) -> Result<Option<u64>, StateError> {
+    let Some(file) = state.open(Part::Previous)? else { return Ok(Some(0)) };
+    Ok(SnapshotReader::open(file).ok().map(|reader| reader.id()))
 }
 
 /// Opens the snapshot and checks all of it.
@@ -278,7 +290,5 @@ async fn compact(
     }
     writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
     syncer().await?;
-    state.publish()?;
-    // Merged; with this snapshot it would not be read any more.
-    Ok(state.remove(Part::Journal)?)
+    Ok(state.publish()?)
 }
