@@ -27,7 +27,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use twox_hash::XxHash3_64;
 
-const MAGIC: [u8; 8] = *b"PXS3jrnl";
+const MAGIC: [u8; 8] = *b"PSX3JRNL";
 const VERSION: u32 = 1;
 /// The longest line that is read: a record with a key of 1,024 bytes and whatever a store calls an `ETag`.
 const LONGEST: usize = 1 << 20;

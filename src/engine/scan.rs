@@ -140,6 +140,8 @@ struct Level {
     key: Box<str>,
     /// Its names as read; `None` when they are those recorded.
     listing: Option<Listing>,
+    /// Where it is recorded, if its names are.
+    record: Option<(Arc<Rows>, usize)>,
 }
 
 struct Listing {
@@ -233,7 +235,7 @@ impl<'r, T: Tree> Scan<'r, T> {
             match rest.as_bytes().iter().position(|byte| *byte == b'/') {
                 None => {}
                 Some(slash) if slash.saturating_add(1) == rest.len() => {
-                    self.levels.push(Level { key: key.into(), listing: None });
+                    self.levels.push(Level::recorded(key, &block.rows, block.next));
                 }
                 Some(_) => return,
             }
@@ -406,17 +408,19 @@ impl<'r, T: Tree> Scan<'r, T> {
         let is_directory = key.ends_with('/');
         let Some(look) = look else {
             if is_directory {
-                self.levels.push(Level { key: key.into(), listing: None });
+                self.levels.push(Level::recorded(key, &rows, at));
             }
             self.unchanged = self.unchanged.saturating_add(1);
             return;
         };
         let status = match look {
             Look::Found(status) if (status.file_type == FileType::Directory) == is_directory => status,
-            // It was gone already when the directory, which is as it was, was last read.
-            Look::Nothing | Look::Found(_) if !block.rows.has_local(at) => {
+            // It was gone already when the directory, which is still as it was, was last read; or it is going just now.
+            Look::Nothing | Look::Found(_)
+                if !rows.has_local(at) || is_still_as_recorded(self.tree, self.levels.last()).await =>
+            {
                 self.closed = is_directory.then(|| Closed { key: key.into(), why: Why::Gone });
-                self.ready.extend(block.rows.record(at).map(Sight::Gone));
+                self.ready.extend(rows.record(at).map(Sight::Gone));
                 return;
             }
             other => {
@@ -425,12 +429,12 @@ impl<'r, T: Tree> Scan<'r, T> {
                 return;
             }
         };
-        let settled = block.rows.agrees(at, &status) && block.rows.age(at) == Some(Age::Settled);
-        let trusted = is_directory && settled && is_trusted(&block.rows, at, self.directories);
+        let settled = rows.agrees(at, &status) && rows.age(at) == Some(Age::Settled);
+        let trusted = is_directory && settled && is_trusted(&rows, at, self.directories);
         if trusted {
-            self.levels.push(Level { key: key.into(), listing: None });
+            self.levels.push(Level::recorded(key, &rows, at));
         }
-        let Some(record) = block.rows.record(at) else { return };
+        let Some(record) = rows.record(at) else { return };
         let key = record.key.clone();
         let names = if trusted { Some(Names::Recorded) } else { self.enter(&key, Recorded::Yes).await };
         if let Some(names) = names {
@@ -441,7 +445,7 @@ impl<'r, T: Tree> Scan<'r, T> {
     /// Takes the name at hand, which is not recorded.
     async fn new_name(&mut self) {
         let Some(level) = self.levels.last_mut() else { return };
-        let Level { key: directory, listing: Some(listing) } = level else { return };
+        let Level { key: directory, listing: Some(listing), .. } = level else { return };
         let at = listing.next;
         listing.next = at.saturating_add(1);
         let mut path = directory.as_bytes().to_vec();
@@ -539,6 +543,12 @@ impl<'r, T: Tree> Scan<'r, T> {
     }
 }
 
+/// Whether a directory was not read, and is now what it was when its names were recorded.
+async fn is_still_as_recorded(tree: &impl Tree, level: Option<&Level>) -> bool {
+    let Some(Level { key, record: Some((rows, at)), .. }) = level else { return false };
+    matches!(look(tree, key).await, Look::Found(status) if rows.agrees(*at, &status))
+}
+
 /// Looks at one key, or at what its path is.
 pub(super) async fn look(tree: &impl Tree, key: &str) -> Look {
     let mut keys = KeyList::new();
@@ -563,7 +573,11 @@ impl Block {
 
 impl Level {
     fn read(key: &str, names: NameList) -> Self {
-        Self { key: key.into(), listing: Some(Listing { names, next: 0, looks: VecDeque::new() }) }
+        Self { key: key.into(), listing: Some(Listing { names, next: 0, looks: VecDeque::new() }), record: None }
+    }
+
+    fn recorded(key: &str, rows: &Arc<Rows>, at: usize) -> Self {
+        Self { key: key.into(), listing: None, record: Some((Arc::clone(rows), at)) }
     }
 }
 
