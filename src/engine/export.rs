@@ -576,13 +576,14 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         names: Names,
     ) -> Result<Decision, Unsent> {
         let (local, remote) = record.as_ref().map_or((None, None), |record| (record.local, record.remote.clone()));
-        let change = |status: &Status| match (&local, &remote) {
-            (Some(local), Some(_)) => Change::of(local, status, &self.options.profile),
-            _ => Change::New,
+        // Without an object, and as it was recorded, it is a directory that an import has made for what is in it.
+        let change = |status: &Status| match &local {
+            Some(local) => Change::of(local, status, &self.options.profile),
+            None => Change::New,
         };
-        let metadata = match self.capabilities.replace_metadata {
-            Support::Yes => MetadataChange::InPlace,
-            Support::No => MetadataChange::ByPut,
+        let metadata = match (self.capabilities.replace_metadata, &remote) {
+            (Support::Yes, Some(_)) => MetadataChange::InPlace,
+            _ => MetadataChange::ByPut,
         };
         let body_md5 = remote.as_ref().and_then(Remote::body_md5);
         let (subject, change) = self.contents.open(key, status, change, metadata, body_md5).await?;

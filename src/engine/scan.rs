@@ -124,7 +124,7 @@ impl Differing {
     /// Whether there is nothing to do about a record whose inode has this status.
     fn is_plain(&self, at: usize, status: &Status) -> bool {
         let rows = &self.rows;
-        let plain = rows.agrees(at, status) && rows.age(at) == Some(Age::Settled) && rows.has_remote(at);
+        let plain = rows.agrees(at, status) && rows.age(at) == Some(Age::Settled);
         plain && (status.file_type != FileType::Directory || is_trusted(rows, at, self.directories))
     }
 }

@@ -153,7 +153,7 @@ impl<'s> Session<'s> {
 
     /// Records what both sides agree on.
     pub(super) fn record(&self, mut record: Record, urgency: Urgency) -> Result<(), StateError> {
-        // A version with a name like a book is none that a store means; such an object is looked at in every run.
+        // A version with a name like a book is none that a store means; such an object is recorded as none.
         record.remote = record.remote.filter(|remote| remote.etag.as_str().len() <= LONGEST_ETAG);
         if record.remote.is_some() {
             self.is_certain(&record.key);

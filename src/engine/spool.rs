@@ -42,6 +42,8 @@ pub(super) enum Rule {
     Object,
     /// Its own: only its times are put back to what they were.
     Keep,
+    /// The defaults: it has no object, and both sides agree on that.
+    Implied,
 }
 
 impl Deferred {
@@ -173,7 +175,12 @@ fn encode(deferred: &Deferred, record: &mut Vec<u8>) {
         Some(Outcome::Conflict) => 6,
     });
     record.extend_from_slice(&deferred.inode.to_le_bytes());
-    record.extend_from_slice(&[u8::from(deferred.rule == Rule::Keep), u8::from(deferred.remote.is_some())]);
+    let rule = match deferred.rule {
+        Rule::Object => 0,
+        Rule::Keep => 1,
+        Rule::Implied => 2,
+    };
+    record.extend_from_slice(&[rule, u8::from(deferred.remote.is_some())]);
     deferred.remote.iter().for_each(|remote| put_remote(remote, record));
     for reason in &deferred.reasons {
         put_bytes(reason.as_bytes(), record);
@@ -207,8 +214,13 @@ fn decode(record: &mut &[u8]) -> Option<Deferred> {
         _ => return None,
     };
     let inode = u64::from_le_bytes(take(record)?);
-    let [keep @ 0..=1, has_remote @ 0..=1] = take(record)? else { return None };
-    let rule = if keep == 1 { Rule::Keep } else { Rule::Object };
+    let [rule, has_remote @ 0..=1] = take(record)? else { return None };
+    let rule = match rule {
+        0 => Rule::Object,
+        1 => Rule::Keep,
+        2 => Rule::Implied,
+        _ => return None,
+    };
     let remote = if has_remote == 1 { Some(take_remote(record)?) } else { None };
     let mut reasons = Vec::new();
     while !record.is_empty() {

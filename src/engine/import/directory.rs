@@ -1,8 +1,8 @@
 //! Directories: made before what is in them, finished after it.
 
 use super::{
-    Around, Done, Import, KEPT, below_unknown, decode, is_final, reasons_of, refused, store_failure, tree_failure,
-    with_shortfalls,
+    Around, Done, Import, KEPT, Missing, below_unknown, decode, is_final, reasons_of, refused, store_failure,
+    tree_failure, with_shortfalls,
 };
 use crate::engine::listing::Listed;
 use crate::engine::report::{Ended, Outcome, Recorder};
@@ -39,25 +39,27 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Makes the missing directories around an object that is accepted; until then nothing shows of it.
-    pub(super) async fn make_around(&self, missing: &[Entry]) -> Result<Vec<Deferred>, TreeError> {
+    pub(super) async fn make_around(&self, missing: &[Missing]) -> Result<Vec<Deferred>, TreeError> {
         let mut deferred = Vec::new();
         // Others may have made them by now. The deepest that stands tells of all above it.
         let mut first = missing.len();
-        while let Some(entry) = first.checked_sub(1).and_then(|above| missing.get(above)) {
+        while let Some(Missing { entry, .. }) = first.checked_sub(1).and_then(|above| missing.get(above)) {
             if self.standing_directory(entry.key()).await?.is_some() {
                 break;
             }
             first = first.saturating_sub(1);
         }
-        for entry in missing.iter().skip(first) {
+        for Missing { entry, rule } in missing.iter().skip(first) {
             if let Some(made) = self.make_directory(entry).await? {
-                deferred.push(Deferred::directory(entry.clone(), None, made.inode));
+                let made = Deferred::directory(entry.clone(), None, made.inode);
+                deferred.push(Deferred { rule: *rule, ..made });
             }
         }
         Ok(deferred)
     }
 
-    pub(super) fn default_directory(&self, key: &Key, modified: Timestamp) -> Option<Entry> {
+    /// A directory without an object, or none that is accepted.
+    pub(super) fn default_directory(&self, key: &Key, modified: Timestamp) -> Option<Missing> {
         let defaults = &self.options.profile.defaults;
         let attributes = Attributes {
             permissions: self.options.profile.permissions(FileType::Directory, defaults.directory),
@@ -66,7 +68,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             atime: modified,
             mtime: modified,
         };
-        Entry::new(key.clone(), EntryKind::Directory, attributes).ok()
+        let entry = Entry::new(key.clone(), EntryKind::Directory, attributes).ok()?;
+        Some(Missing { entry, rule: Rule::Implied })
     }
 
     /// A directory whose object is as it is recorded. It has nothing to be told; but what is put into it moves its times,
@@ -90,8 +93,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                     Ok(meta) => {
                         let entry = decode(&key, &meta, &self.options.profile, None)
                             .and_then(|head| head.into_entry(&key, b"", &self.options.profile));
-                        let entry = entry.ok().or_else(|| self.default_directory(&key, listed.object.last_modified));
-                        around.missing.extend(entry);
+                        let missing = entry.ok().map(|entry| Missing { entry, rule: Rule::Object });
+                        let default = || self.default_directory(&key, listed.object.last_modified);
+                        around.missing.extend(missing.or_else(default));
                     }
                     Err(_) => around.unknown = Some(key.clone()),
                 }
@@ -150,7 +154,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let remote = head.ok().map(|meta| self.remote(&meta, record, None)).filter(|_| self.session.is_some());
         match before {
             Some(found) => self.standing(entry, reasons, found, record, remote),
-            None if was_here(record) && self.options.on_conflict != OnConflict::Store => {
+            None if was_here(record) && matches!(self.options.on_conflict, OnConflict::Fail | OnConflict::Local) => {
                 self.removed_directory(entry, reasons, record, remote, around)
             }
             None => self
@@ -165,7 +169,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         entry: Entry,
         reasons: Vec<Box<str>>,
         remote: Option<Remote>,
-        missing: &[Entry],
+        missing: &[Missing],
     ) -> Result<Done, TreeError> {
         let mut deferred = self.make_around(missing).await?;
         let Some(made) = self.make_directory(&entry).await? else {
@@ -186,7 +190,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         around: &mut Around,
     ) -> Done {
         let key = entry.key().clone();
-        around.missing.push(entry);
+        around.missing.push(Missing { entry, rule: Rule::Object });
         let (outcome, then) = match self.options.on_conflict {
             OnConflict::Local => (Outcome::Skipped, "the tree wins"),
             _ => (Outcome::Conflict, "both sides keep what they have"),
@@ -212,7 +216,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let differs = (now.permissions, now.uid, now.gid) != (wanted.permissions, wanted.uid, wanted.gid);
         let deferred = |entry, outcome| Deferred::directory(entry, Some(outcome), inode);
         let local = record.and_then(|record| record.local.as_ref());
-        if differs && local.is_some_and(|local| self.is_edited(local, &status)) {
+        // Without a record nobody knows whose it is; with one, somebody may have changed it since.
+        let is_edited = local.is_none_or(|local| self.is_edited(local, &status));
+        if differs && self.session.is_some() && is_edited {
             let (outcome, then) = match self.options.on_conflict {
                 OnConflict::Store => (Outcome::MetadataOnly, ""),
                 OnConflict::Newest if now.mtime < wanted.mtime => (Outcome::MetadataOnly, ""),
@@ -221,9 +227,12 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             };
             if outcome != Outcome::MetadataOnly {
                 reasons.push(format!("its attributes have changed on both sides; {then}").into());
-                let record = record.filter(|_| outcome == Outcome::Skipped);
-                let edit =
-                    record.map(|record| Edit::Put(Record { key: entry.key().clone(), local: record.local, remote }));
+                let yields = (outcome == Outcome::Skipped).then(|| Record {
+                    key: entry.key().clone(),
+                    local: record.and_then(|record| record.local),
+                    remote,
+                });
+                let edit = yields.map(Edit::Put);
                 let deferred = Deferred { reasons, rule: Rule::Keep, ..deferred(found.entry, outcome) };
                 return Done { deferred: vec![deferred], edit, ..Done::default() };
             }
@@ -266,9 +275,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 Some(Edit::Put(Record { key, local: Some(self.local(&status)), remote: Some(remote) }))
             }
             // It is no entry, but what could not be applied is said.
-            (Ok((applied, outcome, _)), None) => {
+            (Ok((applied, outcome, status)), None) => {
                 applied.shortfalls.iter().for_each(|shortfall| recorder.remark(&key, outcome, shortfall));
-                None
+                let agreed = Record { key, local: Some(self.local(&status)), remote: None };
+                (rule == Rule::Implied).then_some(Edit::Put(agreed))
             }
             (Err(error), _) => {
                 let failure = tree_failure(&key, &error);

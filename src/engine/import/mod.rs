@@ -24,7 +24,7 @@ use super::listing::{Item, Listed, Listing, ROOT, shadowed};
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
 use super::selection::Selection;
 use super::session::{Seen, Session, StateError};
-use super::spool::{Deferred, Spool};
+use super::spool::{Deferred, Rule, Spool};
 use super::state::StateStore;
 use super::turns::Turns;
 use crate::entry::{Chain, DecodedHead, Entry, ObjectHead, Refusal};
@@ -256,7 +256,7 @@ enum Headed {
 #[allow(clippy::large_enum_variant, reason = "there are as many as jobs")]
 enum Prepared {
     Done(Done),
-    FileOrLink { key: Key, listed: Listed, around: Vec<Entry> },
+    FileOrLink { key: Key, listed: Listed, around: Vec<Missing> },
 }
 
 /// What is left of a claim when its work is done.
@@ -266,6 +266,8 @@ struct Done {
     ended: Option<Ended>,
     /// What both sides agree on from now on.
     edit: Option<Edit>,
+    /// Something was removed to make way.
+    removed: Removals,
     /// It can be done only when what is gone was removed.
     late: Option<Late>,
 }
@@ -276,12 +278,19 @@ impl From<Ended> for Done {
     }
 }
 
+/// A directory that is not there, and whose attributes it gets if it is made.
+#[derive(Clone, Debug)]
+struct Missing {
+    entry: Entry,
+    rule: Rule,
+}
+
 /// What is known of the directories around the current key.
 #[derive(Default)]
 struct Around {
     /// Those that are not there and have no object, or none that is accepted, outermost first. They are made, with their
     /// defaults, for the first object below them that is accepted.
-    missing: Vec<Entry>,
+    missing: Vec<Missing>,
     /// One that could not be looked at, or whose head could not be read: nothing can be put below it, since nobody knows
     /// what its permissions are or have to be.
     unknown: Option<Key>,
@@ -290,7 +299,7 @@ struct Around {
 impl Around {
     /// Lets go of the directories that do not hold a key.
     fn move_to(&mut self, key: &Key) {
-        self.missing.retain(|directory| directory.key().holds(key));
+        self.missing.retain(|directory| directory.entry.key().holds(key));
         self.unknown = self.unknown.take().filter(|directory| directory.holds(key));
     }
 }
@@ -345,6 +354,9 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             match done {
                 Ok(done) => {
                     late.extend(done.late);
+                    if done.removed == Removals::One {
+                        recorder.deleted();
+                    }
                     for deferred in done.deferred {
                         if deferred.entry.key().is_directory() { &mut directories } else { &mut links }
                             .push(&deferred)?;
@@ -498,6 +510,14 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             }
         }
     }
+}
+
+/// Whether something was removed.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Removals {
+    #[default]
+    None,
+    One,
 }
 
 /// Whether what is gone has been removed by now.

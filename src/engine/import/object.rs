@@ -1,7 +1,7 @@
 //! Files and links: what is decided about them, and how it is done.
 
 use super::{
-    Done, Import, KEPT, Late, Turn, decode, link_body, reasons_of, refused, store_failure, tree_failure,
+    Done, Import, KEPT, Late, Missing, Turn, decode, link_body, reasons_of, refused, store_failure, tree_failure,
     with_shortfalls,
 };
 use crate::engine::contents::Unsent;
@@ -62,7 +62,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         &self,
         key: &Key,
         listed: &Listed,
-        around: &[Entry],
+        around: &[Missing],
         turn: Turn,
     ) -> Result<Done, Ended> {
         match self.decide(key, listed, turn).await? {
@@ -319,7 +319,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Fetches an object. Head and bytes are of one version, since one answer brings both.
-    async fn fetch(&self, key: &Key, listed: &Listed, present: Present, around: &[Entry]) -> Result<Done, Ended> {
+    async fn fetch(&self, key: &Key, listed: &Listed, present: Present, around: &[Missing]) -> Result<Done, Ended> {
         let GetOutput { meta, mut body } = self
             .store
             .get(&listed.object.key, &GetOptions::default())

@@ -42,7 +42,12 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
         let mut listing = Listing::new(store, session.as_ref(), selection, prefix, profile.clash)?;
         while let Some(item) = listing.next().await? {
             let (planned, ended) = run.foresee(item).await;
-            planned.into_iter().for_each(&mut each);
+            if let Some(planned) = planned {
+                if planned.step == Step::Delete {
+                    recorder.deleted();
+                }
+                each(planned);
+            }
             ended.into_iter().for_each(|ended| recorder.end(ended));
         }
         let mut absent = listing.into_absent();

@@ -1,10 +1,10 @@
 //! What is gone from the bucket: removed from the tree if it is as both sides agreed on, and if that is wanted.
 
-use super::{Done, Import, RunErrorKind, Turn, tree_failure};
+use super::{Done, Import, Missing, Removals, RunErrorKind, Turn, tree_failure};
 use crate::engine::listing::Listed;
 use crate::engine::report::{Ended, Outcome, Recorder};
 use crate::engine::spool::Spool;
-use crate::entry::{Chain, Entry};
+use crate::entry::Chain;
 use crate::key::Key;
 use crate::plan::{Deletes, OnConflict};
 use crate::snapshot::{Edit, Record};
@@ -16,7 +16,7 @@ use crate::tree::{Found, Present, Tree, TreeErrorKind, TreeOp};
 pub(super) struct Late {
     pub(super) key: Key,
     pub(super) listed: Listed,
-    pub(super) around: Vec<Entry>,
+    pub(super) around: Vec<Missing>,
 }
 
 /// What came of something that is gone from the bucket.
@@ -130,7 +130,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     /// Removes a file whose object is gone and whose path is that of a directory now.
     pub(super) async fn make_way(&self, record: &Record) -> Done {
         match self.remove(record).await {
-            Removed::Yes | Removed::Before => Done { edit: Some(Edit::Remove(record.key.clone())), ..Done::default() },
+            Removed::Yes => {
+                Done { edit: Some(Edit::Remove(record.key.clone())), removed: Removals::One, ..Done::default() }
+            }
+            Removed::Before => Done { edit: Some(Edit::Remove(record.key.clone())), ..Done::default() },
             // What is to be made there says that something stands in the way.
             Removed::No(ended, edit) => Done { ended: Some(ended), edit, ..Done::default() },
         }
