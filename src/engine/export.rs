@@ -869,6 +869,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 session.remove(key, Urgency::Now)?;
                 Ok(Deleted::Yes)
             }
+            Err(error) if error.kind() == StoreErrorKind::PreconditionFailed && self.is_gone(&object_key).await => {
+                session.remove(key, Urgency::Later)?;
+                Ok(Deleted::Before)
+            }
             Err(error) => {
                 let outcome = match error.kind() {
                     StoreErrorKind::PreconditionFailed => Outcome::Conflict,
@@ -879,6 +883,12 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 Ok(ended)
             }
         }
+    }
+
+    /// Whether there is no object, after a request for it failed: somebody else, or a request of an earlier run or try
+    /// that arrived late, has deleted it.
+    async fn is_gone(&self, object_key: &str) -> bool {
+        matches!(self.store.head(object_key).await, Err(error) if error.kind() == StoreErrorKind::NotFound)
     }
 }
 
