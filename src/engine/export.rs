@@ -611,9 +611,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         local: Local,
     ) -> Result<Result<Ended, Unsent>, StateError> {
         let Decision { mut subject, mut step, remote, .. } = decision;
-        let uncertain = session.uncertain(key);
-        let mut asked =
-            remote.is_some() || self.verify || !uncertain.is_empty() || self.capabilities.preconditions == Support::No;
+        let mut asked = remote.is_some()
+            || self.verify
+            || session.is_uncertain(key)
+            || self.capabilities.preconditions == Support::No;
         for _ in 0..ATTEMPTS {
             let current = if asked {
                 match self.store.head(object_key).await {
@@ -639,8 +640,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                         Err(unsent) => return Ok(Err(unsent)),
                     }
                 }
-                let ours =
-                    current.as_ref().is_some_and(|meta| uncertain.iter().any(|local| self.was_intended(local, meta)));
+                let ours = current.as_ref().is_some_and(|meta| self.is_ours(session, key, meta));
                 if !ours && let Some(ended) = self.conflict(key, &subject, remote.as_ref(), current.as_ref()) {
                     return Ok(Ok(ended));
                 }
@@ -745,6 +745,11 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             Some(md5) => Ok(self.contents.md5(subject).await?.is_none_or(|found| found == md5)),
             None => Ok(true),
         }
+    }
+
+    /// Whether an object is what an earlier run, or an earlier try, intended to put and did not hear of.
+    fn is_ours(&self, session: &Session<'_>, key: &Key, meta: &ObjectMeta) -> bool {
+        session.uncertain(key).iter().any(|local| self.was_intended(local, meta))
     }
 
     /// Whether an object is what an earlier run intended to put.
@@ -856,7 +861,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             }
             Err(error) => return Ok(not(Outcome::Failed, &Chain(&error))),
         };
-        if !is_recorded(Some(remote), Some(&current)) && self.options.on_conflict != OnConflict::Local {
+        let ours = is_recorded(Some(remote), Some(&current)) || self.is_ours(session, key, &current);
+        if !ours && self.options.on_conflict != OnConflict::Local {
             self.keep(session, record.clone())?;
             return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));
         }

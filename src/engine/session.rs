@@ -123,6 +123,11 @@ impl<'s> Session<'s> {
         lock(&self.uncertain).get(key).cloned().unwrap_or_default()
     }
 
+    /// Whether an earlier run, or an earlier try of this one, may have changed the object of a key without hearing of it.
+    pub(super) fn is_uncertain(&self, key: &Key) -> bool {
+        lock(&self.uncertain).contains_key(key)
+    }
+
     /// Says that objects are about to become what these inodes are, and waits until that is on the disk.
     pub(super) async fn intend<'k>(
         &self,
