@@ -578,7 +578,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
 
     async fn carry_out(&self, key: &Key, decision: Decision) -> Result<Result<Ended, Unsent>, StateError> {
         let local = self.local(&decision.subject.status, decision.names);
-        if !matches!(decision.step, Step::Put | Step::ReplaceMetadata) {
+        let is_something = matches!(decision.step, Step::Put | Step::ReplaceMetadata);
+        // What nobody heard of may have changed the object while the tree has come back to what is recorded.
+        if !is_something && !self.session.is_some_and(|session| session.is_uncertain(key)) {
             let updated = Record { key: key.clone(), local: Some(local), remote: decision.remote };
             if let Some(session) = self.session.filter(|_| decision.record.as_ref() != Some(&updated)) {
                 session.record(updated, Urgency::Later)?;
@@ -625,7 +627,16 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             } else {
                 None
             };
-            if !is_recorded(remote.as_ref(), current.as_ref()) {
+            let as_recorded = is_recorded(remote.as_ref(), current.as_ref());
+            if as_recorded && !matches!(step, Step::Put | Step::ReplaceMetadata) {
+                if remote.as_ref().is_some_and(|remote| remote.last_modified.is_some()) {
+                    session.record(Record { key: key.clone(), local: Some(local), remote }, Urgency::Later)?;
+                    return Ok(Ok(Ended::new(key, Outcome::Unchanged)));
+                }
+                // Without Last-Modified, nothing tells whether its headers are those recorded.
+                step = Step::Put;
+            }
+            if !as_recorded {
                 if let Some(meta) = &current {
                     match self.is_same(&subject, meta).await {
                         Ok(true) => {
