@@ -612,7 +612,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         decision: Decision,
         local: Local,
     ) -> Result<Result<Ended, Unsent>, StateError> {
-        let Decision { mut subject, mut step, remote, .. } = decision;
+        let Decision { mut subject, mut step, remote, record, .. } = decision;
+        // It was gone from the tree before, and was to be deleted.
+        let given_up = record.is_some_and(|record| record.local.is_none());
         let mut asked = remote.is_some()
             || self.verify
             || session.is_uncertain(key)
@@ -652,6 +654,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                     }
                 }
                 let ours = current.as_ref().is_some_and(|meta| self.is_ours(session, key, meta));
+                let ours = ours || (given_up && current.is_none());
                 if !ours && let Some(ended) = self.conflict(key, &subject, remote.as_ref(), current.as_ref()) {
                     return Ok(Ok(ended));
                 }
@@ -877,6 +880,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             self.keep(session, record.clone())?;
             return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));
         }
+        // So that a later run knows that it was this one who has deleted it.
+        let (etag, size, last_modified) = (current.etag.clone(), current.size, Some(current.last_modified));
+        let remote = Remote { etag, size, last_modified, age: age_of_object(last_modified), ..remote.clone() };
+        session.give_up(Record { local: None, remote: Some(remote), ..record.clone() }).await?;
         let precondition = match self.capabilities.preconditions {
             Support::Yes => Precondition::Match(current.etag),
             Support::No => Precondition::None,
@@ -895,9 +902,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                     StoreErrorKind::PreconditionFailed => Outcome::Conflict,
                     _ => Outcome::Failed,
                 };
-                let ended = not(outcome, &Chain(&error));
-                self.keep(session, record.clone())?;
-                Ok(ended)
+                Ok(not(outcome, &Chain(&error)))
             }
         }
     }

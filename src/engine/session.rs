@@ -143,6 +143,12 @@ impl<'s> Session<'s> {
         if said { Ok(self.journal.sync().await?) } else { Ok(()) }
     }
 
+    /// Says that an object whose file is gone is about to be deleted, and waits until that is on the disk.
+    pub(super) async fn give_up(&self, record: Record) -> Result<(), StateError> {
+        self.record(record, Urgency::Later)?;
+        Ok(self.journal.sync().await?)
+    }
+
     /// Takes back what was intended for a key: no request for it is under way.
     pub(super) fn withdraw(&self, key: &Key) {
         lock(&self.intended).remove(key);
