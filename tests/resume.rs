@@ -355,3 +355,132 @@ fn an_export_of_changes_that_is_cut_anywhere_is_completed_by_the_next() {
         cut_everywhere(&start, &expected, jobs, 11, from + 6, |_| Arrival::Last);
     }
 }
+
+/// What somebody does to a file between the cut and the next run, while a request for it was on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edit {
+    /// It is written again.
+    Write,
+    /// Its permissions are changed again.
+    Chmod,
+    /// It gets another name.
+    Rename,
+    /// It is removed; or, where a delete was on its way, it is there again.
+    Undo,
+}
+
+impl Edit {
+    fn apply(self, tree: &MemoryTree, request: &Request) {
+        let key = key(&request.key);
+        if request.operation == Operation::Delete {
+            // Its parent may be gone, or something else there.
+            let _ = match (self, key.is_directory()) {
+                (Self::Rename, _) => Ok(()),
+                (_, true) => tree.insert(directory(key.as_str(), 0o700)),
+                (Self::Undo, false) => tree.insert_file(key.clone(), vec![b'x'; 500], attributes(0o644, 9)),
+                (_, false) => tree.insert_file(key.clone(), "it is back", attributes(0o644, 30)),
+            };
+            return;
+        }
+        match self {
+            Self::Write if key.is_directory() => {}
+            Self::Write => drop(tree.set_content(&key, "written again")),
+            Self::Chmod => tree.set_attributes(&key, attributes(0o711, 40)).unwrap(),
+            Self::Rename if key.is_directory() => {}
+            Self::Rename => tree.rename(&key, &workload::key(&format!("{}-moved", key.as_str()))).unwrap(),
+            Self::Undo => drop(tree.remove(&key)),
+        }
+    }
+}
+
+/// Cuts an export while requests are under way, edits what they are about, resumes and checks.
+fn edit_after_cut(
+    start: &World,
+    make: fn() -> MemoryTree,
+    jobs: usize,
+    step: usize,
+    from: usize,
+    edit: Edit,
+    arrival: Arrival,
+) -> Vec<String> {
+    let mut failures = Vec::new();
+    for cut in places(step, from) {
+        let trouble = Arc::new(Trouble::cut_at(cut, cut % 3));
+        let world = start.copy(Some(make()));
+        if world.export(&trouble, &exporting(jobs)).is_some() {
+            return failures;
+        }
+        let under_way: Vec<Request> = {
+            let log = trouble.log();
+            let unheard = log.happened.iter().filter(|request| !log.acknowledged.contains(request));
+            log.on_the_way.iter().chain(unheard).cloned().collect()
+        };
+        if under_way.is_empty() {
+            continue;
+        }
+        under_way.iter().for_each(|request| edit.apply(&world.tree, request));
+        let fresh = World { tree: Arc::clone(&world.tree), ..World::new(MemoryTree::new()) };
+        let expected = expected_of(&fresh);
+        let what = format!(
+            "{jobs} jobs cut at {cut}, {edit:?}, {arrival:?}: {:?}",
+            under_way.iter().map(|r| format!("{} {}", r.operation, r.key)).collect::<Vec<_>>()
+        );
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            resume_export(&world, &expected, jobs, &trouble, arrival, &what);
+        }));
+        if let Err(error) = result {
+            failures.push(error.downcast_ref::<String>().cloned().unwrap_or_default());
+        }
+    }
+    failures
+}
+
+/// A run that is cut when the first request for a key has happened and the run does not know yet.
+fn unheard(world: &World, operation: Operation, path: &str) -> Arc<Trouble> {
+    for cut in 0.. {
+        let (copy, trouble) = (world.copy(None), Arc::new(Trouble::cut_at(cut, 0)));
+        assert!(copy.export(&trouble, &exporting(1)).is_none(), "{operation} {path} is never under way");
+        let is_it = |request: &Request| request.operation == operation && request.key == path;
+        let happened = trouble.log().happened.iter().any(is_it);
+        if happened && !trouble.log().acknowledged.iter().any(is_it) {
+            world.export(&Arc::new(Trouble::cut_at(cut, 0)), &exporting(1));
+            return trouble;
+        }
+    }
+    unreachable!("the run ends")
+}
+
+/// What an untroubled export makes of a tree.
+fn bucket_of(tree: &Arc<MemoryTree>) -> Objects {
+    expected_of(&World { tree: Arc::clone(tree), ..World::new(MemoryTree::new()) })
+}
+
+#[test]
+fn a_file_that_is_removed_after_a_put_that_nobody_heard_of_is_deleted() {
+    let world = few();
+    let cut = unheard(&world, Operation::Put, "written");
+    assert!(world.tree.remove(&key("written")));
+    resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, "removed");
+}
+
+#[test]
+fn a_file_that_is_back_after_a_delete_that_nobody_heard_of_is_put() {
+    let world = few();
+    let cut = unheard(&world, Operation::Delete, "d/removed");
+    world.tree.insert_file(key("d/removed"), "back", attributes(0o644, 50)).unwrap();
+    resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, "back");
+}
+
+#[test]
+fn what_was_put_back_after_a_request_that_nobody_heard_of_is_put_back_in_the_bucket() {
+    let world = few();
+    let cut = unheard(&world, Operation::ReplaceMetadata, "changed");
+    world.tree.set_attributes(&key("changed"), attributes(0o644, 9)).unwrap();
+    resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, "mode");
+
+    let world = few();
+    let cut = unheard(&world, Operation::Put, "written");
+    world.tree.set_content(&key("written"), "written").unwrap();
+    world.tree.set_attributes(&key("written"), attributes(0o644, 9)).unwrap();
+    resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, "content");
+}
