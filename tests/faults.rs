@@ -9,10 +9,12 @@
     reason = "a test"
 )]
 
+mod workload;
+
 use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::stream::BoxStream;
-use posix_s3::engine::{ExportOptions, ImportOptions, Jobs, Report, RunError, Silent, export, import};
+use posix_s3::engine::{ExportOptions, Jobs, Silent, export, import};
 use posix_s3::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
@@ -21,12 +23,10 @@ use posix_s3::tree::{
     Applied, MemoryTree, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError, TreeErrorKind,
     TreeOp, Visit,
 };
-use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, KeyList, Permissions, Profile, SymlinkTarget, Timestamp, Uid};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use posix_s3::{Entry, Key, KeyList, Profile, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use workload::{all_objects, bucket, cut, import_options, key, settle, tree, wait};
 
 /// A store of which every call waits once before it does anything, and once after, and of which one call fails.
 struct Troubled<'s> {
@@ -125,16 +125,6 @@ impl Tree for TroubledTree<'_> {
     }
 }
 
-/// Lets everything else have a turn.
-async fn wait() {
-    let mut waited = false;
-    poll_fn(|context| {
-        context.waker().wake_by_ref();
-        if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
 impl ObjectStore for Troubled<'_> {
     fn capabilities(&self) -> Capabilities {
         self.store.capabilities()
@@ -173,87 +163,6 @@ impl ObjectStore for Troubled<'_> {
         self.call(Operation::Delete, key).await?;
         self.store.delete(key, precondition).await
     }
-}
-
-fn attributes(mode: u32, seconds: i64) -> Attributes {
-    let time = Timestamp::from_unix(seconds, 7).unwrap();
-    let (uid, gid) = (Uid::new(1000).unwrap(), Gid::new(1001).unwrap());
-    Attributes { permissions: Permissions::from_mode(mode), uid, gid, atime: time, mtime: time }
-}
-
-fn key(key: &str) -> Key {
-    key.parse().unwrap()
-}
-
-/// Forty entries: directories with and without objects, files that clash, links, and what is refused.
-fn tree() -> MemoryTree {
-    let tree = MemoryTree::new();
-    for directory in ["a/", "a/b/", "a/b/c/", "d/", "empty/"] {
-        tree.insert(Entry::new(key(directory), EntryKind::Directory, attributes(0o750, 5)).unwrap()).unwrap();
-    }
-    for number in 0..24 {
-        let (directory, mode) = (["", "a/", "a/b/", "a/b/c/", "d/", "d/"][number % 6], 0o600 + (number as u32 & 7));
-        let content = vec![b'x'; number * 100];
-        tree.insert_file(key(&format!("{directory}file-{number}")), content, attributes(mode, 9)).unwrap();
-    }
-    for number in 0..6 {
-        let target = SymlinkTarget::parse(b"../somewhere").unwrap();
-        let link = key(&format!("{}link-{number}", ["", "a/b/"][number % 2]));
-        tree.insert(Entry::new(link, EntryKind::Symlink { target }, attributes(0o777, 3)).unwrap()).unwrap();
-    }
-    tree
-}
-
-async fn all_objects(store: &MemoryStore) -> Vec<(String, ObjectMeta, Bytes)> {
-    let mut objects = Vec::new();
-    for object in store.list(&ListRequest::default()).await.unwrap().objects {
-        let mut output = store.get(&object.key, &GetOptions::default()).await.unwrap();
-        let body = futures_util::StreamExt::next(&mut output.body).await.map(Result::unwrap).unwrap_or_default();
-        let meta = ObjectMeta { last_modified: Timestamp::EPOCH, ..output.meta };
-        objects.push((object.key, meta, body));
-    }
-    objects
-}
-
-/// The bucket of the tree, with strangers' objects in it.
-fn bucket() -> MemoryStore {
-    let store = MemoryStore::with_clock(|| Timestamp::from_unix(1_000_000, 0).unwrap());
-    block_on(export(&tree(), &store, &ExportOptions::new(Profile::fsx()), &Silent)).unwrap();
-    let mut pipe = PutOptions::default();
-    pipe.headers.insert("x-amz-meta-file-permissions", "0010644".parse().unwrap());
-    for (name, options) in [
-        ("a/b", &PutOptions::default()),
-        ("implied/below/file", &PutOptions::default()),
-        ("implied/below/pipe", &pipe),
-        ("refused/pipe", &pipe),
-        ("a/../b", &PutOptions::default()),
-    ] {
-        block_on(store.put(name, Bytes::from("stranger").into(), options)).unwrap();
-    }
-    store
-}
-
-fn import_options(jobs: usize) -> ImportOptions {
-    ImportOptions::new(Profile::fsx()).with_jobs(Jobs::new(jobs).unwrap())
-}
-
-fn sums_agree(report: &Report) {
-    let ends =
-        [report.unchanged, report.written, report.metadata_only, report.skipped, report.failed, report.conflicts];
-    assert_eq!(report.entries, ends.iter().sum::<u64>());
-}
-
-/// Polls a run some times and drops it; says whether it was still going on.
-fn cut<T>(run: impl Future<Output = T>, polls: usize) -> bool {
-    let mut run = pin!(run);
-    (0..polls).all(|_| run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending())
-}
-
-/// Ends a run, whatever comes of it.
-fn settle(result: Result<Report, RunError>) -> Report {
-    let report = result.unwrap_or_else(|error| error.report().clone());
-    sums_agree(&report);
-    report
 }
 
 #[test]

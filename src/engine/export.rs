@@ -593,7 +593,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
 
     async fn carry_out(&self, key: &Key, decision: Decision) -> Result<Result<Ended, Unsent>, StateError> {
         let local = self.local(&decision.subject.status, decision.names);
-        if !matches!(decision.step, Step::Put | Step::ReplaceMetadata) {
+        let is_something = matches!(decision.step, Step::Put | Step::ReplaceMetadata);
+        // What nobody heard of may have changed the object while the tree has come back to what is recorded.
+        if !is_something && !self.session.is_some_and(|session| session.is_uncertain(key)) {
             let updated = Record { key: key.clone(), local: Some(local), remote: decision.remote };
             if let Some(session) = self.session.filter(|_| decision.record.as_ref() != Some(&updated)) {
                 session.record(updated, Urgency::Later)?;
@@ -625,10 +627,13 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         decision: Decision,
         local: Local,
     ) -> Result<Result<Ended, Unsent>, StateError> {
-        let Decision { mut subject, mut step, remote, .. } = decision;
-        let uncertain = session.uncertain(key);
-        let mut asked =
-            remote.is_some() || self.verify || !uncertain.is_empty() || self.capabilities.preconditions == Support::No;
+        let Decision { mut subject, mut step, remote, record, .. } = decision;
+        // It was gone from the tree before, and was to be deleted.
+        let given_up = record.is_some_and(|record| record.local.is_none());
+        let mut asked = remote.is_some()
+            || self.verify
+            || session.is_uncertain(key)
+            || self.capabilities.preconditions == Support::No;
         for _ in 0..ATTEMPTS {
             let current = if asked {
                 match self.store.head(object_key).await {
@@ -639,7 +644,16 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             } else {
                 None
             };
-            if !is_recorded(remote.as_ref(), current.as_ref()) {
+            let as_recorded = is_recorded(remote.as_ref(), current.as_ref());
+            if as_recorded && !matches!(step, Step::Put | Step::ReplaceMetadata) {
+                if remote.as_ref().is_some_and(|remote| remote.last_modified.is_some()) {
+                    session.record(Record { key: key.clone(), local: Some(local), remote }, Urgency::Later)?;
+                    return Ok(Ok(Ended::new(key, Outcome::Unchanged)));
+                }
+                // Without Last-Modified, nothing tells whether its headers are those recorded.
+                step = Step::Put;
+            }
+            if !as_recorded {
                 if let Some(meta) = &current {
                     match self.is_same(&subject, meta).await {
                         Ok(true) => {
@@ -654,8 +668,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                         Err(unsent) => return Ok(Err(unsent)),
                     }
                 }
-                let ours =
-                    current.as_ref().is_some_and(|meta| uncertain.iter().any(|local| self.was_intended(local, meta)));
+                let ours = current.as_ref().is_some_and(|meta| self.is_ours(session, key, meta));
+                let ours = ours || (given_up && current.is_none());
                 if !ours && let Some(ended) = self.conflict(key, &subject, remote.as_ref(), current.as_ref()) {
                     return Ok(Ok(ended));
                 }
@@ -760,6 +774,11 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             Some(md5) => Ok(self.contents.md5(subject).await?.is_none_or(|found| found == md5)),
             None => Ok(true),
         }
+    }
+
+    /// Whether an object is what an earlier run, or an earlier try, intended to put and did not hear of.
+    fn is_ours(&self, session: &Session<'_>, key: &Key, meta: &ObjectMeta) -> bool {
+        session.uncertain(key).iter().any(|local| self.was_intended(local, meta))
     }
 
     /// Whether an object is what an earlier run intended to put.
@@ -871,10 +890,15 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             }
             Err(error) => return Ok(not(Outcome::Failed, &Chain(&error))),
         };
-        if !is_recorded(Some(remote), Some(&current)) && self.options.on_conflict != OnConflict::Local {
+        let ours = is_recorded(Some(remote), Some(&current)) || self.is_ours(session, key, &current);
+        if !ours && self.options.on_conflict != OnConflict::Local {
             self.keep(session, record.clone())?;
             return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));
         }
+        // So that a later run knows that it was this one who has deleted it.
+        let (etag, size, last_modified) = (current.etag.clone(), current.size, Some(current.last_modified));
+        let remote = Remote { etag, size, last_modified, age: age_of_object(last_modified), ..remote.clone() };
+        session.give_up(Record { local: None, remote: Some(remote), ..record.clone() }).await?;
         let precondition = match self.capabilities.preconditions {
             Support::Yes => Precondition::Match(current.etag),
             Support::No => Precondition::None,
@@ -884,16 +908,24 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 session.remove(key, Urgency::Now)?;
                 Ok(Deleted::Yes)
             }
+            Err(error) if error.kind() == StoreErrorKind::PreconditionFailed && self.is_gone(&object_key).await => {
+                session.remove(key, Urgency::Later)?;
+                Ok(Deleted::Before)
+            }
             Err(error) => {
                 let outcome = match error.kind() {
                     StoreErrorKind::PreconditionFailed => Outcome::Conflict,
                     _ => Outcome::Failed,
                 };
-                let ended = not(outcome, &Chain(&error));
-                self.keep(session, record.clone())?;
-                Ok(ended)
+                Ok(not(outcome, &Chain(&error)))
             }
         }
+    }
+
+    /// Whether there is no object, after a request for it failed: somebody else, or a request of an earlier run or try
+    /// that arrived late, has deleted it.
+    async fn is_gone(&self, object_key: &str) -> bool {
+        matches!(self.store.head(object_key).await, Err(error) if error.kind() == StoreErrorKind::NotFound)
     }
 }
 

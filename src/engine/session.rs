@@ -126,6 +126,11 @@ impl<'s> Session<'s> {
         lock(&self.uncertain).get(key).cloned().unwrap_or_default()
     }
 
+    /// Whether an earlier run, or an earlier try of this one, may have changed the object of a key without hearing of it.
+    pub(super) fn is_uncertain(&self, key: &Key) -> bool {
+        lock(&self.uncertain).contains_key(key)
+    }
+
     /// Says that objects are about to become what these inodes are, and waits until that is on the disk.
     pub(super) async fn intend<'k>(
         &self,
@@ -139,6 +144,12 @@ impl<'s> Session<'s> {
             }
         }
         if said { Ok(self.journal.sync().await?) } else { Ok(()) }
+    }
+
+    /// Says that an object whose file is gone is about to be deleted, and waits until that is on the disk.
+    pub(super) async fn give_up(&self, record: Record) -> Result<(), StateError> {
+        self.record(record, Urgency::Later)?;
+        Ok(self.journal.sync().await?)
     }
 
     /// Takes back what was intended for a key: no request for it is under way.

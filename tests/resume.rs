@@ -1,0 +1,486 @@
+//! Runs with a state: cut anywhere, failing anywhere, with a state that is damaged in every way, the next run ends where an
+//! untroubled one does, and nothing is lost, sent twice or deleted by mistake.
+//!
+//! By default some of the places are tried, others in each test; with `RESUME_ALL=1` all of them, which takes minutes.
+
+#![cfg(feature = "engine")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
+
+mod trouble;
+mod workload;
+
+use bytes::Bytes;
+use futures_executor::block_on;
+use posix_s3::engine::{
+    ExportOptions, ImportOptions, Jobs, MemoryState, Part, Report, RunError, RunErrorKind, Silent, StateError,
+    export_since, import_since,
+};
+use posix_s3::plan::{Brake, Deletes};
+use posix_s3::snapshot::SnapshotReader;
+use posix_s3::store::{
+    Capabilities, GetOptions, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation, PutOptions, StoreErrorKind,
+    Support,
+};
+use posix_s3::tree::{MemoryTree, TreeErrorKind};
+use posix_s3::{Entry, EntryKind, Prefix, Profile, SymlinkTarget, Timestamp};
+use std::io::{self, Cursor};
+use std::sync::{Arc, Mutex};
+use trouble::{Fault, Request, Side, Trouble, TroubledState, TroubledStore, TroubledTree};
+use workload::{all_objects, attributes, key, sums_agree};
+
+/// Both sides and what is recorded of them.
+struct World {
+    tree: Arc<MemoryTree>,
+    store: Arc<MemoryStore>,
+    clock: Arc<Mutex<Timestamp>>,
+    state: Arc<MemoryState>,
+    capabilities: Capabilities,
+}
+
+type Objects = Vec<(String, ObjectMeta, Bytes)>;
+
+fn later(time: Timestamp, nanoseconds: i128) -> Timestamp {
+    Timestamp::from_nanoseconds(time.nanoseconds() + nanoseconds).unwrap()
+}
+
+impl World {
+    fn new(tree: MemoryTree) -> Self {
+        let clock = Arc::new(Mutex::new(Timestamp::from_unix(1_000_000, 1).unwrap()));
+        let ticking = Arc::clone(&clock);
+        let store = MemoryStore::with_clock(move || {
+            let mut clock = ticking.lock().unwrap();
+            let now = *clock;
+            *clock = later(now, 1_000_001);
+            now
+        });
+        let (tree, store, state) = (Arc::new(tree), Arc::new(store), Arc::new(MemoryState::new()));
+        Self { tree, store, clock, state, capabilities: Capabilities::ALL }
+    }
+
+    /// The same bucket and state beside another tree that is just like this one's, or this one's itself.
+    fn copy(&self, tree: Option<MemoryTree>) -> Self {
+        let copy = Self::new(MemoryTree::new());
+        for object in block_on(self.store.list(&ListRequest::default())).unwrap().objects {
+            let output = block_on(self.store.get(&object.key, &GetOptions::default())).unwrap();
+            let body: Vec<_> = block_on(futures_util::StreamExt::collect(output.body));
+            let body: Vec<u8> = body.into_iter().flat_map(|piece| piece.unwrap().to_vec()).collect();
+            *copy.clock.lock().unwrap() = object.last_modified;
+            let options = PutOptions { headers: output.meta.headers, ..PutOptions::default() };
+            block_on(copy.store.put(&object.key, Bytes::from(body).into(), &options)).unwrap();
+        }
+        *copy.clock.lock().unwrap() = *self.clock.lock().unwrap();
+        let tree = tree.map_or_else(|| Arc::clone(&self.tree), Arc::new);
+        let copy = Self { tree, capabilities: self.capabilities, ..copy };
+        copy.restore(&self.parts());
+        copy
+    }
+
+    fn parts(&self) -> Vec<(Part, Vec<u8>)> {
+        let parts = [Part::Snapshot, Part::Previous, Part::Next, Part::Journal];
+        parts.into_iter().filter_map(|part| Some((part, self.state.get(part)?))).collect()
+    }
+
+    fn restore(&self, parts: &[(Part, Vec<u8>)]) {
+        parts.iter().for_each(|(part, bytes)| self.state.set(*part, bytes.clone()));
+    }
+
+    fn edges(&self, trouble: &Arc<Trouble>) -> (TroubledTree, TroubledStore, TroubledState) {
+        let (tree, store, state) = (Arc::clone(&self.tree), Arc::clone(&self.store), Arc::clone(&self.state));
+        let (trouble, capabilities) = (|| Arc::clone(trouble), self.capabilities);
+        (
+            TroubledTree { tree, trouble: trouble(), identity: 1 },
+            TroubledStore { store, trouble: trouble(), capabilities },
+            TroubledState { state, trouble: trouble() },
+        )
+    }
+
+    fn export(&self, trouble: &Arc<Trouble>, options: &ExportOptions) -> Option<Result<Report, RunError>> {
+        let (tree, store, state) = self.edges(trouble);
+        trouble.run(export_since(&tree, &store, &state, options, &Silent))
+    }
+
+    fn import(&self, trouble: &Arc<Trouble>, options: &ImportOptions) -> Option<Result<Report, RunError>> {
+        let (tree, store, state) = self.edges(trouble);
+        trouble.run(import_since(&store, &tree, &state, options, &Silent))
+    }
+
+    /// An untroubled run.
+    fn export_all(&self, options: &ExportOptions) -> Report {
+        let report = self.export(&Arc::new(Trouble::none()), options).unwrap().unwrap();
+        sums_agree(&report);
+        report
+    }
+
+    fn import_all(&self, options: &ImportOptions) -> Report {
+        let report = self.import(&Arc::new(Trouble::none()), options).unwrap().unwrap();
+        sums_agree(&report);
+        report
+    }
+
+    fn objects(&self) -> Objects {
+        block_on(all_objects(&self.store))
+    }
+
+    fn snapshot_is_whole(&self) {
+        if let Some(snapshot) = self.state.get(Part::Snapshot) {
+            SnapshotReader::open(Cursor::new(snapshot)).unwrap().verify().unwrap();
+        }
+    }
+}
+
+fn exporting(jobs: usize) -> ExportOptions {
+    ExportOptions::new(Profile::fsx())
+        .with_jobs(Jobs::new(jobs).unwrap())
+        .with_lookers(Jobs::new(jobs.min(2)).unwrap())
+        .with_deletes(Deletes::Apply(Brake::default()))
+}
+
+fn importing(jobs: usize) -> ImportOptions {
+    ImportOptions::new(Profile::fsx())
+        .with_jobs(Jobs::new(jobs).unwrap())
+        .with_deletes(Deletes::Apply(Brake::default()))
+}
+
+fn changes(report: &Report) -> u64 {
+    let calls = &report.store_calls;
+    calls.put + calls.copy + calls.delete
+}
+
+fn link(path: &str, target: &[u8]) -> Entry {
+    let target = SymlinkTarget::parse(target).unwrap();
+    Entry::new(key(path), EntryKind::Symlink { target }, attributes(0o777, 4)).unwrap()
+}
+
+fn directory(path: &str, mode: u32) -> Entry {
+    Entry::new(key(path), EntryKind::Directory, attributes(mode, 6)).unwrap()
+}
+
+/// Everything that can become of something in a tree.
+fn change(tree: &MemoryTree) {
+    tree.set_content(&key("a/file-1"), vec![b'y'; 100]).unwrap();
+    tree.set_content(&key("a/b/file-2"), vec![b'x'; 777]).unwrap();
+    tree.set_attributes(&key("file-6"), attributes(0o640, 9)).unwrap();
+    tree.set_attributes(&key("a/b/c/file-3"), attributes(0o603, 1000)).unwrap();
+    tree.set_attributes(&key("a/b/"), attributes(0o755, 5)).unwrap();
+    tree.rename(&key("d/file-4"), &key("d/renamed")).unwrap();
+    tree.rename(&key("a/file-7"), &key("d/file-10")).unwrap();
+    tree.remove(&key("d/file-5"));
+    tree.insert_file(key("a/new"), "new", attributes(0o644, 20)).unwrap();
+    tree.link(&key("a/file-13"), &key("a/b/hard")).unwrap();
+    tree.insert(link("link-0", b"elsewhere")).unwrap();
+    tree.insert(directory("a/inner/", 0o700)).unwrap();
+    tree.insert_file(key("a/inner/file"), "inner", attributes(0o600, 20)).unwrap();
+    tree.remove(&key("file-12"));
+    tree.insert(directory("file-12/", 0o711)).unwrap();
+    tree.insert_file(key("file-12/file"), "below what was a file", attributes(0o600, 20)).unwrap();
+    tree.remove(&key("empty/"));
+    tree.insert_file(key("empty"), "was a directory", attributes(0o600, 20)).unwrap();
+    tree.rename(&key("a/b/c/"), &key("d/c/")).unwrap();
+}
+
+fn changed_tree() -> MemoryTree {
+    let tree = workload::tree();
+    change(&tree);
+    tree
+}
+
+/// Both sides agreed, and then the tree was changed.
+fn changed() -> World {
+    let world = World::new(workload::tree());
+    world.export_all(&exporting(3));
+    world.copy(Some(changed_tree()))
+}
+
+/// Few entries, of which one each is new, written, changed and removed.
+fn few() -> World {
+    let tree = few_entries();
+    let world = World::new(tree);
+    world.export_all(&exporting(1));
+    let tree = few_entries();
+    change_few(&tree);
+    world.copy(Some(tree))
+}
+
+fn few_entries() -> MemoryTree {
+    let tree = MemoryTree::new();
+    tree.insert(directory("d/", 0o750)).unwrap();
+    for name in ["changed", "d/removed", "d/same", "written"] {
+        tree.insert_file(key(name), name, attributes(0o644, 9)).unwrap();
+    }
+    tree.insert(link("d/link", b"same")).unwrap();
+    tree
+}
+
+fn change_few(tree: &MemoryTree) {
+    tree.set_attributes(&key("changed"), attributes(0o600, 9)).unwrap();
+    tree.set_content(&key("written"), "rewritten").unwrap();
+    tree.remove(&key("d/removed"));
+    tree.insert_file(key("d/new"), "new", attributes(0o644, 9)).unwrap();
+    tree.insert(link("d/link", b"other")).unwrap();
+}
+
+/// Where a run is cut: everywhere, or at every n-th step from another one on each time.
+fn places(step: usize, from: usize) -> impl Iterator<Item = usize> {
+    let step = if std::env::var_os("RESUME_ALL").is_some() { 1 } else { step };
+    (from % step..).step_by(step)
+}
+
+/// When the requests arrive that were on their way when a run was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrival {
+    Never,
+    /// When the next run begins.
+    First,
+    /// When the next run is at this step.
+    During(usize),
+    /// When the next run has ended.
+    Last,
+}
+
+/// Cuts an export, resumes it and checks what comes of it. Says whether it was cut.
+fn cut_export(world: &World, expected: &Objects, jobs: usize, cut: usize, seed: usize, arrival: Arrival) -> bool {
+    let what = format!("{jobs} jobs cut at {cut}, seed {seed}, {arrival:?}");
+    let trouble = Arc::new(Trouble::cut_at(cut, seed));
+    if world.export(&trouble, &exporting(jobs)).is_some() {
+        return false;
+    }
+    resume_export(world, expected, jobs, &trouble, arrival, &what);
+    true
+}
+
+/// Lets the next run after one that was cut go to its end, and one more.
+fn resume_export(
+    world: &World,
+    expected: &Objects,
+    jobs: usize,
+    cut: &Arc<Trouble>,
+    arrival: Arrival,
+    what: &str,
+) -> Report {
+    let late: Vec<Request> = std::mem::take(&mut cut.log().on_the_way);
+    let arrive = {
+        let store = Arc::clone(&world.store);
+        move || late.iter().for_each(|request| request.arrive(&store))
+    };
+    let mut at_the_end = None;
+    let resumed = Arc::new(match arrival {
+        Arrival::Never => Trouble::none(),
+        Arrival::First => Trouble::none().with_event(0, arrive),
+        Arrival::During(step) => Trouble::none().with_event(step, arrive),
+        Arrival::Last => {
+            at_the_end = Some(arrive);
+            Trouble::none()
+        }
+    });
+    let report = world.export(&resumed, &exporting(jobs)).unwrap().unwrap();
+    sums_agree(&report);
+    assert_eq!((report.failed, report.conflicts), (0, 0), "{what}: {:?}", report.problems);
+    // What arrived before it began has happened; what nobody has heard of is found to be there.
+    let known = {
+        let log = cut.log();
+        if arrival == Arrival::Never { log.happened.clone() } else { log.acknowledged.clone() }
+    };
+    for request in &known {
+        assert!(!resumed.log().sent.contains(request), "{what}: {} {} again", request.operation, request.key);
+    }
+    if let Some(arrive) = at_the_end {
+        arrive();
+    }
+    assert!(world.objects() == *expected, "{what}: {:?}", difference(&world.objects(), expected));
+    let again = world.export_all(&exporting(jobs));
+    assert_eq!((changes(&again), again.failed, again.conflicts), (0, 0, 0), "{what}: {:?}", again.problems);
+    assert_eq!((again.unchanged, again.gone), (again.entries, 0), "{what}");
+    assert!(world.objects() == *expected, "{what}, once more");
+    report
+}
+
+/// The keys of what differs.
+fn difference(found: &Objects, expected: &Objects) -> Vec<String> {
+    let missing = expected.iter().filter(|object| !found.contains(object)).map(|object| format!("-{}", object.0));
+    missing
+        .chain(found.iter().filter(|object| !expected.contains(object)).map(|object| format!("+{}", object.0)))
+        .collect()
+}
+
+fn cut_everywhere(
+    start: &World,
+    expected: &Objects,
+    jobs: usize,
+    step: usize,
+    from: usize,
+    arrival: impl Fn(usize) -> Arrival,
+) {
+    for cut in places(step, from) {
+        let seed = cut % 3;
+        if !cut_export(&start.copy(None), expected, jobs, cut, seed, arrival(cut)) {
+            return assert!(cut > 20, "only {cut} places to cut");
+        }
+    }
+}
+
+fn expected_of(start: &World) -> Objects {
+    let world = start.copy(None);
+    let report = world.export_all(&exporting(3));
+    assert_eq!((report.failed, report.conflicts), (0, 0), "{:?}", report.problems);
+    world.objects()
+}
+
+#[test]
+fn a_first_export_that_is_cut_anywhere_is_completed_by_the_next() {
+    let start = World::new(workload::tree());
+    let expected = expected_of(&start);
+    for (jobs, from) in [(1, 0), (3, 1), (16, 2)] {
+        cut_everywhere(&start, &expected, jobs, 7, from, |_| Arrival::Never);
+        cut_everywhere(&start, &expected, jobs, 23, from, |_| Arrival::First);
+        cut_everywhere(&start, &expected, jobs, 23, from + 3, |cut| Arrival::During(cut * 7 % 300));
+        cut_everywhere(&start, &expected, jobs, 23, from + 6, |_| Arrival::Last);
+    }
+}
+
+#[test]
+fn an_export_of_changes_that_is_cut_anywhere_is_completed_by_the_next() {
+    let start = changed();
+    let expected = expected_of(&start);
+    for (jobs, from) in [(1, 0), (3, 1), (16, 2)] {
+        cut_everywhere(&start, &expected, jobs, 7, from, |_| Arrival::Never);
+        cut_everywhere(&start, &expected, jobs, 11, from, |_| Arrival::First);
+        cut_everywhere(&start, &expected, jobs, 11, from + 3, |cut| Arrival::During(cut * 7 % 300));
+        cut_everywhere(&start, &expected, jobs, 11, from + 6, |_| Arrival::Last);
+    }
+}
+
+/// What somebody does to a file between the cut and the next run, while a request for it was on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edit {
+    /// It is written again.
+    Write,
+    /// Its permissions are changed again.
+    Chmod,
+    /// It gets another name.
+    Rename,
+    /// It is removed; or, where a delete was on its way, it is there again.
+    Undo,
+}
+
+impl Edit {
+    fn apply(self, tree: &MemoryTree, request: &Request) {
+        let key = key(&request.key);
+        if request.operation == Operation::Delete {
+            // Its parent may be gone, or something else there.
+            let _ = match (self, key.is_directory()) {
+                (Self::Rename, _) => Ok(()),
+                (_, true) => tree.insert(directory(key.as_str(), 0o700)),
+                (Self::Undo, false) => tree.insert_file(key.clone(), vec![b'x'; 500], attributes(0o644, 9)),
+                (_, false) => tree.insert_file(key.clone(), "it is back", attributes(0o644, 30)),
+            };
+            return;
+        }
+        match self {
+            Self::Write if key.is_directory() => {}
+            Self::Write => drop(tree.set_content(&key, "written again")),
+            Self::Chmod => tree.set_attributes(&key, attributes(0o711, 40)).unwrap(),
+            Self::Rename if key.is_directory() => {}
+            Self::Rename => tree.rename(&key, &workload::key(&format!("{}-moved", key.as_str()))).unwrap(),
+            Self::Undo => drop(tree.remove(&key)),
+        }
+    }
+}
+
+/// Cuts an export while requests are under way, edits what they are about, resumes and checks.
+fn edit_after_cut(
+    start: &World,
+    make: fn() -> MemoryTree,
+    jobs: usize,
+    step: usize,
+    from: usize,
+    edit: Edit,
+    arrival: Arrival,
+) -> Vec<String> {
+    let mut failures = Vec::new();
+    for cut in places(step, from) {
+        let trouble = Arc::new(Trouble::cut_at(cut, cut % 3));
+        let world = start.copy(Some(make()));
+        if world.export(&trouble, &exporting(jobs)).is_some() {
+            return failures;
+        }
+        let under_way: Vec<Request> = {
+            let log = trouble.log();
+            let unheard = log.happened.iter().filter(|request| !log.acknowledged.contains(request));
+            log.on_the_way.iter().chain(unheard).cloned().collect()
+        };
+        if under_way.is_empty() {
+            continue;
+        }
+        under_way.iter().for_each(|request| edit.apply(&world.tree, request));
+        let fresh = World { tree: Arc::clone(&world.tree), ..World::new(MemoryTree::new()) };
+        let expected = expected_of(&fresh);
+        let what = format!(
+            "{jobs} jobs cut at {cut}, {edit:?}, {arrival:?}: {:?}",
+            under_way.iter().map(|r| format!("{} {}", r.operation, r.key)).collect::<Vec<_>>()
+        );
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            resume_export(&world, &expected, jobs, &trouble, arrival, &what);
+        }));
+        if let Err(error) = result {
+            failures.push(error.downcast_ref::<String>().cloned().unwrap_or_default());
+        }
+    }
+    failures
+}
+
+/// A run that is cut when the first request for a key has happened and the run does not know yet.
+fn unheard(world: &World, operation: Operation, path: &str) -> Arc<Trouble> {
+    for cut in 0.. {
+        let (copy, trouble) = (world.copy(None), Arc::new(Trouble::cut_at(cut, 0)));
+        assert!(copy.export(&trouble, &exporting(1)).is_none(), "{operation} {path} is never under way");
+        let is_it = |request: &Request| request.operation == operation && request.key == path;
+        let happened = trouble.log().happened.iter().any(is_it);
+        if happened && !trouble.log().acknowledged.iter().any(is_it) {
+            world.export(&Arc::new(Trouble::cut_at(cut, 0)), &exporting(1));
+            return trouble;
+        }
+    }
+    unreachable!("the run ends")
+}
+
+/// What an untroubled export makes of a tree.
+fn bucket_of(tree: &Arc<MemoryTree>) -> Objects {
+    expected_of(&World { tree: Arc::clone(tree), ..World::new(MemoryTree::new()) })
+}
+
+#[test]
+fn a_file_that_is_removed_after_a_put_that_nobody_heard_of_is_deleted() {
+    let world = few();
+    let cut = unheard(&world, Operation::Put, "written");
+    assert!(world.tree.remove(&key("written")));
+    resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, "removed");
+}
+
+#[test]
+fn a_file_that_is_back_after_a_delete_that_nobody_heard_of_is_put() {
+    let world = few();
+    let cut = unheard(&world, Operation::Delete, "d/removed");
+    world.tree.insert_file(key("d/removed"), "back", attributes(0o644, 50)).unwrap();
+    resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, "back");
+}
+
+#[test]
+fn what_was_put_back_after_a_request_that_nobody_heard_of_is_put_back_in_the_bucket() {
+    let world = few();
+    let cut = unheard(&world, Operation::ReplaceMetadata, "changed");
+    world.tree.set_attributes(&key("changed"), attributes(0o644, 9)).unwrap();
+    resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, "mode");
+
+    let world = few();
+    let cut = unheard(&world, Operation::Put, "written");
+    world.tree.set_content(&key("written"), "written").unwrap();
+    world.tree.set_attributes(&key("written"), attributes(0o644, 9)).unwrap();
+    resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, "content");
+}
