@@ -24,7 +24,7 @@ use crate::store::{
     StoreErrorKind, Support,
 };
 use crate::timestamp::Timestamp;
-use crate::tree::{Look, Tree, TreeError};
+use crate::tree::{Look, Tree, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
@@ -847,25 +847,78 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                     Deleted::Before => {}
                 }
             }
-            return Ok(());
+            drop(ended);
+            return Ok(self.settle_unheard(session, recorder).await?);
         }
         let mut reader = reader.boxed();
         while let Some(record) = reader.next().await {
             recorder.gone();
-            self.keep(session, record?)?;
+            self.keep(session, record?).await?;
         }
         if let Some(Err(braked)) = braked {
             recorder.braked(braked);
         }
-        Ok(())
+        Ok(self.settle_unheard(session, recorder).await?)
     }
 
     /// Records that something is gone from the tree and still in the bucket.
-    fn keep(&self, session: &Session<'_>, record: Record) -> Result<(), StateError> {
+    async fn keep(&self, session: &Session<'_>, record: Record) -> Result<(), StateError> {
+        if session.is_uncertain(&record.key) {
+            return self.settle_gone(session, record).await.map(|_| ());
+        }
         if record.local.is_none() {
             return Ok(());
         }
         session.record(Record { local: None, ..record }, Urgency::Later)
+    }
+
+    /// Finds out what has become of the object of a name that is gone, and that a run may have put without hearing of it.
+    /// Says whether there is one that is ours.
+    async fn settle_gone(&self, session: &Session<'_>, record: Record) -> Result<bool, StateError> {
+        let Ok(object_key) = self.options.prefix.object_key(&record.key) else { return Ok(false) };
+        match self.store.head(&object_key).await {
+            Ok(meta)
+                if self.is_ours(session, &record.key, &meta) || is_recorded(record.remote.as_ref(), Some(&meta)) =>
+            {
+                let last_modified = Some(meta.last_modified);
+                let age = age_of_object(last_modified);
+                let remote = Remote { etag: meta.etag, size: meta.size, last_modified, md5: None, age };
+                session.record(Record { local: None, remote: Some(remote), ..record }, Urgency::Later)?;
+                Ok(true)
+            }
+            // Somebody else's; what was recorded is not there any more.
+            Ok(_) if record.remote.is_none() => {
+                session.remove(&record.key, Urgency::Later)?;
+                Ok(false)
+            }
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                session.remove(&record.key, Urgency::Later)?;
+                Ok(false)
+            }
+            // Nobody knows yet; a later run looks again.
+            Ok(_) | Err(_) => Ok(false),
+        }
+    }
+
+    /// What was intended for names that were never recorded and are gone: if their objects were put after all, they are
+    /// recorded now, so that the next run can delete them.
+    async fn settle_unheard(&self, session: &Session<'_>, recorder: &mut Recorder<'_>) -> Result<(), StateError> {
+        for key in session.uncertain_keys() {
+            if !self.options.selection.holds(key.as_str()) || self.options.selection.leaves_out(key.as_str()) {
+                continue;
+            }
+            let is_gone = match look(self.tree, key.as_str()).await {
+                Look::Nothing => true,
+                Look::Found(status) => (status.file_type == FileType::Directory) != key.is_directory(),
+                // Of what is below something else than a directory there is nothing.
+                Look::Failed(error) => error.kind() == TreeErrorKind::Conflict,
+                Look::Skipped(_) => false,
+            };
+            if is_gone && self.settle_gone(session, Record { key, local: None, remote: None }).await? {
+                recorder.gone();
+            }
+        }
+        Ok(())
     }
 
     async fn delete_one(&self, session: &Session<'_>, record: Record) -> Result<Deleted, StateError> {
@@ -892,7 +945,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         };
         let ours = is_recorded(Some(remote), Some(&current)) || self.is_ours(session, key, &current);
         if !ours && self.options.on_conflict != OnConflict::Local {
-            self.keep(session, record.clone())?;
+            self.keep(session, record.clone()).await?;
             return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));
         }
         // So that a later run knows that it was this one who has deleted it.

@@ -131,6 +131,11 @@ impl<'s> Session<'s> {
         lock(&self.uncertain).contains_key(key)
     }
 
+    /// The keys of which that is not known.
+    pub(super) fn uncertain_keys(&self) -> Vec<Key> {
+        lock(&self.uncertain).keys().cloned().collect()
+    }
+
     /// Says that objects are about to become what these inodes are, and waits until that is on the disk.
     pub(super) async fn intend<'k>(
         &self,

@@ -227,11 +227,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             };
             if outcome != Outcome::MetadataOnly {
                 reasons.push(format!("its attributes have changed on both sides; {then}").into());
-                let yields = (outcome == Outcome::Skipped).then(|| Record {
-                    key: entry.key().clone(),
-                    local: record.and_then(|record| record.local),
-                    remote,
-                });
+                let yields =
+                    (outcome == Outcome::Skipped).then(|| Record { key: entry.key().clone(), local: None, remote });
                 let edit = yields.map(Edit::Put);
                 let deferred = Deferred { reasons, rule: Rule::Keep, ..deferred(found.entry, outcome) };
                 return Done { deferred: vec![deferred], edit, ..Done::default() };

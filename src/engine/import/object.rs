@@ -76,8 +76,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 Ok(Done { ended: Some(ended), edit, ..Done::default() })
             }
             Decision::Yield { remote, ended } => {
-                let local = listed.record.as_ref().and_then(|record| record.local);
-                let edit = Edit::Put(Record { key: key.clone(), local, remote: Some(remote) });
+                // Whatever the tree holds by then is exported.
+                let edit = Edit::Put(Record { key: key.clone(), local: None, remote: Some(remote) });
                 Ok(Done { ended: Some(ended), edit: Some(edit), ..Done::default() })
             }
             Decision::SetAttributes { found, meta, head } => {
