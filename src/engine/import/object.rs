@@ -255,7 +255,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
 
     /// Whether a file or link holds what the object says: kind, size, attributes, and content as far as the `ETag` tells.
     async fn is_same(&self, key: &Key, found: &Found, meta: &ObjectMeta, head: &DecodedHead) -> Result<bool, Ended> {
-        if compare(head.file_type, meta.size, &head.attributes, Some(&found.entry)) != ImportStep::Nothing {
+        // As an export would store it: a bit that the profile drops is no difference.
+        let stored = found.entry.clone().normalized(&self.options.profile);
+        if compare(head.file_type, meta.size, &head.attributes, Some(&stored)) != ImportStep::Nothing {
             return Ok(false);
         }
         let Some(md5) = meta.etag.md5().filter(|_| self.store.capabilities().md5_etags == Support::Yes) else {
