@@ -201,6 +201,10 @@ enum Mutation {
     Link(String, String),
     /// With all that is in it.
     Remove(String),
+    /// What stands there makes way for a file.
+    BecomeFile(String),
+    /// What stands there makes way for a directory with a file in it.
+    BecomeDirectory(String, String),
     Mkdir(String),
     Symlink(String, String),
 }
@@ -228,7 +232,11 @@ trait Place {
                 has_parent(path) && (is_file(path) || kind(path).is_none())
             }
             Mutation::WriteBack(path, _) => is_file(path),
-            Mutation::Touch(path) | Mutation::Utimes(path, _) | Mutation::Remove(path) => kind(path).is_some(),
+            Mutation::Touch(path)
+            | Mutation::Utimes(path, _)
+            | Mutation::Remove(path)
+            | Mutation::BecomeFile(path)
+            | Mutation::BecomeDirectory(path, _) => kind(path).is_some(),
             Mutation::Chmod(path, _) => is_file(path) || is_directory(path),
             Mutation::Chown(path, ..) => kind(path).is_some() && (!Self::IS_DISK || bridge::is_superuser()),
             Mutation::Rename(from, to) => {
@@ -243,8 +251,18 @@ trait Place {
             Mutation::Mkdir(path) => kind(path).is_none() && has_parent(path),
             Mutation::Symlink(path, _) => has_parent(path) && !is_directory(path),
         };
-        if possible {
-            self.mutate(mutation);
+        match mutation {
+            _ if !possible => {}
+            Mutation::BecomeFile(path) => {
+                self.mutate(&Mutation::Remove(path.clone()));
+                self.mutate(&Mutation::Write(path.clone(), b"one".to_vec()));
+            }
+            Mutation::BecomeDirectory(path, name) => {
+                self.mutate(&Mutation::Remove(path.clone()));
+                self.mutate(&Mutation::Mkdir(path.clone()));
+                self.mutate(&Mutation::Write(format!("{path}/{name}"), b"one".to_vec()));
+            }
+            _ => self.mutate(mutation),
         }
     }
 }
@@ -347,6 +365,7 @@ impl Place for InMemory {
             Mutation::Rename(from, to) => tree.rename(&key(from), &key(to)).unwrap(),
             Mutation::Link(from, to) => tree.link(&key(from), &key(to)).unwrap(),
             Mutation::Remove(path) => assert!(tree.remove(&key(path))),
+            Mutation::BecomeFile(_) | Mutation::BecomeDirectory(..) => unreachable!("it is done in steps"),
             Mutation::Mkdir(path) => {
                 let path = key(&format!("{path}/"));
                 tree.insert(Entry::new(path, EntryKind::Directory, new_attributes(0o755)).unwrap()).unwrap();
@@ -434,6 +453,7 @@ impl Place for OnDisk {
                 fs::remove_dir_all(at(path)).unwrap();
             }
             Mutation::Remove(path) => fs::remove_file(at(path)).unwrap(),
+            Mutation::BecomeFile(_) | Mutation::BecomeDirectory(..) => unreachable!("it is done in steps"),
             Mutation::Mkdir(path) => fs::create_dir(at(path)).unwrap(),
             Mutation::Symlink(path, target) => {
                 // A link is never changed in place.
@@ -671,8 +691,9 @@ struct Run {
 // -------------------------------------------------------------------------------------------- random histories
 
 fn paths() -> impl Strategy<Value = String> {
-    let names = || select(vec!["a", "a", "a-", "a.", "a0", "b"]);
-    vec(names(), 1..=3).prop_map(|names| names.join("/"))
+    let few = vec(select(vec!["a", "b"]), 1..=2);
+    let more = vec(select(vec!["a", "a", "a-", "a.", "a0", "b"]), 1..=3);
+    prop_oneof![2 => few, 1 => more].prop_map(|names| names.join("/"))
 }
 
 fn contents() -> impl Strategy<Value = Vec<u8>> {
@@ -696,6 +717,8 @@ fn mutations() -> impl Strategy<Value = Mutation> {
         1 => (paths(), paths()).prop_map(|(from, to)| Mutation::Link(from, to)),
         2 => paths().prop_map(Mutation::Remove),
         4 => paths().prop_map(Mutation::Mkdir),
+        1 => paths().prop_map(Mutation::BecomeFile),
+        2 => (paths(), select(vec!["a", "b"])).prop_map(|(path, name)| Mutation::BecomeDirectory(path, name.to_owned())),
         1 => (paths(), select(vec!["a", "b", "../x"])).prop_map(|(path, target)| Mutation::Symlink(path, target.to_owned())),
     ]
 }
@@ -837,6 +860,32 @@ fn local_action() -> impl Strategy<Value = Action> {
     mutations().prop_map(Action::Mutate)
 }
 
+/// A tree to begin with, so that there is something to change.
+fn beginning() -> impl Strategy<Value = Vec<Action>> {
+    let made = vec(
+        prop_oneof![
+            3 => paths().prop_map(Mutation::Mkdir),
+            2 => (paths(), contents()).prop_map(|(path, content)| Mutation::Write(path, content)),
+            1 => (paths(), select(vec!["a", "b"])).prop_map(|(path, name)| {
+                Mutation::BecomeDirectory(path, name.to_owned())
+            }),
+        ],
+        0..12,
+    );
+    (made, any::<bool>()).prop_map(|(made, export)| {
+        let mut actions: Vec<Action> = made.into_iter().map(Action::Mutate).collect();
+        actions.extend(export.then(|| Action::Export(Options::default())));
+        actions
+    })
+}
+
+fn begun(history: impl Strategy<Value = Vec<Action>>) -> impl Strategy<Value = Vec<Action>> {
+    (beginning(), history).prop_map(|(mut beginning, history)| {
+        beginning.extend(history);
+        beginning
+    })
+}
+
 /// Histories in which exports alone write to the bucket.
 fn undisturbed() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
@@ -844,7 +893,7 @@ fn undisturbed() -> impl Strategy<Value = Vec<Action>> {
         3 => options().prop_map(Action::Export),
         1 => select(vec![Directories::default(), Directories::Read]).prop_map(Action::Directories),
     ];
-    vec(action, 1..=20)
+    begun(vec(action, 1..=20))
 }
 
 fn exports_among_strangers() -> impl Strategy<Value = Vec<Action>> {
@@ -854,7 +903,7 @@ fn exports_among_strangers() -> impl Strategy<Value = Vec<Action>> {
         2 => strangers().prop_map(Action::Stranger),
         1 => select(vec![Directories::default(), Directories::Read]).prop_map(Action::Directories),
     ];
-    vec(action, 1..=20)
+    begun(vec(action, 1..=20))
 }
 
 fn histories() -> impl Strategy<Value = Vec<Action>> {
@@ -865,7 +914,7 @@ fn histories() -> impl Strategy<Value = Vec<Action>> {
         3 => strangers().prop_map(Action::Stranger),
         1 => select(vec![Directories::default(), Directories::Read]).prop_map(Action::Directories),
     ];
-    vec(action, 1..=20)
+    begun(vec(action, 1..=20))
 }
 
 proptest! {
