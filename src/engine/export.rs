@@ -743,12 +743,12 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     }
 
     fn remote_after(&self, output: &PutOutput, outcome: Outcome, before: Option<Remote>, subject: &Subject) -> Remote {
-        let md5 = match outcome {
-            Outcome::MetadataOnly => before.and_then(|before| before.md5),
-            _ => self.digest(subject),
+        // Replacing metadata leaves the body as it is, also one that the object of a directory should not have.
+        let (size, md5) = match (outcome, before) {
+            (Outcome::MetadataOnly, Some(before)) => (before.size, before.md5),
+            _ => (subject.entry.object_size(), self.digest(subject)),
         };
         let last_modified = output.last_modified;
-        let size = subject.entry.object_size();
         Remote { etag: output.etag.clone(), size, last_modified, md5, age: age_of_object(last_modified) }
     }
 
@@ -930,6 +930,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         match look(self.tree, key.as_str()).await {
             Look::Nothing => {}
             Look::Found(status) if (status.file_type == FileType::Directory) != key.is_directory() => {}
+            // What was a directory above is none any more, so nothing is in it.
+            Look::Failed(error) if error.kind() == TreeErrorKind::Conflict => {}
             Look::Failed(error) => return Ok(not(Outcome::Failed, &Chain(&error))),
             Look::Found(_) | Look::Skipped(_) => {
                 return Ok(not(Outcome::Skipped, &"it was gone from the tree and has come back"));

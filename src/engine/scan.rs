@@ -265,8 +265,8 @@ impl<'r, T: Tree> Scan<'r, T> {
             (Some(_), None) => self.new_name().await,
             (None, Some(_)) if level.listing.is_some() => self.missing(Why::Gone),
             (None, Some(rest)) => match rest.find('/') {
-                // A record below a directory that has none itself: nobody has looked there.
-                Some(slash) if slash.saturating_add(1) < rest.len() => self.missing(Why::Unknown),
+                // A record below a directory that has none itself, in one all of whose names are recorded: it is gone.
+                Some(slash) if slash.saturating_add(1) < rest.len() => self.missing(Why::Gone),
                 _ => self.recorded().await,
             },
             (None, None) => {
@@ -311,6 +311,8 @@ impl<'r, T: Tree> Scan<'r, T> {
             Look::Found(_) | Look::Skipped(_) => names.push(name.to_owned()),
             // It may have been recorded; else it is an error.
             Look::Nothing => self.absent = Some(path.into()),
+            // What was a directory above is none any more, so nothing is in it.
+            Look::Failed(error) if error.kind() == TreeErrorKind::Conflict => self.absent = Some(path.into()),
             Look::Failed(error) => {
                 self.ready.push_back(Sight::Failed { path: path.as_bytes().into(), error, recorded: Recorded::Yes });
                 return None;

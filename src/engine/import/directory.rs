@@ -101,6 +101,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 }
                 Ended::new(&key, Outcome::Unchanged).into()
             }
+            // Something else has taken its place here, which is no business of an import either. What is new below it finds
+            // that out by itself.
+            Err(error) if error.kind() == TreeErrorKind::Conflict => Ended::new(&key, Outcome::Unchanged).into(),
             Err(error) => {
                 let ended = tree_failure(&key, &error);
                 around.unknown = (!is_final(&error)).then_some(key);
@@ -327,5 +330,6 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
 
 /// Whether a name was in the tree when both sides last agreed.
 fn was_here(record: Option<&Record>) -> bool {
-    record.is_some_and(|record| record.local.is_some() && record.remote.is_some())
+    // An export that has seen it gone and deleted nothing has kept what was agreed on of the object alone.
+    record.is_some_and(|record| record.remote.is_some())
 }

@@ -77,6 +77,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             Ok(Present::Entry(found)) => found,
             Ok(Present::Other) => return Removed::Before,
+            // What was a directory above is none any more, so nothing is in it.
+            Err(error) if error.kind() == TreeErrorKind::Conflict => return Removed::Before,
             Err(error) => return Removed::No(tree_failure(key, &error), None),
         };
         if let Err(removed) = self.is_really_gone(record).await {
