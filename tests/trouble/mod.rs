@@ -487,7 +487,9 @@ impl StateStore for TroubledState {
         self.call("create", part)?;
         let write = self.state.create(part)?;
         let written = Arc::new(AtomicUsize::new(0));
-        self.trouble.durable.store(0, Ordering::Relaxed);
+        if part == Part::Journal {
+            self.trouble.durable.store(0, Ordering::Relaxed);
+        }
         Ok(Box::new(TroubledWrite { write, trouble: Arc::clone(&self.trouble), part, written }))
     }
 

@@ -126,7 +126,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 let recorded = record.and_then(|record| record.remote.as_ref());
                 let same_bytes = recorded
                     .is_some_and(|remote| (&remote.etag, remote.size) == (&listed.object.etag, listed.object.size));
-                if same_bytes && found.entry.file_type() == FileType::File {
+                if same_bytes {
                     return self.decide_attributes(key, listed, found).await;
                 }
                 Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Changed })
@@ -160,10 +160,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
     }
 
-    /// The bytes of the object are those that the file holds.
+    /// The bytes of the object are those that the file or link holds.
     async fn decide_attributes(&self, key: &Key, listed: &Listed, found: Found) -> Result<Decision, Ended> {
         let (meta, head) = self.look_at_object(key, listed, Some(&found.entry)).await?;
-        if meta.etag != listed.object.etag || head.file_type != FileType::File {
+        if meta.etag != listed.object.etag || head.file_type != found.entry.file_type() {
             return Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Changed });
         }
         let (now, wanted) = (found.entry.attributes(), &head.attributes);
@@ -174,6 +174,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let is_old = recorded.is_some_and(|remote| remote.last_modified == Some(meta.last_modified));
         if same || is_old {
             return Ok(Decision::Agree { found, meta, reasons: reasons_of(&head) });
+        }
+        if head.file_type == FileType::Symlink {
+            return Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Changed });
         }
         Ok(Decision::SetAttributes { found, meta, head })
     }
