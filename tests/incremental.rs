@@ -332,7 +332,7 @@ impl Place for InMemory {
         let tree = self.see();
         let mut keys = KeyList::new();
         tree.iter().for_each(|(path, node)| keys.push(&key_of(path, node)).unwrap());
-        let looks = block_on(self.0.look(Arc::new(keys)));
+        let looks = block_on(self.0.look(Arc::new(keys), posix_s3::tree::Place::Here, Vec::new()));
         let links = |look: &Look| match look {
             Look::Found(status) => status.links,
             other => panic!("{other:?}"),
@@ -775,9 +775,8 @@ fn options() -> impl Strategy<Value = Options> {
         5 => Just(Some((u64::MAX, 100))),
         1 => select(vec![Some((0, 0)), Some((0, 50)), Some((1, 20))]),
     ];
-    (policies(), deletes, prop::option::weighted(0.15, paths()), select(vec![Rules::FSX, Rules::FSX_2022])).prop_map(
-        |(policy, deletes, path, rules)| Options { policy, deletes, path, rules, ..Options::default() },
-    )
+    (policies(), deletes, prop::option::weighted(0.15, paths()), select(vec![Rules::FSX, Rules::FSX_2022]))
+        .prop_map(|(policy, deletes, path, rules)| Options { policy, deletes, path, rules, ..Options::default() })
 }
 
 #[derive(Clone)]

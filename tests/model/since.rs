@@ -22,7 +22,8 @@ pub mod disagreements {
 }
 
 use disagreements::{
-    IMPLIED_DIRECTORIES_ARE_EXPORTED, REMOVED_DIRECTORIES_STAY_REMOVED, UNRECORDED_DIRECTORIES_YIELD, WAY_IS_NOT_COUNTED,
+    IMPLIED_DIRECTORIES_ARE_EXPORTED, REMOVED_DIRECTORIES_STAY_REMOVED, UNRECORDED_DIRECTORIES_YIELD,
+    WAY_IS_NOT_COUNTED,
 };
 
 /// A bucket with the version of each object; keys are those behind the prefix.
@@ -85,14 +86,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            rules: Rules::FSX,
-            policy: Policy::Fail,
-            deletes: None,
-            path: None,
-            in_place: true,
-            etags_tell: true,
-        }
+        Self { rules: Rules::FSX, policy: Policy::Fail, deletes: None, path: None, in_place: true, etags_tell: true }
     }
 }
 

@@ -93,7 +93,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Ok(false) => {
                 let ended =
                     Ended::new(key, Outcome::Skipped).because("its object is gone, and it has changed; the tree wins");
-                return Removed::No(ended, Some(Edit::Put(Record { remote: None, ..record.clone() })));
+                let name_only = Record { key: key.clone(), local: None, remote: None };
+                return Removed::No(ended, Some(Edit::Put(name_only)));
             }
             Err(ended) => return Removed::No(ended, None),
         }
