@@ -261,8 +261,12 @@ impl<'r, T: Tree> Scan<'r, T> {
             (Some(_), None) => self.new_name().await,
             (None, Some(_)) if level.listing.is_some() => self.missing(Why::Gone),
             (None, Some(rest)) => match rest.find('/') {
-                // A record below a directory that has none itself: nobody has looked there.
-                Some(slash) if slash.saturating_add(1) < rest.len() => self.missing(Why::Unknown),
+                // A record below a directory that has none itself: it was gone already when that was deleted, or nobody has
+                // looked there.
+                Some(slash) if slash.saturating_add(1) < rest.len() => {
+                    let has_local = self.block.as_ref().is_some_and(|block| block.rows.has_local(block.next));
+                    self.missing(if has_local { Why::Unknown } else { Why::Gone });
+                }
                 _ => self.recorded().await,
             },
             (None, None) => {
@@ -524,7 +528,7 @@ impl<'r, T: Tree> Scan<'r, T> {
             Look::Skipped(reason) => Sight::Skipped { path, reason, recorded },
             // A name that has become a directory, or is none any more, would come at the wrong place.
             Look::Nothing | Look::Found(_) => {
-                Sight::Skipped { path, reason: SkipReason::Vanished, recorded: Recorded::Yes }
+                Sight::Skipped { path, reason: SkipReason::Vanished, recorded }
             }
         });
     }
