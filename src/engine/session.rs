@@ -140,7 +140,7 @@ impl<'s> Session<'s> {
                 said = true;
             }
         }
-        if said { Ok(self.journal.sync().await?) } else { Ok(()) }
+        if said { Ok(self.journal.sync().await?) } else { Ok(self.journal.check()?) }
     }
 
     /// Says that an object whose file is gone is about to be deleted, and waits until that is on the disk.
@@ -161,16 +161,19 @@ impl<'s> Session<'s> {
 
     /// Records what both sides agree on.
     pub(super) fn record(&self, record: Record, urgency: Urgency) -> Result<(), StateError> {
-        if record.remote.is_some() {
-            self.is_certain(&record.key);
+        let (key, is_certain) = (record.key.clone(), journal::is_agreement(&record));
+        self.journal.append(&Line::Record(record), urgency)?;
+        if is_certain {
+            self.is_certain(&key);
         }
-        Ok(self.journal.append(&Line::Record(record), urgency)?)
+        Ok(())
     }
 
     /// Records that nothing is left of a key.
     pub(super) fn remove(&self, key: &Key, urgency: Urgency) -> Result<(), StateError> {
+        self.journal.append(&Line::Removed(key.clone()), urgency)?;
         self.is_certain(key);
-        Ok(self.journal.append(&Line::Removed(key.clone()), urgency)?)
+        Ok(())
     }
 
     fn is_certain(&self, key: &Key) {
@@ -193,7 +196,11 @@ impl<'s> Session<'s> {
             return Err(io::Error::other("the journal cannot be read back").into());
         };
         compact(self.state, identity, now, reader, replay.changes).await?;
-        let intents = std::mem::take(&mut *lock(&self.uncertain));
+        let mut intents = std::mem::take(&mut *lock(&self.uncertain));
+        // What was under way when the run had to stop.
+        for (key, local) in lock(&self.intended).drain() {
+            intents.entry(key).or_default().push(local);
+        }
         if intents.is_empty() {
             return Ok(());
         }
