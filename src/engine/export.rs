@@ -419,8 +419,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         }
         let gone = Mutex::new(Gone::new().map_err(StateError::from)?);
         let announced = self.scan().sights().ready_chunks(ANNOUNCED).then(|sights| async {
-            let announced = self.announce(&sights).await.map_err(ScanError::from);
-            stream::iter(announced.err().map(Err).into_iter().chain(sights))
+            // What could not be announced is not put.
+            let announced = self.announce(&sights).await;
+            stream::iter(announced.map_or_else(|error| vec![Err(error.into())], |()| sights))
         });
         let sights = announced.flatten().map(|sight| {
             // Here they are still in key order.
@@ -883,7 +884,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 let last_modified = Some(meta.last_modified);
                 let age = age_of_object(last_modified);
                 let remote = Remote { etag: meta.etag, size: meta.size, last_modified, md5: None, age };
+                let key = record.key.clone();
                 session.record(Record { local: None, remote: Some(remote), ..record }, Urgency::Later)?;
+                session.is_certain(&key);
                 Ok(true)
             }
             // Somebody else's; what was recorded is not there any more.
@@ -932,7 +935,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             Look::Found(status) if (status.file_type == FileType::Directory) != key.is_directory() => {}
             // What was a directory above is none any more, so nothing is in it.
             Look::Failed(error) if error.kind() == TreeErrorKind::Conflict => {}
-            Look::Failed(error) => return Ok(not(Outcome::Failed, &Chain(&error))),
+            Look::Failed(error) => {
+                self.keep(session, record.clone()).await?;
+                return Ok(not(Outcome::Failed, &Chain(&error)));
+            }
             Look::Found(_) | Look::Skipped(_) => {
                 return Ok(not(Outcome::Skipped, &"it was gone from the tree and has come back"));
             }
@@ -943,7 +949,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 session.remove(key, Urgency::Later)?;
                 return Ok(Deleted::Before);
             }
-            Err(error) => return Ok(not(Outcome::Failed, &Chain(&error))),
+            Err(error) => {
+                self.keep(session, record.clone()).await?;
+                return Ok(not(Outcome::Failed, &Chain(&error)));
+            }
         };
         let ours = is_recorded(Some(remote), Some(&current)) || self.is_ours(session, key, &current);
         if !ours && self.options.on_conflict != OnConflict::Local {

@@ -83,7 +83,7 @@ struct Lines {
     gathered: Vec<u8>,
     chain: u64,
     count: u64,
-    /// A write failed: what is in the file behind it would not be read.
+    /// A write failed, or waiting for the disk: what is in the file behind it would not be read.
     broken: bool,
 }
 
@@ -106,9 +106,7 @@ impl<'s> Journal<'s> {
         let mut payload = Vec::with_capacity(256);
         encode_line(line, &mut payload);
         let mut lines = self.lines();
-        if lines.broken {
-            return Err(io::Error::other("the journal could not be written before"));
-        }
+        lines.is_whole()?;
         if lines.file.is_none() {
             let mut file = self.state.create(Part::Journal)?;
             let header = encode_header(&self.base);
@@ -124,6 +122,11 @@ impl<'s> Journal<'s> {
         if urgency == Urgency::Now || lines.gathered.len() >= GATHERED { lines.write() } else { Ok(()) }
     }
 
+    /// An error if something could not be written before.
+    pub(super) fn check(&self) -> io::Result<()> {
+        self.lines().is_whole()
+    }
+
     /// Waits until everything appended by now is on the disk. Those who wait at the same time wait together.
     pub(super) async fn sync(&self) -> io::Result<()> {
         let wanted = self.lines().count;
@@ -137,7 +140,8 @@ impl<'s> Journal<'s> {
             (lines.count, lines.file.as_ref().map(|(_, syncer)| std::sync::Arc::clone(syncer)))
         };
         if let Some(syncer) = syncer {
-            syncer().await?;
+            // A second try would succeed without what was lost by the first.
+            syncer().await.inspect_err(|_| self.lines().broken = true)?;
         }
         *synced = count;
         Ok(())
@@ -145,7 +149,13 @@ impl<'s> Journal<'s> {
 }
 
 impl Lines {
+    /// An error if a line was lost: whoever waits for lines to be on the disk would wait for that one.
+    fn is_whole(&self) -> io::Result<()> {
+        if self.broken { Err(io::Error::other("the journal could not be written before")) } else { Ok(()) }
+    }
+
     fn write(&mut self) -> io::Result<()> {
+        self.is_whole()?;
         let Some((file, _)) = &mut self.file else { return Ok(()) };
         let written = file.write_all(&self.gathered).and_then(|()| file.flush());
         self.gathered.clear();
@@ -160,6 +170,12 @@ pub(super) struct Replay {
     pub(super) changes: Option<Sorted>,
     /// What was intended and is not known to have happened, nor not to.
     pub(super) intents: Intents,
+}
+
+/// Whether a record says what an object is. One without an object says nothing about what was intended for it, and one of
+/// what is gone from the tree only what it was when somebody last looked.
+pub(super) const fn is_agreement(record: &Record) -> bool {
+    record.local.is_some() && record.remote.is_some()
 }
 
 /// What may have become of the objects of keys, without anybody knowing.
@@ -189,8 +205,7 @@ pub(super) fn replay(
         match line {
             Line::Intent { key, local } => intents.entry(key).or_default().push(local),
             Line::Record(record) => {
-                // A record without an object says nothing about what was intended for it.
-                if record.remote.is_some() {
+                if is_agreement(&record) {
                     intents.remove(&record.key);
                 }
                 if !is_merged {

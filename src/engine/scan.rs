@@ -532,7 +532,7 @@ impl<'r, T: Tree> Scan<'r, T> {
             Look::Skipped(reason) => Sight::Skipped { path, reason, recorded },
             // A name that has become a directory, or is none any more, would come at the wrong place.
             Look::Nothing | Look::Found(_) => {
-                Sight::Skipped { path, reason: SkipReason::Vanished, recorded: Recorded::Yes }
+                Sight::Skipped { path, reason: SkipReason::Vanished, recorded }
             }
         });
     }

@@ -148,7 +148,7 @@ impl<'s> Session<'s> {
                 said = true;
             }
         }
-        if said { Ok(self.journal.sync().await?) } else { Ok(()) }
+        if said { Ok(self.journal.sync().await?) } else { Ok(self.journal.check()?) }
     }
 
     /// Says that an object whose file is gone is about to be deleted, and waits until that is on the disk.
@@ -171,19 +171,23 @@ impl<'s> Session<'s> {
     pub(super) fn record(&self, mut record: Record, urgency: Urgency) -> Result<(), StateError> {
         // A version with a name like a book is none that a store means; such an object is recorded as none.
         record.remote = record.remote.filter(|remote| remote.etag.as_str().len() <= LONGEST_ETAG);
-        if record.remote.is_some() {
-            self.is_certain(&record.key);
+        let (key, is_certain) = (record.key.clone(), journal::is_agreement(&record));
+        self.journal.append(&Line::Record(record), urgency)?;
+        if is_certain {
+            self.is_certain(&key);
         }
-        Ok(self.journal.append(&Line::Record(record), urgency)?)
+        Ok(())
     }
 
     /// Records that nothing is left of a key.
     pub(super) fn remove(&self, key: &Key, urgency: Urgency) -> Result<(), StateError> {
+        self.journal.append(&Line::Removed(key.clone()), urgency)?;
         self.is_certain(key);
-        Ok(self.journal.append(&Line::Removed(key.clone()), urgency)?)
+        Ok(())
     }
 
-    fn is_certain(&self, key: &Key) {
+    /// Says that it is known what the object of a key is.
+    pub(super) fn is_certain(&self, key: &Key) {
         lock(&self.uncertain).remove(key);
         self.withdraw(key);
     }
@@ -205,7 +209,11 @@ impl<'s> Session<'s> {
         };
         compact(self.state, identity, now, reader, changes).await?;
         // Requests that failed may have happened all the same, and may still.
-        let uncertain = std::mem::take(&mut *lock(&self.uncertain));
+        let mut uncertain = std::mem::take(&mut *lock(&self.uncertain));
+        // So may those that were under way when the run had to stop.
+        for (key, local) in lock(&self.intended).drain() {
+            uncertain.entry(key).or_default().push(local);
+        }
         let (snapshot, _) = open(self.state, identity)?.believed();
         let snapshot = snapshot.as_ref().map_or(0, |snapshot| snapshot.id());
         carry_over(&Journal::new(self.state, Base { snapshot, ..self.base }), self.state, &uncertain).await
