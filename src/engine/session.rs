@@ -75,16 +75,7 @@ impl<'s> Session<'s> {
         }
         let records = snapshot.as_ref().map(SnapshotReader::len);
         let recorded = snapshot.as_ref().map(|snapshot| snapshot.header().recorded);
-        Ok(Self {
-            state,
-            base,
-            records,
-            recorded,
-            journal,
-            uncertain: Mutex::new(intents),
-            intended: Mutex::default(),
-            disbelief,
-        })
+        Ok(Self { state, base, records, recorded, journal, uncertain: Mutex::new(intents), intended: Mutex::default(), disbelief })
     }
 
     /// How many keys are recorded; `None` where nothing is known.
