@@ -143,7 +143,9 @@ impl Expected {
         for key in &self.yielded {
             let (known, remote) = (before.get(key), bucket.get(key).map(Version::remote));
             let etag = |remote: &Option<Remote>| remote.as_ref().map(|remote| remote.etag.clone());
-            let same_bytes = known.is_some_and(|known| etag(&known.remote) == etag(&remote)) || remote.is_none();
+            let same_bytes = key.ends_with('/')
+                || remote.is_none()
+                || known.is_some_and(|known| etag(&known.remote) == etag(&remote));
             let local = known.and_then(|known| known.local.clone()).filter(|_| same_bytes);
             record.insert(key.clone(), Agreed { local, remote });
         }
@@ -375,7 +377,7 @@ pub fn import_since(
         }
     }
     imply_directories(bucket, &valid, options, &mut expected);
-    delete_files(bucket, record, options, &mut expected);
+    delete_files(bucket, record, &late, options, &mut expected);
     for key in late {
         // Mapping decision: a file that takes the place of a directory waits for the deletes.
         if expected.tree.contains_key(key) {
@@ -556,7 +558,7 @@ fn yield_to_tree(key: &str, expected: &mut Expected) {
 }
 
 /// Removes what is gone from the bucket, deepest first.
-fn delete_files(bucket: &Versions, record: &Record, options: &Options, expected: &mut Expected) {
+fn delete_files(bucket: &Versions, record: &Record, late: &[&str], options: &Options, expected: &mut Expected) {
     let is_done = |key: &String| expected.forgotten.contains(key) || expected.verdicts.contains_key(key);
     let is_gone = |key: &&String| !bucket.contains_key(*key) && !is_done(key);
     let was_there = record.iter().filter(|(_, known)| known.remote.is_some()).map(|(key, _)| key);
@@ -565,6 +567,9 @@ fn delete_files(bucket: &Versions, record: &Record, options: &Options, expected:
     for key in gone.into_iter().rev() {
         if options.deletes.is_none() || expected.braked {
             expected.gone += 1;
+        } else if late.iter().any(|late| is_below(late, path_of(key)) && late.len() > key.len()) {
+            // Mapping decision: a directory in which something waits for its place is not empty.
+            expected.end(key, Verdict::Skipped("the directory is not empty"));
         } else {
             delete_file(key, &record[key], options, expected);
         }

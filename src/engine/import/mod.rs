@@ -4,7 +4,8 @@
 //!
 //! 1. Directories and files. A directory with an object is open to the caller alone, so that its final mode cannot keep
 //!    out what is below; one without is made, with its attributes, for the first object below it that is accepted.
-//! 2. Links, once every directory and file is there: no key can then pass through one.
+//! 2. Links, once every directory and file is there: no key can then pass through one. What is gone from the bucket is
+//!    removed after them, since a directory that a link is put into is not empty; and then comes what takes its place.
 //! 3. The attributes of directories, deepest first, since everything before changes their times.
 //!
 //! What has to wait for 2 and 3 waits in a [`Spool`], so that memory does not grow with it.
@@ -369,9 +370,12 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             }
         }
         drop(done);
+        // Before anything is removed: a directory that a link is put into is not empty.
+        let mut position = 0;
+        self.links(&mut links, &mut position, recorder).await?;
         let absent = lock(absent).take().filter(|_| listed.is_ok());
         if let Some(absent) = absent {
-            self.remove_absent(absent, recorder).await?;
+            self.remove_absent(absent, &late, recorder).await?;
         }
         for late in late {
             let done = self.try_late(late, &listed).await;
@@ -381,17 +385,27 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             done.ended.into_iter().for_each(|ended| recorder.end(ended));
             self.agree(done.edit).await?;
         }
-        let mut position = 0;
-        while let Some(deferred) = links.next(&mut position)? {
-            let (ended, edit) = self.link(deferred).await;
-            recorder.end(ended);
-            self.agree(edit).await?;
-        }
+        self.links(&mut links, &mut position, recorder).await?;
         while let Some(deferred) = directories.pop()? {
             let edit = self.directory_attributes(deferred, recorder).await;
             self.agree(edit).await?;
         }
         listed
+    }
+
+    /// Puts the links from a position on into place.
+    async fn links(
+        &self,
+        links: &mut Spool<Deferred>,
+        position: &mut u64,
+        recorder: &mut Recorder<'_>,
+    ) -> Result<(), RunErrorKind> {
+        while let Some(deferred) = links.next(position)? {
+            let (ended, edit) = self.link(deferred).await;
+            recorder.end(ended);
+            self.agree(edit).await?;
+        }
+        Ok(())
     }
 
     /// Takes down what both sides agree on. It is recorded when it is on the disk.

@@ -19,6 +19,8 @@ pub(super) struct Late {
     pub(super) around: Vec<Missing>,
 }
 
+const NOT_EMPTY: &str = "its object is gone; it stays, since it is not empty";
+
 /// What came of something that is gone from the bucket.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Removed {
@@ -30,10 +32,12 @@ enum Removed {
 }
 
 impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
-    /// Removes what was recorded and not listed, or says how much of it there is.
+    /// Removes what was recorded and not listed, or says how much of it there is. A directory in which something waits for
+    /// its place stays.
     pub(super) async fn remove_absent(
         &self,
         mut absent: Spool<Record>,
+        late: &[Late],
         recorder: &mut Recorder<'_>,
     ) -> Result<(), RunErrorKind> {
         let Some(session) = self.session else { return Ok(()) };
@@ -48,6 +52,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         while let Some(record) = absent.pop()? {
             if checked != Some(Ok(())) {
                 recorder.gone();
+                continue;
+            }
+            if late.iter().any(|late| record.key.holds(&late.key)) {
+                recorder.end(Ended::new(&record.key, Outcome::Skipped).because(NOT_EMPTY));
                 continue;
             }
             match self.remove(&record).await {
@@ -102,7 +110,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Ok(_) => Removed::Yes,
             Err(error) if error.kind() == TreeErrorKind::NotFound => Removed::Before,
             Err(error) if error.kind() == TreeErrorKind::Conflict && key.is_directory() => {
-                no(Outcome::Skipped, &"its object is gone; it stays, since it is not empty")
+                no(Outcome::Skipped, &NOT_EMPTY)
             }
             Err(error) => Removed::No(tree_failure(key, &error), None),
         }
