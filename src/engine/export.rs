@@ -9,15 +9,17 @@ use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report,
 use super::scan::{Directories, Recorded, Scan, ScanError, Sight, look};
 use super::selection::Selection;
 use super::session::{Seen, Session, StateError};
+use super::spool::Spool;
 use super::state::StateStore;
 use crate::entry::Chain;
 use crate::escape::escape;
+use crate::etag::ETag;
 use crate::key::{Key, Prefix};
 use crate::metadata::{Field, Fields};
 use crate::mode::FileType;
-use crate::plan::{self, Change, Deletes, MetadataChange, OnConflict, Payload, Step, StoreOp};
+use crate::plan::{self, Braked, Change, Deletes, MetadataChange, OnConflict, Payload, Step, StoreOp};
 use crate::profile::Profile;
-use crate::snapshot::{Age, Identity, Local, Names, Record, Remote, SnapshotReader, SnapshotWriter};
+use crate::snapshot::{Age, Identity, Local, Names, Record, Remote};
 use crate::status::Status;
 use crate::store::{
     Body, Capabilities, Counted, ListRequest, ObjectMeta, ObjectStore, Precondition, PutOptions, PutOutput, StoreError,
@@ -28,17 +30,13 @@ use crate::tree::{Look, Tree, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
-use std::io::{Seek, SeekFrom};
-use std::sync::{Arc, Mutex, PoisonError};
-use tempfile::SpooledTempFile;
+use std::sync::Arc;
 use twox_hash::XxHash3_64;
 
 /// How often a file that changes while it is read is tried, and a request whose condition failed.
 const ATTEMPTS: u32 = 3;
 /// How many entries are announced to the journal at once.
 const ANNOUNCED: usize = 256;
-/// How many bytes of what is gone are kept in memory until it is deleted.
-const GONE_IN_MEMORY: usize = 1 << 20;
 /// Something is racy that was changed less than so many nanoseconds before a run began: 2 seconds, the coarsest clock that
 /// file systems have.
 const GRAIN: i128 = 2_000_000_000;
@@ -261,6 +259,7 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
         if let Some(session) = &session {
             session.say_disbelief(&mut recorder);
         }
+        let mut gone = Spool::new();
         let mut decided = run.scan().sights().map(|sight| run.foresee(sight)).buffered(options.jobs.get()).boxed();
         while let Some(foreseen) = decided.next().await {
             match foreseen? {
@@ -270,19 +269,28 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
                     each(planned);
                     recorder.end(ended);
                 }
-                Foreseen::Gone(key) => {
-                    let deletes = options.deletes != Deletes::Never && session.is_some();
-                    let (step, reason) = if deletes {
-                        recorder.deleted();
-                        (Step::Delete, "gone from the tree")
-                    } else {
-                        recorder.gone();
-                        (Step::Nothing, "gone from the tree; it stays, since nothing is deleted")
-                    };
-                    each(Planned { key: key.to_string().into(), step, reason: reason.into() });
-                }
+                Foreseen::Gone(record) => gone.push(&record)?,
                 Foreseen::Nothing => {}
             }
+        }
+        // Last, as in a run: only now it is known how many they are.
+        let checked = session.as_ref().and_then(|session| run.may_delete(session, &gone));
+        if let Some(Err(braked)) = checked {
+            recorder.braked(braked);
+        }
+        let (step, reason) = match checked {
+            Some(Ok(())) => (Step::Delete, "gone from the tree"),
+            Some(Err(_)) => (Step::Nothing, "gone from the tree; it stays, since too much would be deleted at once"),
+            None => (Step::Nothing, "gone from the tree; it stays, since nothing is deleted"),
+        };
+        let mut position = 0;
+        while let Some(Record { key, .. }) = gone.next(&mut position)? {
+            if step == Step::Delete {
+                recorder.deleted()
+            } else {
+                recorder.gone()
+            }
+            each(Planned { key: key.to_string().into(), step, reason: reason.into() });
         }
         Ok(())
     };
@@ -362,6 +370,7 @@ pub(super) struct Export<'r, T, S: ?Sized> {
 enum Taken {
     Counted(u64),
     Ended(Ended),
+    Gone(Record),
     Nothing,
 }
 
@@ -370,7 +379,7 @@ enum Foreseen {
     Counted(u64),
     Ended(Ended),
     Planned(Planned, Ended),
-    Gone(Key),
+    Gone(Record),
     Nothing,
 }
 
@@ -417,29 +426,24 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         if let Some(session) = self.session {
             session.say_disbelief(recorder);
         }
-        let gone = Mutex::new(Gone::new().map_err(StateError::from)?);
+        let mut gone = Spool::new();
         let announced = self.scan().sights().ready_chunks(ANNOUNCED).then(|sights| async {
             // What could not be announced is not put.
             let announced = self.announce(&sights).await;
             stream::iter(announced.map_or_else(|error| vec![Err(error.into())], |()| sights))
         });
-        let sights = announced.flatten().map(|sight| {
-            // Here they are still in key order.
-            if let Ok(Sight::Gone(record)) = &sight {
-                gone.lock().unwrap_or_else(PoisonError::into_inner).push(record);
-            }
-            self.take(sight)
-        });
+        let sights = announced.flatten().map(|sight| self.take(sight));
         let mut taken = sights.buffer_unordered(self.options.jobs.get()).boxed();
         while let Some(taken) = taken.next().await {
             match taken? {
                 Taken::Counted(count) => recorder.unchanged(count),
                 Taken::Ended(ended) => recorder.end(ended),
+                Taken::Gone(record) => gone.push(&record)?,
                 Taken::Nothing => {}
             }
         }
         drop(taken);
-        self.delete(gone.into_inner().unwrap_or_else(PoisonError::into_inner), recorder).await
+        self.delete(gone, recorder).await
     }
 
     /// Says of all that is new and comes now that it is about to be put, in one go: waiting for the disk costs more than a
@@ -470,7 +474,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 self.session.map_or(Ok(()), |session| session.remove(&record.key, Urgency::Later))?;
                 Ok(Taken::Nothing)
             }
-            Sight::Gone(_) => Ok(Taken::Nothing),
+            Sight::Gone(record) => Ok(Taken::Gone(record)),
             other => {
                 let (path, ended, recorded) = no_entry(other);
                 if let (Recorded::No, Ok(key)) = (recorded, Key::from_bytes(&path)) {
@@ -492,10 +496,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         Ok(match sight? {
             Sight::Unchanged(count) => Foreseen::Counted(count),
             Sight::Gone(record) if record.remote.is_none() => Foreseen::Nothing,
-            Sight::Gone(record) => Foreseen::Gone(record.key),
+            Sight::Gone(record) => Foreseen::Gone(record),
             Sight::Present { key, status, record, names } => match self.decide(&key, status, record, names).await {
                 Ok(decision) => self.foreseen(&key, decision).await,
-                Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => Foreseen::Ended(ended),
+                Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => Foreseen::Ended(ended),
                 Err(Unsent::Changed) => Foreseen::Ended(unstable(&key)),
             },
             other => Foreseen::Ended(no_entry(other).1),
@@ -549,7 +553,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 Err(unsent) => Err(unsent),
             };
             match done {
-                Ok(ended) | Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => return Ok(ended),
+                Ok(ended) | Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => {
+                    return Ok(ended);
+                }
                 // A directory or link is looked at anew; a file is when it is opened.
                 Err(Unsent::Changed) => {
                     if let Some(now) = self.look_again(key).await {
@@ -658,7 +664,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 if let Some(meta) = &current {
                     match self.is_same(&subject, meta).await {
                         Ok(true) => {
-                            let remote = self.remote_of(meta, &subject);
+                            let remote = remote_of(meta);
                             session.record(
                                 Record { key: key.clone(), local: Some(local), remote: Some(remote) },
                                 Urgency::Now,
@@ -703,7 +709,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 }
                 Err(Unsent::Condition(_)) => asked = true,
                 Err(unsent) => {
-                    if matches!(unsent, Unsent::Ended(_)) {
+                    if matches!(unsent, Unsent::Unheard(_)) {
                         session.doubt(key, local);
                     }
                     return Ok(Err(unsent));
@@ -747,21 +753,16 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         // Replacing metadata leaves the body as it is, also one that the object of a directory should not have.
         let (size, md5) = match (outcome, before) {
             (Outcome::MetadataOnly, Some(before)) => (before.size, before.md5),
-            _ => (subject.entry.object_size(), self.digest(subject)),
+            _ => (subject.entry.object_size(), self.digest(&output.etag, subject)),
         };
         let last_modified = output.last_modified;
         Remote { etag: output.etag.clone(), size, last_modified, md5, age: age_of_object(last_modified) }
     }
 
-    /// The digest that is recorded, where the `ETag` is none.
-    fn digest(&self, subject: &Subject) -> Option<[u8; 16]> {
-        if self.capabilities.md5_etags == Support::Yes { None } else { subject.known_md5() }
-    }
-
-    fn remote_of(&self, meta: &ObjectMeta, subject: &Subject) -> Remote {
-        let md5 = self.digest(subject);
-        let last_modified = Some(meta.last_modified);
-        Remote { etag: meta.etag.clone(), size: meta.size, last_modified, md5, age: age_of_object(last_modified) }
+    /// The digest that is recorded of what was put, where the `ETag` is none.
+    fn digest(&self, etag: &ETag, subject: &Subject) -> Option<[u8; 16]> {
+        let tells = self.capabilities.md5_etags == Support::Yes && etag.md5().is_some();
+        if tells { None } else { subject.known_md5() }
     }
 
     /// Whether an object is what would be put: kind, size, stored attributes but for the access time, and the content as far
@@ -825,19 +826,24 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
 
     // ------------------------------------------------------------------------------------------------- deletes
 
-    /// Deletes what is gone, or records that it is.
-    async fn delete(&self, gone: Gone, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
-        let Some(session) = self.session else { return Ok(()) };
-        let (count, reader) = gone.finish().map_err(StateError::from)?;
-        let braked = match self.options.deletes {
+    /// Whether what is gone may be deleted; `None` when that is not wanted.
+    fn may_delete(&self, session: &Session<'_>, gone: &Spool<Record>) -> Option<Result<(), Braked>> {
+        match self.options.deletes {
             Deletes::Never => None,
-            Deletes::Apply(brake) => Some(brake.check(count, session.records().unwrap_or(0))),
-        };
-        let reader = stream::try_unfold(reader, |mut reader| async {
-            Ok::<_, StateError>(reader.next()?.map(|record| (record, reader)))
+            Deletes::Apply(brake) => Some(brake.check(gone.len(), session.records().unwrap_or(0))),
+        }
+    }
+
+    /// Deletes what is gone, or records that it is.
+    async fn delete(&self, gone: Spool<Record>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
+        let Some(session) = self.session else { return Ok(()) };
+        let braked = self.may_delete(session, &gone);
+        let gone = stream::try_unfold((gone, 0), |(mut gone, mut position)| async move {
+            let record: Option<Record> = gone.next(&mut position).map_err(StateError::from)?;
+            Ok::<_, StateError>(record.map(|record| (record, (gone, position))))
         });
         if let Some(Ok(())) = braked {
-            let mut ended = reader
+            let mut ended = gone
                 .map(|record| async { self.delete_one(session, record?).await })
                 .buffer_unordered(self.options.jobs.get())
                 .boxed();
@@ -851,8 +857,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             drop(ended);
             return Ok(self.settle_unheard(session, recorder).await?);
         }
-        let mut reader = reader.boxed();
-        while let Some(record) = reader.next().await {
+        let mut gone = gone.boxed();
+        while let Some(record) = gone.next().await {
             recorder.gone();
             self.keep(session, record?).await?;
         }
@@ -881,11 +887,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             Ok(meta)
                 if self.is_ours(session, &record.key, &meta) || is_recorded(record.remote.as_ref(), Some(&meta)) =>
             {
-                let last_modified = Some(meta.last_modified);
-                let age = age_of_object(last_modified);
-                let remote = Remote { etag: meta.etag, size: meta.size, last_modified, md5: None, age };
-                let key = record.key.clone();
-                session.record(Record { local: None, remote: Some(remote), ..record }, Urgency::Later)?;
+                let (key, remote) = (record.key.clone(), Some(remote_of(&meta)));
+                session.record(Record { local: None, remote, ..record }, Urgency::Later)?;
                 session.is_certain(&key);
                 Ok(true)
             }
@@ -960,9 +963,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));
         }
         // So that a later run knows that it was this one who has deleted it.
-        let (etag, size, last_modified) = (current.etag.clone(), current.size, Some(current.last_modified));
-        let remote = Remote { etag, size, last_modified, age: age_of_object(last_modified), ..remote.clone() };
-        session.give_up(Record { local: None, remote: Some(remote), ..record.clone() }).await?;
+        session.give_up(Record { local: None, remote: Some(remote_of(&current)), ..record.clone() }).await?;
         let precondition = match self.capabilities.preconditions {
             Support::Yes => Precondition::Match(current.etag),
             Support::No => Precondition::None,
@@ -1000,39 +1001,6 @@ enum Deleted {
     Before,
 }
 
-/// What is gone from the tree, in a file once it is more than a little, until everything else is done.
-struct Gone {
-    writer: Result<SnapshotWriter<SpooledTempFile>, crate::snapshot::SnapshotError>,
-    count: u64,
-}
-
-impl Gone {
-    fn new() -> Result<Self, crate::snapshot::SnapshotError> {
-        let identity = Identity { link: [0; 16], root: [0; 16] };
-        let header = crate::snapshot::Header { identity, recorded: Timestamp::EPOCH };
-        Ok(Self { writer: SnapshotWriter::new(SpooledTempFile::new(GONE_IN_MEMORY), &header), count: 0 })
-    }
-
-    /// Takes the next one; they come in key order.
-    fn push(&mut self, record: &Record) {
-        if record.remote.is_none() {
-            return;
-        }
-        self.count = self.count.saturating_add(1);
-        if let Ok(writer) = &mut self.writer
-            && let Err(error) = writer.push(record)
-        {
-            self.writer = Err(error);
-        }
-    }
-
-    fn finish(self) -> Result<(u64, SnapshotReader<SpooledTempFile>), crate::snapshot::SnapshotError> {
-        let mut file = self.writer?.finish()?;
-        file.seek(SeekFrom::Start(0))?;
-        Ok((self.count, SnapshotReader::open(file)?))
-    }
-}
-
 impl From<ScanError> for RunErrorKind {
     fn from(error: ScanError) -> Self {
         match error {
@@ -1061,6 +1029,13 @@ pub(super) fn age_of_object(last_modified: Option<Timestamp>) -> Age {
         Some(time) if time.subsecond_nanos() > 0 => Age::Settled,
         _ => Age::Racy,
     }
+}
+
+/// What is recorded of an object that was looked at. What its bytes are is known from its `ETag` alone.
+fn remote_of(meta: &ObjectMeta) -> Remote {
+    let last_modified = Some(meta.last_modified);
+    let age = age_of_object(last_modified);
+    Remote { etag: meta.etag.clone(), size: meta.size, last_modified, md5: None, age }
 }
 
 /// Whether an object is the version that is recorded, or is missing where none is. Last-Modified is compared as far as it

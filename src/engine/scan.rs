@@ -380,6 +380,8 @@ impl<'r, T: Tree> Scan<'r, T> {
         let Some(block) = &self.block else { return };
         let key = block.key().unwrap_or_default();
         let why = match self.closed.as_ref().filter(|closed| key.starts_with(&*closed.key)) {
+            // What is not selected stays, also below what is gone.
+            Some(closed) if closed.why == Why::Gone && self.selection.leaves_out(key) => Why::Unknown,
             Some(closed) => closed.why,
             None => {
                 let why = if self.selection.leaves_out(key) { Why::Unknown } else { why };
@@ -531,9 +533,7 @@ impl<'r, T: Tree> Scan<'r, T> {
             Look::Failed(error) => Sight::Failed { path, error, recorded },
             Look::Skipped(reason) => Sight::Skipped { path, reason, recorded },
             // A name that has become a directory, or is none any more, would come at the wrong place.
-            Look::Nothing | Look::Found(_) => {
-                Sight::Skipped { path, reason: SkipReason::Vanished, recorded }
-            }
+            Look::Nothing | Look::Found(_) => Sight::Skipped { path, reason: SkipReason::Vanished, recorded },
         });
     }
 

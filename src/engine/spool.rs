@@ -1,6 +1,6 @@
 //! [`Spool`]: what an import puts off to its end, kept in a file once it is more than a little.
 
-use super::bytes::{put_bytes, take, take_bytes};
+use super::bytes::{put_bytes, put_time, take, take_bytes, take_time};
 use super::journal::{put_record, put_remote, take_record, take_remote};
 use super::report::Outcome;
 use crate::entry::{Entry, EntryKind};
@@ -27,8 +27,10 @@ pub(super) struct Deferred {
     pub(super) outcome: Option<Outcome>,
     /// What there is to say about it.
     pub(super) reasons: Vec<Box<str>>,
-    /// The inode of a directory: only that one gets the attributes. 0 for a link, which is not there yet.
+    /// The inode of a directory: only that one gets the attributes. Of a link the inode that it replaces, 0 for none.
     pub(super) inode: u64,
+    /// When the inode that a link replaces had last changed.
+    pub(super) ctime: Timestamp,
     /// The object, where both sides agree on it once this is finished.
     pub(super) remote: Option<Remote>,
     /// Whose attributes a directory gets.
@@ -49,7 +51,7 @@ pub(super) enum Rule {
 impl Deferred {
     /// A directory that gets these attributes, with nothing to say about it.
     pub(super) const fn directory(entry: Entry, outcome: Option<Outcome>, inode: u64) -> Self {
-        Self { entry, outcome, reasons: Vec::new(), inode, remote: None, rule: Rule::Object }
+        Self { entry, outcome, reasons: Vec::new(), inode, ctime: Timestamp::EPOCH, remote: None, rule: Rule::Object }
     }
 }
 
@@ -175,6 +177,7 @@ fn encode(deferred: &Deferred, record: &mut Vec<u8>) {
         Some(Outcome::Conflict) => 6,
     });
     record.extend_from_slice(&deferred.inode.to_le_bytes());
+    put_time(deferred.ctime, record);
     let rule = match deferred.rule {
         Rule::Object => 0,
         Rule::Keep => 1,
@@ -214,6 +217,7 @@ fn decode(record: &mut &[u8]) -> Option<Deferred> {
         _ => return None,
     };
     let inode = u64::from_le_bytes(take(record)?);
+    let ctime = take_time(record)?;
     let [rule, has_remote @ 0..=1] = take(record)? else { return None };
     let rule = match rule {
         0 => Rule::Object,
@@ -227,7 +231,7 @@ fn decode(record: &mut &[u8]) -> Option<Deferred> {
         reasons.push(std::str::from_utf8(take_bytes(record)?).ok()?.into());
     }
     let entry = Entry::new(key, kind, attributes).ok()?;
-    Some(Deferred { entry, outcome, reasons, inode, remote, rule })
+    Some(Deferred { entry, outcome, reasons, inode, ctime, remote, rule })
 }
 
 #[cfg(test)]
@@ -252,6 +256,7 @@ mod tests {
             outcome: Some(Outcome::Written),
             reasons: vec!["one".into(), "two".into()],
             inode: number.unsigned_abs(),
+            ctime: Timestamp::from_unix(number, 5).unwrap(),
             remote: None,
             rule: Rule::Keep,
         }

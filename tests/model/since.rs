@@ -8,24 +8,6 @@ use super::{Bucket, Kind, Node, Object, Rules, Tree, Verdict, ancestors, is_belo
 use super::{is_shadowed, read_object};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where the crate does not do what the page says, by the decision of nobody yet. Each has a test in `incremental.rs` that is
-/// ignored; whoever mends one turns its line here as well.
-pub mod disagreements {
-    /// A directory that has no record is given the attributes of its object, whatever somebody has set.
-    pub const UNRECORDED_DIRECTORIES_YIELD: bool = true;
-    /// A directory that an import has made without an object of its own is exported.
-    pub const IMPLIED_DIRECTORIES_ARE_EXPORTED: bool = true;
-    /// A directory that is gone here and has changed there is made under `Store` alone.
-    pub const REMOVED_DIRECTORIES_STAY_REMOVED: bool = true;
-    /// What is removed to make way is not counted.
-    pub const WAY_IS_NOT_COUNTED: bool = true;
-}
-
-use disagreements::{
-    IMPLIED_DIRECTORIES_ARE_EXPORTED, REMOVED_DIRECTORIES_STAY_REMOVED, UNRECORDED_DIRECTORIES_YIELD,
-    WAY_IS_NOT_COUNTED,
-};
-
 /// A bucket with the version of each object; keys are those behind the prefix.
 pub type Versions = BTreeMap<String, Version>;
 
@@ -156,7 +138,7 @@ impl Expected {
             }
         }
         let implied = self.implied.iter().filter(|key| !self.agreed.contains(*key));
-        for key in implied.filter(|_| !IMPLIED_DIRECTORIES_ARE_EXPORTED) {
+        for key in implied {
             record.insert(key.clone(), Agreed { local: tree.get(path_of(key)).cloned(), remote: None });
         }
         record
@@ -417,11 +399,7 @@ fn make_way(bucket: &Versions, record: &Record, valid: &[&str], options: &Option
             continue;
         }
         // Mapping decision: deletes need not be wanted for that.
-        let before = expected.deleted;
         delete_file(key, known, options, expected);
-        if WAY_IS_NOT_COUNTED {
-            expected.deleted = before;
-        }
     }
 }
 
@@ -446,18 +424,9 @@ fn import_directory(key: &str, version: &Version, known: Option<&Agreed>, option
     let is_free = match &now {
         None => !was_agreed_on(known),
         Some(now) => {
-            is_as_recorded(key, Some(now), known, &options.rules)
-                || is_directory_alike(now, &read, &options.rules)
-                || UNRECORDED_DIRECTORIES_YIELD && known.is_none_or(|known| known.local.is_none())
+            is_as_recorded(key, Some(now), known, &options.rules) || is_directory_alike(now, &read, &options.rules)
         }
     };
-    if !is_free
-        && now.is_none()
-        && matches!(options.policy, Policy::Newest | Policy::KeepBoth)
-        && REMOVED_DIRECTORIES_STAY_REMOVED
-    {
-        return expected.end(key, Verdict::Conflict("removed here and changed there"));
-    }
     // Mapping decision: of a directory, `KeepBoth` keeps the attributes of the tree.
     let keeps = options.policy == Policy::KeepBoth && now.is_some();
     match import_wins(now.as_ref(), version, options) {
@@ -493,8 +462,7 @@ fn import_one(
     let same_etag = known.and_then(|known| known.remote.as_ref()).is_some_and(|remote| remote.etag == version.etag);
     let is_file = |node: &Node| matches!(node.kind, Kind::File(_));
     let is_same = now.as_ref().is_some_and(|now| {
-        // Mapping decision: an import makes what the object says, so that a set-id bit of the tree is a difference.
-        let (now, read) = (Node { atime: 0, ..now.clone() }, stored(&read, &options.rules));
+        let (now, read) = (stored(now, &options.rules), stored(&read, &options.rules));
         let alike = is_same_type(&now.kind, &read.kind) && length(&now.kind) == length(&read.kind);
         let attributes = Node { kind: read.kind.clone(), ..now.clone() } == read;
         attributes && if options.etags_tell { now.kind == read.kind } else { alike }

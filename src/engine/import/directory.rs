@@ -263,7 +263,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
 
     /// Gives a directory its attributes, when everything below it is done. Answers what both sides agree on.
     pub(super) async fn directory_attributes(&self, deferred: Deferred, recorder: &mut Recorder<'_>) -> Option<Edit> {
-        let Deferred { entry, outcome, reasons, inode, remote, rule } = deferred;
+        let Deferred { entry, outcome, reasons, inode, remote, rule, .. } = deferred;
         let key = entry.key().clone();
         match (self.finish_directory(entry, outcome, inode, rule).await, outcome) {
             (Ok((applied, outcome, status)), Some(_)) => {

@@ -203,10 +203,9 @@ async fn run<S: ObjectStore + ?Sized, T: Tree>(
         let imported = run.all(&mut recorder).await;
         // What was done is recorded once it is on the disk, and not before.
         let finished = tree.finish().await.map_err(RunErrorKind::Tree);
-        let recorded = match (&finished, run.record_done()) {
-            (Ok(()), recorded) => recorded.map_err(RunErrorKind::State),
-            (Err(_), _) => Ok(()),
-        };
+        // After a sync that failed, nobody knows what is on the disk, whatever a later one says.
+        let synced = finished.is_ok() && !matches!(imported, Err(RunErrorKind::Tree(_)));
+        let recorded = if synced { run.record_done().map_err(RunErrorKind::State) } else { Ok(()) };
         let seen = if imported.is_ok() { Seen::Everything } else { Seen::Part };
         let closed = match session {
             Some(session) => session.finish(seen, tree.now()).await.map_err(RunErrorKind::State),

@@ -15,6 +15,7 @@ use crate::mode::FileType;
 use crate::plan::{Change, Existing, ImportStep, MetadataChange, OnConflict, Step, compare, step};
 use crate::snapshot::{Edit, Record, Remote};
 use crate::store::{GetOptions, GetOutput, ObjectMeta, ObjectStore, Support};
+use crate::timestamp::Timestamp;
 use crate::tree::{Found, Present, Standing, Tree, TreeErrorKind, TreeOp};
 use futures_util::StreamExt;
 use md5::{Digest, Md5};
@@ -166,7 +167,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         if meta.etag != listed.object.etag || head.file_type != found.entry.file_type() {
             return Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Changed });
         }
-        let (now, wanted) = (found.entry.attributes(), &head.attributes);
+        // As an export would store it: a bit that the profile drops is no difference.
+        let stored = found.entry.clone().normalized(&self.options.profile);
+        let (now, wanted) = (stored.attributes(), &head.attributes);
         let same = (now.permissions, now.uid, now.gid, now.mtime)
             == (wanted.permissions, wanted.uid, wanted.gid, wanted.mtime);
         // What could not be applied when it was recorded is no news: the metadata is as it was.
@@ -252,7 +255,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         match self.contents.open(key, found.status(), change, metadata, remote.body_md5()).await {
             Ok((_, change)) => Ok(step(&change, metadata) == Step::Nothing),
             Err(Unsent::Changed) => Ok(false),
-            Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => Err(ended),
+            Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => Err(ended),
         }
     }
 
@@ -270,7 +273,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         match self.contents.md5(&subject).await {
             Ok(found) => Ok(found == Some(md5)),
             Err(Unsent::Changed) => Ok(false),
-            Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => Err(Ended { key: key.to_string().into(), ..ended }),
+            Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => {
+                Err(Ended { key: key.to_string().into(), ..ended })
+            }
         }
     }
 
@@ -339,21 +344,21 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 let reason = format!("expected a body of {} bytes, found another length", meta.size);
                 return Err(Ended::new(key, Outcome::Failed).because(reason));
             }
-            let md5 = self.digests().then(|| Md5::digest(&target).into());
+            let md5 = self.needs_digest(&meta).then(|| Md5::digest(&target).into());
             let entry = head.into_entry(key, &target, profile).map_err(|refusal| refused(key, &refusal))?;
             let mut deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
             let remote = self.session.map(|_| self.remote(&meta, listed.record.as_ref(), md5));
-            let inode = match &present {
-                Present::Entry(found) => found.fingerprint.inode,
-                Present::Nothing | Present::Other => 0,
+            let (inode, ctime) = match &present {
+                Present::Entry(found) => (found.fingerprint.inode, found.fingerprint.ctime),
+                Present::Nothing | Present::Other => (0, Timestamp::EPOCH),
             };
             let outcome = Some(Outcome::Written);
-            deferred.push(Deferred { entry, outcome, reasons, inode, remote, rule: Rule::Object });
+            deferred.push(Deferred { entry, outcome, reasons, inode, ctime, remote, rule: Rule::Object });
             return Ok(Done { deferred, ..Done::default() });
         }
         let entry = head.into_entry(key, b"", profile).map_err(|refusal| refused(key, &refusal))?;
         let deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
-        let digest = self.digests().then(|| Mutex::new(Md5::new()));
+        let digest = self.needs_digest(&meta).then(|| Mutex::new(Md5::new()));
         let body = body.map(|piece| {
             let piece = piece?;
             if let Some(digest) = &digest {
@@ -381,13 +386,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Whether the digest of what is fetched is to be recorded, since the `ETag` does not tell it.
-    fn digests(&self) -> bool {
-        self.session.is_some() && self.store.capabilities().md5_etags == Support::No
+    fn needs_digest(&self, meta: &ObjectMeta) -> bool {
+        let tells = self.store.capabilities().md5_etags == Support::Yes && meta.etag.md5().is_some();
+        self.session.is_some() && !tells
     }
 
     /// Puts a link into place. Answers what both sides agree on.
     pub(super) async fn link(&self, deferred: Deferred) -> (Ended, Option<Edit>) {
-        let Deferred { entry, reasons, inode, remote, .. } = deferred;
+        let Deferred { entry, reasons, inode, ctime, remote, .. } = deferred;
         let key = entry.key().clone();
         let conflict = |why: &str| (Ended::new(&key, Outcome::Conflict).because(why), None);
         let standing = match self.tree.lookup(&key).await {
@@ -396,8 +402,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 return conflict("a directory stands there");
             }
             Ok(Present::Entry(found)) if self.session.is_some() => {
-                if found.fingerprint.inode != inode {
-                    return conflict("something else has taken the name");
+                if (found.fingerprint.inode, found.fingerprint.ctime) != (inode, ctime) {
+                    return conflict("it has changed since it was compared");
                 }
                 Standing::Version(found.status())
             }

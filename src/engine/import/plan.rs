@@ -66,7 +66,11 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
                 (Step::Delete, "its object is gone")
             } else {
                 recorder.gone();
-                (Step::Nothing, "its object is gone; it stays, since nothing is deleted")
+                let why = match checked {
+                    Some(_) => "its object is gone; it stays, since too much would be deleted at once",
+                    None => "its object is gone; it stays, since nothing is deleted",
+                };
+                (Step::Nothing, why)
             };
             each(planned(&key, step, reason));
         }
