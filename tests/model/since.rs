@@ -19,12 +19,17 @@ pub mod disagreements {
     pub const REMOVED_DIRECTORIES_STAY_REMOVED: bool = true;
     /// What is removed to make way is not counted.
     pub const WAY_IS_NOT_COUNTED: bool = true;
+    /// A file that makes room for an object is renamed before that is fetched, and stays so if it cannot be had.
+    pub const ROOM_IS_MADE_FIRST: bool = true;
 }
 
 use disagreements::{
-    IMPLIED_DIRECTORIES_ARE_EXPORTED, REMOVED_DIRECTORIES_STAY_REMOVED, UNRECORDED_DIRECTORIES_YIELD,
-    WAY_IS_NOT_COUNTED,
+    IMPLIED_DIRECTORIES_ARE_EXPORTED, REMOVED_DIRECTORIES_STAY_REMOVED, ROOM_IS_MADE_FIRST,
+    UNRECORDED_DIRECTORIES_YIELD, WAY_IS_NOT_COUNTED,
 };
+
+/// Why a selected path is failed.
+pub const NEITHER: &str = "neither there nor recorded";
 
 /// A bucket with the version of each object; keys are those behind the prefix.
 pub type Versions = BTreeMap<String, Version>;
@@ -240,7 +245,7 @@ pub fn export_since(tree: &Tree, bucket: &Versions, record: Option<&Record>, opt
     if let Some(path) = &options.path
         && !keys.iter().any(|key| options.selects(key))
     {
-        expected.end(path, Verdict::Failed("neither there nor recorded"));
+        expected.end(path, Verdict::Failed(NEITHER));
     }
     // Mapping decision: deletes come last, and beyond the brake there are none.
     expected.braked = options.deletes.is_some() && !options.permits(gone.len(), known.len());
@@ -413,7 +418,7 @@ fn is_directory_alike(one: &Node, other: &Node, rules: &Rules) -> bool {
 fn make_way(bucket: &Versions, record: &Record, valid: &[&str], options: &Options, expected: &mut Expected) {
     for (key, known) in record {
         let is_taken = !key.ends_with('/') && valid.iter().any(|other| is_below(other, key));
-        if !is_taken || known.remote.is_none() || bucket.contains_key(key) {
+        if !is_taken || !options.selects(key) || known.remote.is_none() || bucket.contains_key(key) {
             continue;
         }
         // Mapping decision: deletes need not be wanted for that.
@@ -529,6 +534,13 @@ fn import_one(
     if let Kind::Link(target) = &read.kind
         && (target.is_empty() || target.len() > 4095 || target.contains(&0))
     {
+        if let (false, Policy::KeepBoth, Some(now)) = (is_free, options.policy, &now) {
+            if ROOM_IS_MADE_FIRST {
+                expected.tree.remove(key);
+            } else {
+                expected.tree.remove(&format!("{key}.local-{}", now.mtime));
+            }
+        }
         return expected.end(key, Verdict::Failed("no link target"));
     }
     expected.tree.insert(key.to_owned(), read);
@@ -612,8 +624,10 @@ fn imply_directories(bucket: &Versions, valid: &[&str], options: &Options, expec
                 let (uid, gid) = (rules.default_uid, rules.default_gid);
                 let made = Node { kind: Kind::Directory, mode, uid, gid, atime: modified, mtime: modified };
                 // Mapping decision: one that was removed here is made as its object says, once something is put into it.
-                let own = bucket.get(&format!("{directory}/")).map(|own| &own.object);
-                let own = own.map(|own| read_object(&format!("{directory}/"), own, rules, None));
+                // One that is not selected gets the defaults.
+                let key = format!("{directory}/");
+                let own = bucket.get(&key).filter(|_| options.selects(&key));
+                let own = own.map(|own| read_object(&key, &own.object, rules, None));
                 let made = own.and_then(Result::ok).unwrap_or(made);
                 expected.tree.insert(directory.to_owned(), made);
                 expected.implied.insert(format!("{directory}/"));
