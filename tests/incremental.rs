@@ -1065,6 +1065,9 @@ fn assert_converges<P: Place, S: ObjectStore>(world: &mut World<P, S>) {
     let deletes = Some((u64::MAX, 100));
     let store_wins = Options { policy: Policy::Store, deletes, ..Options::default() };
     let tree_wins = Options { policy: Policy::Local, ..store_wins.clone() };
+    // What was shadowed by a directory that the export deletes can be imported only after that.
+    world.import(&store_wins);
+    world.export(&tree_wins);
     let imported = world.import(&store_wins).report;
     world.export(&tree_wins);
     // What could not be imported, since it is refused or something is in the way, is nowhere in the tree.

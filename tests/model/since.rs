@@ -452,7 +452,7 @@ fn import_directory(key: &str, version: &Version, known: Option<&Agreed>, option
         None => !was_agreed_on(known),
         Some(now) => {
             is_as_recorded(key, Some(now), known, &options.rules)
-                || is_directory_alike(now, &read, &options.rules)
+                || (now.mode, now.uid, now.gid) == (read.mode, read.uid, read.gid)
                 || UNRECORDED_DIRECTORIES_YIELD && known.is_none_or(|known| known.local.is_none())
         }
     };
