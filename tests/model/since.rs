@@ -8,6 +8,9 @@ use super::{Bucket, Kind, Node, Object, Rules, Tree, Verdict, ancestors, is_belo
 use super::{is_shadowed, read_object};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Why a selected path is failed.
+pub const NEITHER: &str = "neither there nor recorded";
+
 /// A bucket with the version of each object; keys are those behind the prefix.
 pub type Versions = BTreeMap<String, Version>;
 
@@ -123,13 +126,8 @@ impl Expected {
         }
         // Mapping decision: the object is known now, and what the tree holds is not what it says.
         for key in &self.yielded {
-            let (known, remote) = (before.get(key), bucket.get(key).map(Version::remote));
-            let etag = |remote: &Option<Remote>| remote.as_ref().map(|remote| remote.etag.clone());
-            let same_bytes = key.ends_with('/')
-                || remote.is_none()
-                || known.is_some_and(|known| etag(&known.remote) == etag(&remote));
-            let local = known.and_then(|known| known.local.clone()).filter(|_| same_bytes);
-            record.insert(key.clone(), Agreed { local, remote });
+            let remote = bucket.get(key).map(Version::remote);
+            record.insert(key.clone(), Agreed { local: None, remote });
         }
         // Mapping decision: what is gone stays recorded as an object of ours; what comes back in its place is something new.
         for key in &self.left {
@@ -222,7 +220,7 @@ pub fn export_since(tree: &Tree, bucket: &Versions, record: Option<&Record>, opt
     if let Some(path) = &options.path
         && !keys.iter().any(|key| options.selects(key))
     {
-        expected.end(path, Verdict::Failed("neither there nor recorded"));
+        expected.end(path, Verdict::Failed(NEITHER));
     }
     // Mapping decision: deletes come last, and beyond the brake there are none.
     expected.braked = options.deletes.is_some() && !options.permits(gone.len(), known.len());
@@ -395,7 +393,7 @@ fn is_directory_alike(one: &Node, other: &Node, rules: &Rules) -> bool {
 fn make_way(bucket: &Versions, record: &Record, valid: &[&str], options: &Options, expected: &mut Expected) {
     for (key, known) in record {
         let is_taken = !key.ends_with('/') && valid.iter().any(|other| is_below(other, key));
-        if !is_taken || known.remote.is_none() || bucket.contains_key(key) {
+        if !is_taken || !options.selects(key) || known.remote.is_none() || bucket.contains_key(key) {
             continue;
         }
         // Mapping decision: deletes need not be wanted for that.
@@ -497,6 +495,10 @@ fn import_one(
     if let Kind::Link(target) = &read.kind
         && (target.is_empty() || target.len() > 4095 || target.contains(&0))
     {
+        if let (false, Policy::KeepBoth, Some(now)) = (is_free, options.policy, &now) {
+            // Mapping decision: the file keeps its name when the object that wants it cannot be had.
+            expected.tree.remove(&format!("{key}.local-{}", now.mtime));
+        }
         return expected.end(key, Verdict::Failed("no link target"));
     }
     expected.tree.insert(key.to_owned(), read);
@@ -580,8 +582,10 @@ fn imply_directories(bucket: &Versions, valid: &[&str], options: &Options, expec
                 let (uid, gid) = (rules.default_uid, rules.default_gid);
                 let made = Node { kind: Kind::Directory, mode, uid, gid, atime: modified, mtime: modified };
                 // Mapping decision: one that was removed here is made as its object says, once something is put into it.
-                let own = bucket.get(&format!("{directory}/")).map(|own| &own.object);
-                let own = own.map(|own| read_object(&format!("{directory}/"), own, rules, None));
+                // One that is not selected gets the defaults.
+                let key = format!("{directory}/");
+                let own = bucket.get(&key).filter(|_| options.selects(&key));
+                let own = own.map(|own| read_object(&key, &own.object, rules, None));
                 let made = own.and_then(Result::ok).unwrap_or(made);
                 expected.tree.insert(directory.to_owned(), made);
                 expected.implied.insert(format!("{directory}/"));
