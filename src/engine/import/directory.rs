@@ -149,6 +149,16 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let record = listed.record.as_ref();
         let remote = head.ok().map(|meta| self.remote(&meta, record, None)).filter(|_| self.session.is_some());
         match before {
+            // What has changed here alone is the business of an export.
+            Some(found) if listed.seems_as_recorded() && self.is_edited_since(record, &found) => {
+                let (kept, inode) = (found.entry, found.fingerprint.inode);
+                let deferred = Deferred::directory(kept, Some(Outcome::Unchanged), inode);
+                Deferred { rule: Rule::Keep, ..deferred }.into()
+            }
+            None if listed.seems_as_recorded() => {
+                around.missing.push(entry);
+                Ended::new(&key, Outcome::Unchanged).into()
+            }
             Some(found) => self.standing(entry, reasons, found, record, remote),
             None if was_here(record) && self.options.on_conflict != OnConflict::Store => {
                 self.removed_directory(entry, reasons, record, remote, around)
@@ -206,13 +216,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         record: Option<&Record>,
         remote: Option<Remote>,
     ) -> Done {
-        let status = found.status();
         let (now, inode) = (found.entry.attributes(), found.fingerprint.inode);
         let (wanted, keep) = (entry.attributes(), self.options.existing == Existing::Keep);
         let differs = (now.permissions, now.uid, now.gid) != (wanted.permissions, wanted.uid, wanted.gid);
         let deferred = |entry, outcome| Deferred::directory(entry, Some(outcome), inode);
-        let local = record.and_then(|record| record.local.as_ref());
-        if differs && local.is_some_and(|local| self.is_edited(local, &status)) {
+        if differs && self.is_edited_since(record, &found) {
             let (outcome, then) = match self.options.on_conflict {
                 OnConflict::Store => (Outcome::MetadataOnly, ""),
                 OnConflict::Newest if now.mtime < wanted.mtime => (Outcome::MetadataOnly, ""),
@@ -239,6 +247,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             _ => Deferred { reasons, remote, ..deferred(entry, Outcome::MetadataOnly) },
         };
         deferred.into()
+    }
+
+    fn is_edited_since(&self, record: Option<&Record>, found: &Found) -> bool {
+        let local = record.and_then(|record| record.local.as_ref());
+        local.is_some_and(|local| self.is_edited(local, &found.status()))
     }
 
     /// Whether somebody has changed a directory here. That names were made or removed in it moves its mtime and is no such
