@@ -19,10 +19,10 @@ mod workload;
 use bytes::Bytes;
 use futures_executor::block_on;
 use posix_s3::engine::{
-    ExportOptions, ImportOptions, Jobs, MemoryState, Part, Report, RunError, RunErrorKind, Silent, StateError,
+    ExportOptions, ImportOptions, Jobs, MemoryState, Outcome, Part, Report, RunError, RunErrorKind, Silent, StateError,
     export_since, import_since,
 };
-use posix_s3::plan::{Brake, Deletes};
+use posix_s3::plan::{Brake, Deletes, OnConflict};
 use posix_s3::snapshot::SnapshotReader;
 use posix_s3::store::{
     Capabilities, GetOptions, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation, Precondition, PutOptions,
@@ -647,5 +647,175 @@ fn a_first_import_that_is_cut_anywhere_is_completed_by_the_next() {
 fn an_import_of_changes_that_is_cut_anywhere_is_completed_by_the_next() {
     for (jobs, from) in [(1, 0), (3, 1), (16, 2)] {
         cut_import_everywhere(false, jobs, (7, from));
+    }
+}
+
+#[test]
+fn what_is_edited_between_the_cut_and_the_next_import_is_kept() {
+    // One is there already and its object has changed, one is there and has not, one has just been made or comes yet.
+    let edited = ["a/file-1", "d/file-4", "a/new"];
+    for (jobs, from) in [(1, 0), (3, 1), (16, 2)] {
+        for cut in places(13, from) {
+            let (world, trouble) = (to_import(false), Arc::new(Trouble::cut_at(cut, cut % 3)));
+            let what = format!("{jobs} jobs cut at {cut}");
+            if world.import(&trouble, &importing(jobs)).is_some() {
+                break;
+            }
+            for path in edited {
+                world.tree.insert_file(key(path), format!("{path}, edited"), attributes(0o644, 60)).unwrap();
+            }
+            world.tree.insert_file(key("mine"), "mine", attributes(0o644, 60)).unwrap();
+            let objects = world.objects();
+            let mut is_recorded = false;
+            for _ in 0..2 {
+                let report = world.import_all(&importing(jobs));
+                let conflicts: Vec<&str> = report
+                    .problems
+                    .iter()
+                    .filter(|problem| problem.outcome == Outcome::Conflict)
+                    .map(|problem| &*problem.key)
+                    .collect();
+                // What was recorded by then has changed here alone.
+                is_recorded = conflicts.is_empty();
+                assert!(is_recorded || conflicts == ["a/file-1", "a/new"], "{what}: {:?}", report.problems);
+                let entries = world.tree.entries();
+                let content =
+                    |path: &str| entries.iter().find(|(entry, _)| entry.key().as_str() == path).unwrap().1.clone();
+                for path in edited {
+                    assert_eq!(content(path), format!("{path}, edited"), "{what}");
+                }
+                assert_eq!(content("mine"), "mine", "{what}");
+            }
+            assert!(world.objects() == objects, "{what}: an import changes no bucket");
+            // What was edited here alone is exported, and what is in conflict stays.
+            let report = world.export_all(&exporting(jobs));
+            assert_eq!((report.failed, report.conflicts), (0, if is_recorded { 0 } else { 2 }), "{what}: {report:#?}");
+            let now = world.objects();
+            let body = |path: &str| now.iter().find(|(key, ..)| key == path).unwrap().2.clone();
+            assert_eq!((body("mine"), body("d/file-4")), ("mine".into(), "d/file-4, edited".into()), "{what}");
+            let is_exported = |key: &str| key == "d/file-4" || (is_recorded && edited.contains(&key));
+            assert!(objects.iter().all(|object| is_exported(&object.0) || now.contains(object)), "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_has_changed_here_alone_is_kept_though_last_modified_has_whole_seconds() {
+    for on_conflict in [OnConflict::Fail, OnConflict::Store, OnConflict::Newest, OnConflict::KeepBoth] {
+        let world = to_import(true);
+        world.import_all(&importing(3));
+        let tree = &world.tree;
+        tree.set_content(&key("a/file-1"), "edited").unwrap();
+        tree.set_attributes(&key("file-0"), attributes(0o777, 9)).unwrap();
+        tree.set_attributes(&key("d/"), attributes(0o777, 9)).unwrap();
+        tree.insert(link("link-0", b"edited")).unwrap();
+        for removed in ["a/file-7", "a/b/c/", "empty/", "link-2", "file-6"] {
+            assert!(tree.remove(&key(removed)));
+        }
+        tree.insert(directory("file-6/", 0o700)).unwrap();
+        let edited = tree.entries();
+        let report = world.import_all(&importing(3).with_on_conflict(on_conflict));
+        assert!(is_fine(&report), "{on_conflict:?}: {:?}", report.problems);
+        assert_eq!(tree.entries(), edited, "{on_conflict:?}");
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- faults
+
+/// Whether an export that met a fault says so.
+fn says_so(result: &Result<Report, RunError>, failed: &str) -> bool {
+    match result {
+        Err(_) => true,
+        Ok(report) => {
+            // What failed once under a condition is tried again.
+            report.failed + report.conflicts > 0 || (failed.starts_with("put") || failed.starts_with("replacing"))
+        }
+    }
+}
+
+fn report_of(result: Result<Report, RunError>) -> Report {
+    let report = result.unwrap_or_else(|error| error.report().clone());
+    sums_agree(&report);
+    report
+}
+
+/// Lets a call fail in an export, and checks that it is said, that nothing is lost, and where the next run ends.
+fn failing_export(start: &World, expected: &Objects, jobs: usize, side: Side, call: usize, fault: Fault) -> bool {
+    let (world, trouble) = (start.copy(None), Arc::new(Trouble::failing(side, call, fault)));
+    let result = world.export(&trouble, &exporting(jobs)).unwrap();
+    let Some(failed) = trouble.log().failed.clone() else { return false };
+    let what = format!("{jobs} jobs, call {call} to the {side:?}, {failed}: {fault:?}");
+    let absorbed = fault == Fault::Store(StoreErrorKind::PreconditionFailed);
+    let vanished =
+        matches!(fault, Fault::Tree(TreeErrorKind::NotFound)) && result.as_ref().is_ok_and(|report| report.skipped > 0);
+    assert!(
+        says_so(&result, if absorbed { &failed } else { "" }) || vanished,
+        "{what}: {:?}",
+        result.map(|report| report.problems)
+    );
+    if side == Side::State {
+        assert!(matches!(result.as_ref().map_err(RunError::kind), Err(RunErrorKind::State(_))), "{what}");
+        let log = trouble.log();
+        // What is side by side with it may still be sent; it was announced before.
+        let (behind, is_lost) =
+            (log.sent.len() - log.sent_before, !failed.starts_with("read") && !failed.starts_with("open"));
+        assert!(!is_lost || behind < jobs, "{what}: {behind} requests behind a failed state");
+        if log.sent.is_empty() {
+            assert_eq!(world.objects(), start.objects(), "{what}");
+        }
+    }
+    world.snapshot_is_whole();
+    report_of(result);
+    // Of what there was, everything is what it was or what it becomes.
+    let (was, is) = (start.objects(), world.objects());
+    assert!(is.iter().all(|object| was.contains(object) || expected.contains(object)), "{what}");
+    assert!(was.iter().all(|object| is.contains(object) || !expected.contains(object)), "{what}");
+    resume_export(&world, expected, jobs, &trouble, Arrival::Never, &what);
+    true
+}
+
+fn fail_everywhere(start: &World, jobs: usize, side: Side, faults: &[Fault], (step, from): (usize, usize)) {
+    let expected = expected_of(start);
+    for (number, fault) in faults.iter().enumerate() {
+        for call in places(step, from + number) {
+            if !failing_export(start, &expected, jobs, side, call, *fault) {
+                assert!(call > 4, "only {call} calls");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn whichever_request_of_an_export_fails_is_reported_and_the_next_run_completes() {
+    let kinds = [
+        StoreErrorKind::Transient,
+        StoreErrorKind::Throttled,
+        StoreErrorKind::Denied,
+        StoreErrorKind::Other,
+        StoreErrorKind::PreconditionFailed,
+    ];
+    let faults: Vec<Fault> = kinds.into_iter().map(Fault::Store).chain([Fault::LostReply]).collect();
+    for (jobs, from) in [(1, 0), (3, 2), (16, 4)] {
+        fail_everywhere(&changed(), jobs, Side::Store, &faults, (5, from));
+        fail_everywhere(&World::new(workload::tree()), jobs, Side::Store, &faults, (9, from));
+    }
+}
+
+#[test]
+fn whichever_call_to_the_tree_fails_in_an_export_is_reported_and_the_next_run_completes() {
+    let faults = [TreeErrorKind::Other, TreeErrorKind::NotFound, TreeErrorKind::Denied].map(Fault::Tree);
+    for (jobs, from) in [(1, 0), (3, 2), (16, 4)] {
+        fail_everywhere(&changed(), jobs, Side::Tree, &faults, (5, from));
+        fail_everywhere(&World::new(workload::tree()), jobs, Side::Tree, &faults, (9, from));
+    }
+}
+
+#[test]
+fn whichever_call_to_the_state_fails_ends_the_run_and_loses_nothing() {
+    let faults = [io::ErrorKind::StorageFull, io::ErrorKind::Other].map(Fault::State);
+    for (jobs, from) in [(1, 0), (3, 2), (16, 4)] {
+        fail_everywhere(&changed(), jobs, Side::State, &faults, (3, from));
+        fail_everywhere(&World::new(workload::tree()), jobs, Side::State, &faults, (3, from));
     }
 }
