@@ -62,8 +62,13 @@ impl<'s> Session<'s> {
             && let Some(replay) = journal::replay(state, identity, id)?
         {
             intents = replay.intents;
-            compact(state, identity, started, snapshot.take(), replay.changes).await?;
-            (snapshot, disbelief) = open(state, identity)?.believed();
+            if let Some(changes) = replay.changes {
+                compact(state, identity, started, snapshot.take(), changes).await?;
+                (snapshot, disbelief) = open(state, identity)?.believed();
+            }
+            if intents.is_empty() {
+                state.remove(Part::Journal)?;
+            }
         }
         let base = Base { identity, snapshot: snapshot.as_ref().map_or(0, SnapshotReader::id), started };
         let journal = Journal::new(state, base);
@@ -192,17 +197,17 @@ impl<'s> Session<'s> {
         self.journal.sync().await?;
         let Base { identity, snapshot, .. } = self.base;
         let reader = self.reader()?;
-        let Some(replay) = journal::replay(self.state, identity, snapshot)? else {
+        let Some(changes) = journal::replay(self.state, identity, snapshot)?.and_then(|replay| replay.changes) else {
             return Err(io::Error::other("the journal cannot be read back").into());
         };
-        compact(self.state, identity, now, reader, replay.changes).await?;
+        compact(self.state, identity, now, reader, changes).await?;
         let mut intents = std::mem::take(&mut *lock(&self.uncertain));
         // What was under way when the run had to stop.
         for (key, local) in lock(&self.intended).drain() {
             intents.entry(key).or_default().push(local);
         }
         if intents.is_empty() {
-            return Ok(());
+            return Ok(self.state.remove(Part::Journal)?);
         }
         // Requests that failed may have happened all the same, and may still.
         let (Some(snapshot), _) = open(self.state, identity)?.believed() else { return Ok(()) };
@@ -267,7 +272,8 @@ fn open(state: &dyn StateStore, identity: Identity) -> Result<Opened, StateError
     }
 }
 
-/// Writes the next snapshot: the one before with what has changed, and puts it in its place.
+/// Writes the next snapshot: the one before with what has changed, and puts it in its place. With it, the journal says only
+/// what was intended.
 async fn compact(
     state: &dyn StateStore,
     identity: Identity,
@@ -291,7 +297,5 @@ async fn compact(
     }
     writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
     syncer().await?;
-    state.publish()?;
-    // Merged; with this snapshot it would not be read any more.
-    Ok(state.remove(Part::Journal)?)
+    Ok(state.publish()?)
 }
