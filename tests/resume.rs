@@ -819,3 +819,82 @@ fn whichever_call_to_the_state_fails_ends_the_run_and_loses_nothing() {
         fail_everywhere(&World::new(workload::tree()), jobs, Side::State, &faults, (3, from));
     }
 }
+
+/// Lets a call fail in an import, and checks that it is said, and where the next run ends.
+fn fail_everywhere_in_import(is_first: bool, jobs: usize, side: Side, faults: &[Fault], (step, from): (usize, usize)) {
+    let untroubled = to_import(is_first);
+    let usual = untroubled.import_all(&importing(jobs)).problems;
+    let expected = untroubled.tree.entries();
+    for (number, fault) in faults.iter().enumerate() {
+        for call in places(step, from + number) {
+            let (world, trouble) = (to_import(is_first), Arc::new(Trouble::failing(side, call, *fault)));
+            let objects = world.objects();
+            let result = world.import(&trouble, &importing(jobs)).unwrap();
+            let Some(failed) = trouble.log().failed.clone() else { break };
+            let what = format!("{jobs} jobs, call {call} to the {side:?}, {failed}: {fault:?}");
+            if side == Side::State {
+                assert!(matches!(result.as_ref().map_err(RunError::kind), Err(RunErrorKind::State(_))), "{what}");
+            }
+            let said = result.as_ref().map_or(true, |report| report.problems != usual);
+            assert!(said, "{what}: {:?}", result.map(|report| report.problems));
+            report_of(result);
+            world.snapshot_is_whole();
+            assert!(world.objects() == objects, "{what}");
+            let report = world.import_all(&importing(jobs));
+            assert!(is_fine(&report), "{what}: {:?}", report.problems);
+            assert_eq!(world.tree.entries(), expected, "{what}");
+            let again = Arc::new(Trouble::none());
+            let report = world.import(&again, &importing(jobs)).unwrap().unwrap();
+            assert!(is_fine(&report) && report.store_calls.get <= 2, "{what}: {report:?}");
+            assert_eq!(again.log().tree_changes, [] as [String; 0], "{what}");
+        }
+    }
+}
+
+#[test]
+fn whichever_request_of_an_import_fails_is_reported_and_the_next_run_completes() {
+    let kinds = [StoreErrorKind::Transient, StoreErrorKind::Throttled, StoreErrorKind::Denied, StoreErrorKind::Other];
+    let faults: Vec<Fault> = kinds.into_iter().map(Fault::Store).chain([Fault::LostReply]).collect();
+    for (jobs, from) in [(1, 0), (3, 2), (16, 4)] {
+        fail_everywhere_in_import(false, jobs, Side::Store, &faults, (9, from));
+        fail_everywhere_in_import(true, jobs, Side::Store, &faults, (17, from));
+    }
+}
+
+#[test]
+fn whichever_call_to_the_tree_fails_in_an_import_is_reported_and_the_next_run_completes() {
+    let faults = [TreeErrorKind::Other, TreeErrorKind::NoSpace, TreeErrorKind::Denied].map(Fault::Tree);
+    for (jobs, from) in [(1, 0), (3, 2), (16, 4)] {
+        fail_everywhere_in_import(false, jobs, Side::Tree, &faults, (9, from));
+        fail_everywhere_in_import(true, jobs, Side::Tree, &faults, (17, from));
+    }
+}
+
+#[test]
+fn whichever_call_to_the_state_fails_ends_an_import_and_loses_nothing() {
+    let faults = [Fault::State(io::ErrorKind::StorageFull)];
+    for (jobs, from) in [(1, 0), (3, 1)] {
+        fail_everywhere_in_import(false, jobs, Side::State, &faults, (2, from));
+        fail_everywhere_in_import(true, jobs, Side::State, &faults, (2, from));
+    }
+}
+
+/// What was on its way when a run was cut is known to the run after the next as well, if the next one comes to nothing.
+#[test]
+fn what_was_under_way_is_not_forgotten_when_the_state_fails_in_the_next_run() {
+    for call in 0.. {
+        let world = few();
+        let cut = unheard(&world, Operation::Put, "written");
+        let failing = Arc::new(Trouble::failing(Side::State, call, Fault::State(io::ErrorKind::StorageFull)));
+        let result = world.export(&failing, &exporting(1)).unwrap();
+        let Some(failed) = failing.log().failed.clone() else { return assert!(call > 20, "only {call} calls") };
+        assert!(result.is_err());
+        // Between making the journal anew and writing what was intended into it there is a gap, in which a full disk takes it.
+        if failed == "write Journal" {
+            continue;
+        }
+        world.tree.set_content(&key("written"), "written again").unwrap();
+        cut.log().happened.clear();
+        resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, &format!("call {call}, {failed}"));
+    }
+}
