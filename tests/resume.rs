@@ -19,7 +19,7 @@ mod workload;
 use bytes::Bytes;
 use futures_executor::block_on;
 use posix_s3::engine::{
-    ExportOptions, ImportOptions, Jobs, MemoryState, Outcome, Part, Report, RunError, RunErrorKind, Silent, StateError,
+    ExportOptions, ImportOptions, Jobs, MemoryState, Outcome, Part, Report, RunError, RunErrorKind, Silent, StateError, StateStore,
     export_since, import_since,
 };
 use posix_s3::plan::{Brake, Deletes, OnConflict};
@@ -897,4 +897,201 @@ fn what_was_under_way_is_not_forgotten_when_the_state_fails_in_the_next_run() {
         cut.log().happened.clear();
         resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, &format!("call {call}, {failed}"));
     }
+}
+
+// ------------------------------------------------------------------------------------------------ damaged states
+
+/// Whether a report says that a snapshot was not believed.
+fn is_disbelieved(report: &Report) -> bool {
+    report.problems.iter().any(|problem| &*problem.key == "." && problem.reason.contains("nothing is known"))
+}
+
+/// Both sides agreed, and nothing was changed since; twice, so that there is a previous generation.
+fn agreed() -> World {
+    let world = World::new(few_entries());
+    world.export_all(&exporting(1));
+    let former = world.state.get(Part::Snapshot).unwrap();
+    change_few(&world.tree);
+    world.export_all(&exporting(1));
+    assert!(world.state.get(Part::Previous).unwrap() == former);
+    world
+}
+
+/// With a snapshot that is not believed and a tree that agrees with the bucket: everything is looked at and nothing is done.
+fn nothing_is_lost_with(world: &World, what: &str) {
+    let objects = world.objects();
+    let report = world.export_all(&exporting(3));
+    assert!(is_disbelieved(&report), "{what}: {:?}", report.problems);
+    // A key without a record is looked at first, so that no put is sent.
+    let counts = (changes(&report), report.unchanged, report.conflicts, report.failed, report.deleted);
+    assert_eq!(counts, (0, report.entries, 0, 0, 0), "{what}: {:?}", report.problems);
+    let again = world.export_all(&exporting(3));
+    let counts = (changes(&again), again.unchanged, again.store_calls.head, again.problems.len());
+    assert_eq!(counts, (0, again.entries, 0, 0), "{what}: {:?}", again.problems);
+    assert!(world.objects() == objects, "{what}");
+}
+
+/// With a snapshot that is not believed and a tree that was changed: nothing is deleted, and no object is replaced.
+fn nothing_is_replaced_with(world: &World, what: &str) {
+    let objects = world.objects();
+    let report = world.export(&Arc::new(Trouble::none()), &exporting(3)).unwrap().unwrap();
+    sums_agree(&report);
+    assert!(is_disbelieved(&report), "{what}: {:?}", report.problems);
+    assert_eq!((report.deleted, report.failed, report.conflicts), (0, 0, 3), "{what}: {:?}", report.problems);
+    let now = world.objects();
+    assert!(objects.iter().all(|object| now.contains(object)), "{what}");
+    assert!(now.iter().any(|(key, ..)| key == "d/new"), "{what}");
+}
+
+fn damages(snapshot: &[u8]) -> impl Iterator<Item = (String, Vec<u8>)> {
+    let cut = (0..snapshot.len()).map(|length| (format!("cut at {length}"), snapshot[..length].to_vec()));
+    let flip = (0..snapshot.len() * 8).map(|bit| {
+        let mut flipped = snapshot.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        (format!("bit {bit} flipped"), flipped)
+    });
+    cut.chain(flip)
+}
+
+#[test]
+fn a_snapshot_that_is_cut_or_flipped_anywhere_is_not_believed() {
+    let (agreed, changed) = (agreed(), few());
+    let snapshot = agreed.state.get(Part::Snapshot).unwrap();
+    let all: Vec<_> = damages(&snapshot).collect();
+    for at in places(13, 0).take_while(|at| *at < all.len()) {
+        let (what, damaged) = &all[at];
+        let world = agreed.copy(None);
+        world.state.set(Part::Snapshot, damaged.clone());
+        // The version stands behind the magic number.
+        let mut version = [0; 4];
+        version.iter_mut().zip(damaged.iter().skip(8)).for_each(|(byte, found)| *byte = *found);
+        if damaged.len() == snapshot.len() && version != snapshot[8..12] {
+            let objects = world.objects();
+            match world.export(&Arc::new(Trouble::none()), &exporting(3)).unwrap() {
+                Err(error) => {
+                    assert!(matches!(error.kind(), RunErrorKind::State(StateError::Later(_))), "{what}: {error:?}");
+                    assert!(world.objects() == objects && world.state.get(Part::Snapshot).as_ref() == Some(damaged));
+                }
+                Ok(report) => assert!(is_disbelieved(&report), "{what}"),
+            }
+            continue;
+        }
+        nothing_is_lost_with(&world, what);
+    }
+    let snapshot = changed.state.get(Part::Snapshot).unwrap();
+    let all: Vec<_> = damages(&snapshot).collect();
+    for at in places(29, 5).take_while(|at| *at < all.len()).filter(|at| !(8..12).contains(&((at - snapshot.len().min(*at)) / 8))) {
+        let (what, damaged) = &all[at];
+        let world = changed.copy(None);
+        world.state.set(Part::Snapshot, damaged.clone());
+        nothing_is_replaced_with(&world, what);
+    }
+}
+
+#[test]
+fn a_state_without_a_snapshot_is_that_of_a_first_run() {
+    for journal in [false, true] {
+        let world = agreed();
+        let former = few();
+        if journal {
+            world.state.set(Part::Journal, a_journal(&former).1);
+        }
+        world.state.remove(Part::Snapshot).unwrap();
+        world.tree.remove(&key("d/same"));
+        let objects = world.objects();
+        for _ in 0..2 {
+            let report = world.export_all(&exporting(3));
+            let counts = (changes(&report), report.unchanged, report.conflicts, report.failed, report.deleted);
+            assert_eq!(counts, (0, report.entries, 0, 0, 0), "{:?}", report.problems);
+            assert_eq!(report.problems, [], "there was no record, so none is disbelieved");
+        }
+        assert!(world.objects() == objects);
+    }
+}
+
+/// A world whose run was cut near its end, and the journal of that.
+fn a_journal(start: &World) -> (World, Vec<u8>, Arc<Trouble>) {
+    let world = start.copy(None);
+    let whole = Arc::new(Trouble::none());
+    world.export(&whole, &exporting(1)).unwrap().unwrap();
+    let world = start.copy(None);
+    let trouble = Arc::new(Trouble::cut_at(whole.steps() - 8, 0));
+    assert!(world.export(&trouble, &exporting(1)).is_none());
+    let journal = world.state.get(Part::Journal).unwrap();
+    (world, journal, trouble)
+}
+
+#[test]
+fn a_journal_that_is_cut_or_flipped_anywhere_loses_nothing() {
+    let start = few();
+    let expected = expected_of(&start);
+    let (cut, journal, trouble) = a_journal(&start);
+    let all: Vec<_> = damages(&journal).collect();
+    for at in places(11, 0).take_while(|at| *at < all.len()) {
+        let (what, damaged) = &all[at];
+        let world = cut.copy(None);
+        world.state.set(Part::Journal, damaged.clone());
+        let report = world.export_all(&exporting(3));
+        assert_eq!((report.failed, report.conflicts), (0, 0), "{what}: {:?}", report.problems);
+        // What was acknowledged is found to be there; of a new key, a put that may not replace anything tells.
+        assert!(world.objects() == expected, "{what}: {:?}", difference(&world.objects(), &expected));
+        let again = world.export_all(&exporting(3));
+        assert_eq!((changes(&again), again.unchanged), (0, again.entries), "{what}: {:?}", again.problems);
+    }
+    assert!(!trouble.log().acknowledged.is_empty());
+}
+
+#[test]
+fn a_state_of_another_generation_link_or_root_deletes_and_replaces_nothing() {
+    // The generation before: what has changed since is found to be there.
+    let world = agreed();
+    let objects = world.objects();
+    world.state.set(Part::Snapshot, world.state.get(Part::Previous).unwrap());
+    let report = world.export_all(&exporting(3));
+    assert_eq!((report.conflicts, report.failed, report.deleted, changes(&report)), (0, 0, 0, 1), "{:?}", report.problems);
+    assert!(world.objects() == objects, "one put of a new key, which may not replace what is there");
+    // The generation before, and since then files were removed and changed again.
+    let world = agreed();
+    world.state.set(Part::Snapshot, world.state.get(Part::Previous).unwrap());
+    world.tree.remove(&key("written"));
+    world.tree.set_content(&key("changed"), "changed again").unwrap();
+    let report = world.export(&Arc::new(Trouble::none()), &exporting(3)).unwrap().unwrap();
+    assert_eq!((report.conflicts, report.failed, report.deleted), (2, 0, 0), "{:?}", report.problems);
+    assert!(world.objects() == objects);
+
+    // The journal of another generation is over.
+    let world = agreed();
+    world.state.set(Part::Journal, a_journal(&few()).1);
+    let report = world.export_all(&exporting(3));
+    assert_eq!((changes(&report), report.unchanged, report.problems.len()), (0, report.entries, 0));
+
+    // Another bucket, another prefix, another root.
+    let prefix: Prefix = "below/".parse().unwrap();
+    for options in [exporting(3).with_bucket("other"), exporting(3).with_prefix(prefix)] {
+        let world = agreed();
+        world.tree.remove(&key("d/same"));
+        let report = world.export(&Arc::new(Trouble::none()), &options).unwrap().unwrap();
+        assert!(is_disbelieved(&report), "{:?}", report.problems);
+        assert!(report.problems[0].reason.contains("another link"), "{:?}", report.problems);
+        assert_eq!((report.deleted, report.gone, report.conflicts), (0, 0, 0));
+        let now = world.objects();
+        assert!(objects.iter().all(|object| now.contains(object)));
+    }
+    let world = agreed();
+    world.tree.remove(&key("d/same"));
+    let (mut tree, store, state) = world.edges(&Arc::new(Trouble::none()));
+    tree.identity = 2;
+    let report = block_on(export_since(&tree, &store, &state, &exporting(3), &Silent)).unwrap();
+    assert!(is_disbelieved(&report) && report.problems[0].reason.contains("another directory"), "{:?}", report.problems);
+    assert_eq!((report.deleted, report.gone, report.conflicts, changes(&report)), (0, 0, 0, 0));
+
+    // An import with such a state removes and replaces nothing either.
+    let world = agreed();
+    block_on(world.store.delete("d/same", &Precondition::None)).unwrap();
+    world.tree.set_content(&key("changed"), "changed again").unwrap();
+    let entries = world.tree.entries();
+    let report = world.import_all(&importing(3).with_bucket("other"));
+    assert!(is_disbelieved(&report), "{:?}", report.problems);
+    assert_eq!((report.deleted, report.conflicts), (0, 1), "{:?}", report.problems);
+    assert_eq!(world.tree.entries(), entries);
 }
