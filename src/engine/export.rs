@@ -28,6 +28,7 @@ use crate::tree::{Look, Tree, TreeError};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
+use std::collections::HashSet;
 use std::io::{Seek, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::SpooledTempFile;
@@ -342,6 +343,8 @@ pub(super) struct Export<'r, T, S: ?Sized> {
     /// Nothing is known of a bucket that is not empty: each object is looked at before it is put.
     verify: bool,
     started: Timestamp,
+    /// What is recorded and gone, and uncertain besides.
+    gone: Mutex<HashSet<Key>>,
 }
 
 /// What a sight has come to.
@@ -391,7 +394,18 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         };
         let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
         let contents = Contents::new(tree, md5, options.same_times, fresh_since(started));
-        Ok(Self { tree, store, session, options, progress, contents, capabilities, verify, started })
+        Ok(Self {
+            tree,
+            store,
+            session,
+            options,
+            progress,
+            contents,
+            capabilities,
+            verify,
+            started,
+            gone: Mutex::default(),
+        })
     }
 
     fn scan(&self) -> Scan<'r, T> {
@@ -425,6 +439,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             }
         }
         drop(taken);
+        self.adopt(recorder).await?;
         self.delete(gone.into_inner().unwrap_or_else(PoisonError::into_inner), recorder).await
     }
 
@@ -456,7 +471,12 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 self.session.map_or(Ok(()), |session| session.remove(&record.key, Urgency::Later))?;
                 Ok(Taken::Nothing)
             }
-            Sight::Gone(_) => Ok(Taken::Nothing),
+            Sight::Gone(record) => {
+                if self.session.is_some_and(|session| session.is_uncertain(&record.key)) {
+                    self.gone.lock().unwrap_or_else(PoisonError::into_inner).insert(record.key);
+                }
+                Ok(Taken::Nothing)
+            }
             other => {
                 let (path, ended, recorded) = no_entry(other);
                 if let (Recorded::No, Ok(key)) = (recorded, Key::from_bytes(&path)) {
@@ -809,6 +829,37 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     }
 
     // ------------------------------------------------------------------------------------------------- deletes
+
+    /// Looks at what a run before may have put without hearing of it, and whose name was gone before anything was recorded
+    /// of it. What is there is recorded as gone from the tree; a later run may delete it.
+    async fn adopt(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
+        let Some(session) = self.session else { return Ok(()) };
+        for key in session.uncertain_keys() {
+            let is_recorded = self.gone.lock().unwrap_or_else(PoisonError::into_inner).contains(&key);
+            if is_recorded || !self.options.selection.selects(key.as_str()) {
+                continue;
+            }
+            match look(self.tree, key.as_str()).await {
+                Look::Nothing => {}
+                Look::Found(status) if (status.file_type == FileType::Directory) != key.is_directory() => {}
+                Look::Found(_) | Look::Skipped(_) | Look::Failed(_) => continue,
+            }
+            let Ok(object_key) = self.options.prefix.object_key(&key) else { continue };
+            match self.store.head(&object_key).await {
+                Ok(meta) if self.is_ours(session, &key, &meta) => {
+                    let (etag, size, last_modified) = (meta.etag, meta.size, Some(meta.last_modified));
+                    let remote = Remote { etag, size, last_modified, md5: None, age: age_of_object(last_modified) };
+                    session.record(Record { key: key.clone(), local: None, remote: Some(remote) }, Urgency::Later)?;
+                    recorder.gone();
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == StoreErrorKind::NotFound => {}
+                Err(_) => continue,
+            }
+            session.settle(&key);
+        }
+        Ok(())
+    }
 
     /// Deletes what is gone, or records that it is.
     async fn delete(&self, gone: Gone, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {

@@ -527,9 +527,7 @@ impl<'r, T: Tree> Scan<'r, T> {
             Look::Failed(error) => Sight::Failed { path, error, recorded },
             Look::Skipped(reason) => Sight::Skipped { path, reason, recorded },
             // A name that has become a directory, or is none any more, would come at the wrong place.
-            Look::Nothing | Look::Found(_) => {
-                Sight::Skipped { path, reason: SkipReason::Vanished, recorded }
-            }
+            Look::Nothing | Look::Found(_) => Sight::Skipped { path, reason: SkipReason::Vanished, recorded },
         });
     }
 

@@ -133,6 +133,16 @@ impl<'s> Session<'s> {
         lock(&self.uncertain).contains_key(key)
     }
 
+    /// What may have been put by now without anybody knowing.
+    pub(super) fn uncertain_keys(&self) -> Vec<Key> {
+        lock(&self.uncertain).keys().cloned().collect()
+    }
+
+    /// Says that somebody has looked at what was uncertain of a key.
+    pub(super) fn settle(&self, key: &Key) {
+        lock(&self.uncertain).remove(key);
+    }
+
     /// Says that objects are about to become what these inodes are, and waits until that is on the disk.
     pub(super) async fn intend<'k>(
         &self,
