@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use posix_s3::engine::{MemoryState, Part, StateRead, StateStore, StateWrite, Syncer};
 use posix_s3::store::{
-    Body, Capabilities, ETag, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore,
-    Operation, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
+    Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
+    Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
 };
 use posix_s3::tree::{
     Applied, Found, Look, MemoryTree, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError,
