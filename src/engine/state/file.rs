@@ -85,6 +85,11 @@ impl FileState {
         Ok(state)
     }
 
+    fn sync_directory(&self) -> io::Result<()> {
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory)?.sync_all()
+    }
+
     fn path_of(&self, part: Part) -> PathBuf {
         beside(
             &self.path,
@@ -147,7 +152,12 @@ impl StateStore for FileState {
     fn create(&self, part: Part) -> io::Result<Box<dyn StateWrite>> {
         let path = self.path_of(part);
         remove(&path)?;
-        Ok(Box::new(FilePart { file: Arc::new(options().create_new(true).open(path)?) }))
+        let file = Arc::new(options().create_new(true).open(path)?);
+        // What is synced in a file is of no use if its name is lost. The next snapshot gets its name later.
+        if part == Part::Journal {
+            self.sync_directory()?;
+        }
+        Ok(Box::new(FilePart { file }))
     }
 
     fn remove(&self, part: Part) -> io::Result<()> {
@@ -165,8 +175,7 @@ impl StateStore for FileState {
             Ok(()) => {}
         }
         fs::rename(self.path_of(Part::Next), &snapshot)?;
-        let directory = snapshot.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(directory)?.sync_all()
+        self.sync_directory()
     }
 }
 
