@@ -19,10 +19,10 @@ mod workload;
 use bytes::Bytes;
 use futures_executor::block_on;
 use posix_s3::engine::{
-    ExportOptions, ImportOptions, Jobs, MemoryState, Part, Report, RunError, RunErrorKind, Silent, StateError,
-    export_since, import_since,
+    ExportOptions, ImportOptions, Jobs, MemoryState, Outcome, Part, Report, RunError, RunErrorKind, Silent, StateError,
+    StateStore, export_since, import_since,
 };
-use posix_s3::plan::{Brake, Deletes};
+use posix_s3::plan::{Brake, Deletes, OnConflict};
 use posix_s3::snapshot::SnapshotReader;
 use posix_s3::store::{
     Capabilities, GetOptions, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation, Precondition, PutOptions,
@@ -44,6 +44,7 @@ struct World {
     capabilities: Capabilities,
 }
 
+type MakeTree = fn() -> MemoryTree;
 type Objects = Vec<(String, ObjectMeta, Bytes)>;
 
 fn later(time: Timestamp, nanoseconds: i128) -> Timestamp {
@@ -356,6 +357,27 @@ fn an_export_of_changes_that_is_cut_anywhere_is_completed_by_the_next() {
     }
 }
 
+#[test]
+fn with_a_store_that_can_do_less_a_cut_export_is_completed_as_well() {
+    let less = [
+        Capabilities::ALL.with_replace_metadata(Support::No),
+        Capabilities::ALL.with_md5_etags(Support::No),
+        // Without preconditions, what arrives late takes the place of what is newer; what has arrived is seen.
+        Capabilities::ALL.with_preconditions(Support::No),
+    ];
+    for (from, capabilities) in less.into_iter().enumerate() {
+        let start = World::new(workload::tree());
+        let start = World { capabilities, ..start };
+        start.export_all(&exporting(3));
+        let start = start.copy(Some(changed_tree()));
+        let expected = expected_of(&start);
+        for jobs in [1, 3] {
+            cut_everywhere(&start, &expected, jobs, 23, from * 7 + jobs, |_| Arrival::Never);
+            cut_everywhere(&start, &expected, jobs, 31, from * 7 + jobs, |_| Arrival::First);
+        }
+    }
+}
+
 /// What somebody does to a file between the cut and the next run, while a request for it was on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Edit {
@@ -411,7 +433,7 @@ fn can_be_mended(start: &World, request: &Request, edit: Edit, arrival: Arrival,
 
 /// Cuts an export while requests are under way, changes what they are about, resumes and checks.
 fn edit_after_cut(
-    (start, make): (&World, fn() -> MemoryTree),
+    (start, make): (&World, MakeTree),
     jobs: usize,
     (step, from): (usize, usize),
     edit: Edit,
@@ -445,7 +467,7 @@ fn edit_after_cut(
 #[test]
 fn what_is_changed_again_between_the_cut_and_the_next_run_ends_in_the_bucket() {
     let (first, changed) = (World::new(workload::tree()), changed());
-    let starts: [(&World, fn() -> MemoryTree); 2] = [(&first, workload::tree), (&changed, changed_tree)];
+    let starts: [(&World, MakeTree); 2] = [(&first, workload::tree), (&changed, changed_tree)];
     let edits = [Edit::Write, Edit::Chmod, Edit::Rename, Edit::Undo];
     for (number, edit) in edits.into_iter().enumerate() {
         for arrival in [Arrival::Never, Arrival::First, Arrival::During(60), Arrival::Last] {
@@ -470,7 +492,7 @@ fn unheard(world: &World, operation: Operation, path: &str) -> Arc<Trouble> {
             return trouble;
         }
     }
-    unreachable!("the run ends")
+    panic!("the run ends")
 }
 
 /// What an untroubled export makes of a tree.
@@ -647,5 +669,641 @@ fn a_first_import_that_is_cut_anywhere_is_completed_by_the_next() {
 fn an_import_of_changes_that_is_cut_anywhere_is_completed_by_the_next() {
     for (jobs, from) in [(1, 0), (3, 1), (16, 2)] {
         cut_import_everywhere(false, jobs, (7, from));
+    }
+}
+
+#[test]
+fn what_is_edited_between_the_cut_and_the_next_import_is_kept() {
+    // One is there already and its object has changed, one is there and has not, one has just been made or comes yet.
+    let edited = ["a/file-1", "d/file-4", "a/new"];
+    for (jobs, from) in [(1, 0), (3, 1), (16, 2)] {
+        for cut in places(13, from) {
+            let (world, trouble) = (to_import(false), Arc::new(Trouble::cut_at(cut, cut % 3)));
+            let what = format!("{jobs} jobs cut at {cut}");
+            if world.import(&trouble, &importing(jobs)).is_some() {
+                break;
+            }
+            for path in edited {
+                world.tree.insert_file(key(path), format!("{path}, edited"), attributes(0o644, 60)).unwrap();
+            }
+            world.tree.insert_file(key("mine"), "mine", attributes(0o644, 60)).unwrap();
+            let objects = world.objects();
+            let mut is_recorded = false;
+            for _ in 0..2 {
+                let report = world.import_all(&importing(jobs));
+                let conflicts: Vec<&str> = report
+                    .problems
+                    .iter()
+                    .filter(|problem| problem.outcome == Outcome::Conflict)
+                    .map(|problem| &*problem.key)
+                    .collect();
+                // What was recorded by then has changed here alone.
+                is_recorded = conflicts.is_empty();
+                assert!(is_recorded || conflicts == ["a/file-1", "a/new"], "{what}: {:?}", report.problems);
+                let entries = world.tree.entries();
+                let content =
+                    |path: &str| entries.iter().find(|(entry, _)| entry.key().as_str() == path).unwrap().1.clone();
+                for path in edited {
+                    assert_eq!(content(path), format!("{path}, edited"), "{what}");
+                }
+                assert_eq!(content("mine"), "mine", "{what}");
+            }
+            assert!(world.objects() == objects, "{what}: an import changes no bucket");
+            // What was edited here alone is exported, and what is in conflict stays.
+            let report = world.export_all(&exporting(jobs));
+            assert_eq!((report.failed, report.conflicts), (0, if is_recorded { 0 } else { 2 }), "{what}: {report:#?}");
+            let now = world.objects();
+            let body = |path: &str| now.iter().find(|(key, ..)| key == path).unwrap().2.clone();
+            assert_eq!((body("mine"), body("d/file-4")), ("mine".into(), "d/file-4, edited".into()), "{what}");
+            let is_exported = |key: &str| key == "d/file-4" || (is_recorded && edited.contains(&key));
+            assert!(objects.iter().all(|object| is_exported(&object.0) || now.contains(object)), "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_has_changed_here_alone_is_kept_though_last_modified_has_whole_seconds() {
+    for on_conflict in [OnConflict::Fail, OnConflict::Store, OnConflict::Newest, OnConflict::KeepBoth] {
+        let world = to_import(true);
+        world.import_all(&importing(3));
+        let tree = &world.tree;
+        tree.set_content(&key("a/file-1"), "edited").unwrap();
+        tree.set_attributes(&key("file-0"), attributes(0o777, 9)).unwrap();
+        tree.set_attributes(&key("d/"), attributes(0o777, 9)).unwrap();
+        tree.insert(link("link-0", b"edited")).unwrap();
+        for removed in ["a/file-7", "a/b/c/", "empty/", "link-2", "file-6"] {
+            assert!(tree.remove(&key(removed)));
+        }
+        tree.insert(directory("file-6/", 0o700)).unwrap();
+        let edited = tree.entries();
+        let report = world.import_all(&importing(3).with_on_conflict(on_conflict));
+        assert!(is_fine(&report), "{on_conflict:?}: {:?}", report.problems);
+        assert_eq!(tree.entries(), edited, "{on_conflict:?}");
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- faults
+
+/// Whether an export that met a fault says so.
+fn says_so(result: &Result<Report, RunError>, failed: &str) -> bool {
+    match result {
+        Err(_) => true,
+        Ok(report) => {
+            // What failed once under a condition is tried again.
+            report.failed + report.conflicts > 0 || (failed.starts_with("put") || failed.starts_with("replacing"))
+        }
+    }
+}
+
+fn report_of(result: Result<Report, RunError>) -> Report {
+    let report = result.unwrap_or_else(|error| error.report().clone());
+    sums_agree(&report);
+    report
+}
+
+/// Lets a call fail in an export, and checks that it is said, that nothing is lost, and where the next run ends.
+fn failing_export(start: &World, expected: &Objects, jobs: usize, side: Side, call: usize, fault: Fault) -> bool {
+    let (world, trouble) = (start.copy(None), Arc::new(Trouble::failing(side, call, fault)));
+    let result = world.export(&trouble, &exporting(jobs)).unwrap();
+    let Some(failed) = trouble.log().failed.clone() else { return false };
+    let what = format!("{jobs} jobs, call {call} to the {side:?}, {failed}: {fault:?}");
+    let absorbed = fault == Fault::Store(StoreErrorKind::PreconditionFailed);
+    let vanished =
+        matches!(fault, Fault::Tree(TreeErrorKind::NotFound)) && result.as_ref().is_ok_and(|report| report.skipped > 0);
+    assert!(
+        says_so(&result, if absorbed { &failed } else { "" }) || vanished,
+        "{what}: {:?}",
+        result.map(|report| report.problems)
+    );
+    if side == Side::State {
+        assert!(matches!(result.as_ref().map_err(RunError::kind), Err(RunErrorKind::State(_))), "{what}");
+        let log = trouble.log();
+        // What is side by side with it may still be sent; it was announced before.
+        let (behind, is_lost) =
+            (log.sent.len() - log.sent_before, !failed.starts_with("read") && !failed.starts_with("open"));
+        assert!(!is_lost || behind < jobs, "{what}: {behind} requests behind a failed state");
+        if log.sent.is_empty() {
+            assert_eq!(world.objects(), start.objects(), "{what}");
+        }
+    }
+    world.snapshot_is_whole();
+    report_of(result);
+    // Of what there was, everything is what it was or what it becomes.
+    let (was, is) = (start.objects(), world.objects());
+    assert!(is.iter().all(|object| was.contains(object) || expected.contains(object)), "{what}");
+    assert!(was.iter().all(|object| is.contains(object) || !expected.contains(object)), "{what}");
+    resume_export(&world, expected, jobs, &trouble, Arrival::Never, &what);
+    true
+}
+
+fn fail_everywhere(start: &World, jobs: usize, side: Side, faults: &[Fault], (step, from): (usize, usize)) {
+    let expected = expected_of(start);
+    for (number, fault) in faults.iter().enumerate() {
+        for call in places(step, from + number) {
+            if !failing_export(start, &expected, jobs, side, call, *fault) {
+                assert!(call > 4, "only {call} calls");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn whichever_request_of_an_export_fails_is_reported_and_the_next_run_completes() {
+    let kinds = [
+        StoreErrorKind::Transient,
+        StoreErrorKind::Throttled,
+        StoreErrorKind::Denied,
+        StoreErrorKind::Other,
+        StoreErrorKind::PreconditionFailed,
+    ];
+    let faults: Vec<Fault> = kinds.into_iter().map(Fault::Store).chain([Fault::LostReply]).collect();
+    for (jobs, from) in [(1, 0), (3, 2), (16, 4)] {
+        fail_everywhere(&changed(), jobs, Side::Store, &faults, (5, from));
+        fail_everywhere(&World::new(workload::tree()), jobs, Side::Store, &faults, (9, from));
+    }
+}
+
+#[test]
+fn whichever_call_to_the_tree_fails_in_an_export_is_reported_and_the_next_run_completes() {
+    let faults = [TreeErrorKind::Other, TreeErrorKind::NotFound, TreeErrorKind::Denied].map(Fault::Tree);
+    for (jobs, from) in [(1, 0), (3, 2), (16, 4)] {
+        fail_everywhere(&changed(), jobs, Side::Tree, &faults, (5, from));
+        fail_everywhere(&World::new(workload::tree()), jobs, Side::Tree, &faults, (9, from));
+    }
+}
+
+#[test]
+fn whichever_call_to_the_state_fails_ends_the_run_and_loses_nothing() {
+    let faults = [io::ErrorKind::StorageFull, io::ErrorKind::Other].map(Fault::State);
+    for (jobs, from) in [(1, 0), (3, 2), (16, 4)] {
+        fail_everywhere(&changed(), jobs, Side::State, &faults, (3, from));
+        fail_everywhere(&World::new(workload::tree()), jobs, Side::State, &faults, (3, from));
+    }
+}
+
+/// Lets a call fail in an import, and checks that it is said, and where the next run ends.
+fn fail_everywhere_in_import(is_first: bool, jobs: usize, side: Side, faults: &[Fault], (step, from): (usize, usize)) {
+    let untroubled = to_import(is_first);
+    let usual = untroubled.import_all(&importing(jobs)).problems;
+    let expected = untroubled.tree.entries();
+    for (number, fault) in faults.iter().enumerate() {
+        for call in places(step, from + number) {
+            let (world, trouble) = (to_import(is_first), Arc::new(Trouble::failing(side, call, *fault)));
+            let objects = world.objects();
+            let result = world.import(&trouble, &importing(jobs)).unwrap();
+            let Some(failed) = trouble.log().failed.clone() else { break };
+            let what = format!("{jobs} jobs, call {call} to the {side:?}, {failed}: {fault:?}");
+            if side == Side::State {
+                assert!(matches!(result.as_ref().map_err(RunError::kind), Err(RunErrorKind::State(_))), "{what}");
+            }
+            let said = result.as_ref().map_or(true, |report| report.problems != usual);
+            assert!(said, "{what}: {:?}", result.map(|report| report.problems));
+            report_of(result);
+            world.snapshot_is_whole();
+            assert!(world.objects() == objects, "{what}");
+            let report = world.import_all(&importing(jobs));
+            assert!(is_fine(&report), "{what}: {:?}", report.problems);
+            assert_eq!(world.tree.entries(), expected, "{what}");
+            let again = Arc::new(Trouble::none());
+            let report = world.import(&again, &importing(jobs)).unwrap().unwrap();
+            assert!(is_fine(&report) && report.store_calls.get <= 2, "{what}: {report:?}");
+            assert_eq!(again.log().tree_changes, [] as [String; 0], "{what}");
+        }
+    }
+}
+
+#[test]
+fn whichever_request_of_an_import_fails_is_reported_and_the_next_run_completes() {
+    let kinds = [StoreErrorKind::Transient, StoreErrorKind::Throttled, StoreErrorKind::Denied, StoreErrorKind::Other];
+    let faults: Vec<Fault> = kinds.into_iter().map(Fault::Store).chain([Fault::LostReply]).collect();
+    for (jobs, from) in [(1, 0), (3, 2), (16, 4)] {
+        fail_everywhere_in_import(false, jobs, Side::Store, &faults, (9, from));
+        fail_everywhere_in_import(true, jobs, Side::Store, &faults, (17, from));
+    }
+}
+
+#[test]
+fn whichever_call_to_the_tree_fails_in_an_import_is_reported_and_the_next_run_completes() {
+    let faults = [TreeErrorKind::Other, TreeErrorKind::NoSpace, TreeErrorKind::Denied].map(Fault::Tree);
+    for (jobs, from) in [(1, 0), (3, 2), (16, 4)] {
+        fail_everywhere_in_import(false, jobs, Side::Tree, &faults, (9, from));
+        fail_everywhere_in_import(true, jobs, Side::Tree, &faults, (17, from));
+    }
+}
+
+#[test]
+fn whichever_call_to_the_state_fails_ends_an_import_and_loses_nothing() {
+    let faults = [Fault::State(io::ErrorKind::StorageFull)];
+    for (jobs, from) in [(1, 0), (3, 1)] {
+        fail_everywhere_in_import(false, jobs, Side::State, &faults, (2, from));
+        fail_everywhere_in_import(true, jobs, Side::State, &faults, (2, from));
+    }
+}
+
+/// What was on its way when a run was cut is known to the run after the next as well, if the next one comes to nothing.
+#[test]
+fn what_was_under_way_is_not_forgotten_when_the_state_fails_in_the_next_run() {
+    for call in 0.. {
+        let world = few();
+        let cut = unheard(&world, Operation::Put, "written");
+        let failing = Arc::new(Trouble::failing(Side::State, call, Fault::State(io::ErrorKind::StorageFull)));
+        let result = world.export(&failing, &exporting(1)).unwrap();
+        let Some(failed) = failing.log().failed.clone() else { return assert!(call > 20, "only {call} calls") };
+        assert!(result.is_err());
+        // Between making the journal anew and writing what was intended into it there is a gap, in which a full disk takes it.
+        if failed == "write Journal" {
+            continue;
+        }
+        world.tree.set_content(&key("written"), "written again").unwrap();
+        cut.log().happened.clear();
+        resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, &format!("call {call}, {failed}"));
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ damaged states
+
+/// Whether a report says that a snapshot was not believed.
+fn is_disbelieved(report: &Report) -> bool {
+    report.problems.iter().any(|problem| &*problem.key == "." && problem.reason.contains("nothing is known"))
+}
+
+/// Both sides agreed, and nothing was changed since; twice, so that there is a previous generation.
+fn agreed() -> World {
+    let world = World::new(few_entries());
+    world.export_all(&exporting(1));
+    let former = world.state.get(Part::Snapshot).unwrap();
+    change_few(&world.tree);
+    world.export_all(&exporting(1));
+    assert!(world.state.get(Part::Previous).unwrap() == former);
+    world
+}
+
+/// With a snapshot that is not believed and a tree that agrees with the bucket: everything is looked at and nothing is done.
+fn nothing_is_lost_with(world: &World, what: &str) {
+    let objects = world.objects();
+    let report = world.export_all(&exporting(3));
+    assert!(is_disbelieved(&report), "{what}: {:?}", report.problems);
+    // A key without a record is looked at first, so that no put is sent.
+    let counts = (changes(&report), report.unchanged, report.conflicts, report.failed, report.deleted);
+    assert_eq!(counts, (0, report.entries, 0, 0, 0), "{what}: {:?}", report.problems);
+    let again = world.export_all(&exporting(3));
+    let counts = (changes(&again), again.unchanged, again.store_calls.head, again.problems.len());
+    assert_eq!(counts, (0, again.entries, 0, 0), "{what}: {:?}", again.problems);
+    assert!(world.objects() == objects, "{what}");
+}
+
+/// With a snapshot that is not believed and a tree that was changed: nothing is deleted, and no object is replaced.
+fn nothing_is_replaced_with(world: &World, what: &str) {
+    let objects = world.objects();
+    let report = world.export(&Arc::new(Trouble::none()), &exporting(3)).unwrap().unwrap();
+    sums_agree(&report);
+    assert!(is_disbelieved(&report), "{what}: {:?}", report.problems);
+    assert_eq!((report.deleted, report.failed, report.conflicts), (0, 0, 3), "{what}: {:?}", report.problems);
+    let now = world.objects();
+    assert!(objects.iter().all(|object| now.contains(object)), "{what}");
+    assert!(now.iter().any(|(key, ..)| key == "d/new"), "{what}");
+}
+
+fn damages(snapshot: &[u8]) -> impl Iterator<Item = (String, Vec<u8>)> {
+    let cut = (0..snapshot.len()).map(|length| (format!("cut at {length}"), snapshot[..length].to_vec()));
+    let flip = (0..snapshot.len() * 8).map(|bit| {
+        let mut flipped = snapshot.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        (format!("bit {bit} flipped"), flipped)
+    });
+    cut.chain(flip)
+}
+
+#[test]
+fn a_snapshot_that_is_cut_or_flipped_anywhere_is_not_believed() {
+    let (agreed, changed) = (agreed(), few());
+    let snapshot = agreed.state.get(Part::Snapshot).unwrap();
+    let all: Vec<_> = damages(&snapshot).collect();
+    for at in places(13, 0).take_while(|at| *at < all.len()) {
+        let (what, damaged) = &all[at];
+        let world = agreed.copy(None);
+        world.state.set(Part::Snapshot, damaged.clone());
+        // The version stands behind the magic number.
+        let mut version = [0; 4];
+        version.iter_mut().zip(damaged.iter().skip(8)).for_each(|(byte, found)| *byte = *found);
+        if damaged.len() == snapshot.len() && version != snapshot[8..12] {
+            let objects = world.objects();
+            match world.export(&Arc::new(Trouble::none()), &exporting(3)).unwrap() {
+                Err(error) => {
+                    assert!(matches!(error.kind(), RunErrorKind::State(StateError::Later(_))), "{what}: {error:?}");
+                    assert!(world.objects() == objects && world.state.get(Part::Snapshot).as_ref() == Some(damaged));
+                }
+                Ok(report) => assert!(is_disbelieved(&report), "{what}"),
+            }
+            continue;
+        }
+        nothing_is_lost_with(&world, what);
+    }
+    let snapshot = changed.state.get(Part::Snapshot).unwrap();
+    let all: Vec<_> = damages(&snapshot).collect();
+    for at in places(29, 5)
+        .take_while(|at| *at < all.len())
+        .filter(|at| !(8..12).contains(&((at - snapshot.len().min(*at)) / 8)))
+    {
+        let (what, damaged) = &all[at];
+        let world = changed.copy(None);
+        world.state.set(Part::Snapshot, damaged.clone());
+        nothing_is_replaced_with(&world, what);
+    }
+}
+
+#[test]
+fn a_state_without_a_snapshot_is_that_of_a_first_run() {
+    for journal in [false, true] {
+        let world = agreed();
+        let former = few();
+        if journal {
+            world.state.set(Part::Journal, a_journal(&former).1);
+        }
+        world.state.remove(Part::Snapshot).unwrap();
+        world.tree.remove(&key("d/same"));
+        let objects = world.objects();
+        for _ in 0..2 {
+            let report = world.export_all(&exporting(3));
+            let counts = (changes(&report), report.unchanged, report.conflicts, report.failed, report.deleted);
+            assert_eq!(counts, (0, report.entries, 0, 0, 0), "{:?}", report.problems);
+            assert_eq!(report.problems, [], "there was no record, so none is disbelieved");
+        }
+        assert!(world.objects() == objects);
+    }
+}
+
+/// A world whose run was cut near its end, and the journal of that.
+fn a_journal(start: &World) -> (World, Vec<u8>, Arc<Trouble>) {
+    let world = start.copy(None);
+    let whole = Arc::new(Trouble::none());
+    world.export(&whole, &exporting(1)).unwrap().unwrap();
+    let world = start.copy(None);
+    let trouble = Arc::new(Trouble::cut_at(whole.steps() - 8, 0));
+    assert!(world.export(&trouble, &exporting(1)).is_none());
+    let journal = world.state.get(Part::Journal).unwrap();
+    (world, journal, trouble)
+}
+
+#[test]
+fn a_journal_that_is_cut_or_flipped_anywhere_loses_nothing() {
+    let start = few();
+    let expected = expected_of(&start);
+    let (cut, journal, trouble) = a_journal(&start);
+    let all: Vec<_> = damages(&journal).collect();
+    for at in places(11, 0).take_while(|at| *at < all.len()) {
+        let (what, damaged) = &all[at];
+        let world = cut.copy(None);
+        world.state.set(Part::Journal, damaged.clone());
+        let report = world.export_all(&exporting(3));
+        assert_eq!((report.failed, report.conflicts), (0, 0), "{what}: {:?}", report.problems);
+        // What was acknowledged is found to be there; of a new key, a put that may not replace anything tells.
+        assert!(world.objects() == expected, "{what}: {:?}", difference(&world.objects(), &expected));
+        let again = world.export_all(&exporting(3));
+        assert_eq!((changes(&again), again.unchanged), (0, again.entries), "{what}: {:?}", again.problems);
+    }
+    assert!(!trouble.log().acknowledged.is_empty());
+}
+
+#[test]
+fn a_state_of_another_generation_link_or_root_deletes_and_replaces_nothing() {
+    // The generation before: what has changed since is found to be there.
+    let world = agreed();
+    let objects = world.objects();
+    world.state.set(Part::Snapshot, world.state.get(Part::Previous).unwrap());
+    let report = world.export_all(&exporting(3));
+    assert_eq!(
+        (report.conflicts, report.failed, report.deleted, changes(&report)),
+        (0, 0, 0, 1),
+        "{:?}",
+        report.problems
+    );
+    assert!(world.objects() == objects, "one put of a new key, which may not replace what is there");
+    // The generation before, and since then files were removed and changed again.
+    let world = agreed();
+    world.state.set(Part::Snapshot, world.state.get(Part::Previous).unwrap());
+    world.tree.remove(&key("written"));
+    world.tree.set_content(&key("changed"), "changed again").unwrap();
+    let report = world.export(&Arc::new(Trouble::none()), &exporting(3)).unwrap().unwrap();
+    assert_eq!((report.conflicts, report.failed, report.deleted), (2, 0, 0), "{:?}", report.problems);
+    assert!(world.objects() == objects);
+
+    // The journal of another generation is over.
+    let world = agreed();
+    world.state.set(Part::Journal, a_journal(&few()).1);
+    let report = world.export_all(&exporting(3));
+    assert_eq!((changes(&report), report.unchanged, report.problems.len()), (0, report.entries, 0));
+
+    // Another bucket, another prefix, another root.
+    let prefix: Prefix = "below/".parse().unwrap();
+    for options in [exporting(3).with_bucket("other"), exporting(3).with_prefix(prefix)] {
+        let world = agreed();
+        world.tree.remove(&key("d/same"));
+        let report = world.export(&Arc::new(Trouble::none()), &options).unwrap().unwrap();
+        assert!(is_disbelieved(&report), "{:?}", report.problems);
+        assert!(report.problems[0].reason.contains("another link"), "{:?}", report.problems);
+        assert_eq!((report.deleted, report.gone, report.conflicts), (0, 0, 0));
+        let now = world.objects();
+        assert!(objects.iter().all(|object| now.contains(object)));
+    }
+    let world = agreed();
+    world.tree.remove(&key("d/same"));
+    let (mut tree, store, state) = world.edges(&Arc::new(Trouble::none()));
+    tree.identity = 2;
+    let report = block_on(export_since(&tree, &store, &state, &exporting(3), &Silent)).unwrap();
+    assert!(
+        is_disbelieved(&report) && report.problems[0].reason.contains("another directory"),
+        "{:?}",
+        report.problems
+    );
+    assert_eq!((report.deleted, report.gone, report.conflicts, changes(&report)), (0, 0, 0, 0));
+
+    // An import with such a state removes and replaces nothing either.
+    let world = agreed();
+    block_on(world.store.delete("d/same", &Precondition::None)).unwrap();
+    world.tree.set_content(&key("changed"), "changed again").unwrap();
+    let entries = world.tree.entries();
+    let report = world.import_all(&importing(3).with_bucket("other"));
+    assert!(is_disbelieved(&report), "{:?}", report.problems);
+    assert_eq!((report.deleted, report.conflicts), (0, 1), "{:?}", report.problems);
+    assert_eq!(world.tree.entries(), entries);
+}
+
+#[test]
+fn a_snapshot_of_a_later_version_ends_the_run_and_stays() {
+    let world = agreed();
+    world.tree.remove(&key("d/same"));
+    let mut snapshot = world.state.get(Part::Snapshot).unwrap();
+    snapshot[8..12].copy_from_slice(&2_u32.to_le_bytes());
+    world.state.set(Part::Snapshot, snapshot.clone());
+    let (objects, entries) = (world.objects(), world.tree.entries());
+    let exported = world.export(&Arc::new(Trouble::none()), &exporting(3)).unwrap().unwrap_err();
+    let imported = world.import(&Arc::new(Trouble::none()), &importing(3)).unwrap().unwrap_err();
+    for error in [exported, imported] {
+        assert!(matches!(error.kind(), RunErrorKind::State(StateError::Later(_))), "{error:?}");
+        assert_eq!((error.report().entries, changes(error.report())), (0, 0));
+    }
+    assert!(world.objects() == objects && world.tree.entries() == entries);
+    assert_eq!(world.state.get(Part::Snapshot), Some(snapshot));
+}
+
+// ------------------------------------------------------------------------------------------------------- deletes
+
+/// Exports with the first call of this description failing, and then once more.
+fn without(world: &World, call: &str, kind: TreeErrorKind) -> Report {
+    for number in 0.. {
+        let (copy, trouble) = (world.copy(None), Arc::new(Trouble::failing(Side::Tree, number, Fault::Tree(kind))));
+        let report = report_of(copy.export(&trouble, &exporting(3)).unwrap());
+        let failed = trouble.log().failed.clone().unwrap_or_else(|| panic!("nothing is like {call}"));
+        if failed.starts_with(call) {
+            assert!(copy.objects().iter().any(|(key, ..)| key == "d/removed"), "{failed}");
+            let next = copy.export_all(&exporting(3));
+            assert_eq!((next.deleted, next.failed, next.conflicts), (1, 0, 0), "{failed}: {:?}", next.problems);
+            return report;
+        }
+    }
+    panic!("a call is found or not")
+}
+
+#[test]
+fn nothing_is_deleted_where_a_directory_cannot_be_listed_or_a_look_fails() {
+    let world = few();
+    for kind in [TreeErrorKind::Denied, TreeErrorKind::Other, TreeErrorKind::NotFound, TreeErrorKind::MountPoint] {
+        // The directory; all that is recorded; the name itself, at the second look.
+        for call in ["listing d/", "looking at changed d/", "looking at d/removed"] {
+            let report = without(&world, call, kind);
+            assert_eq!(report.deleted, 0, "{call}: {kind:?}: {:?}", report.problems);
+            let said = report.failed > 0 || (report.skipped > 0 && kind == TreeErrorKind::NotFound);
+            assert!(said, "{call}: {kind:?}: {:?}", report.problems);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_deleted_that_comes_back_before_its_turn() {
+    let world = few();
+    // It is seen to be gone, and is there again when the last thing before the deletes is put.
+    let (tree, mut once) = (Arc::clone(&world.tree), false);
+    let trouble = Arc::new(Trouble::none().with_hook(move |operation, path| {
+        if operation == Operation::Put && path == "written" && !std::mem::replace(&mut once, true) {
+            tree.insert_file(key("d/removed"), "d/removed", attributes(0o644, 9)).unwrap();
+        }
+    }));
+    let report = world.export(&trouble, &exporting(1)).unwrap().unwrap();
+    sums_agree(&report);
+    assert_eq!((report.deleted, report.skipped, report.store_calls.delete), (0, 1, 0), "{:?}", report.problems);
+    assert!(report.problems[0].reason.contains("has come back"));
+    assert!(once_more(&world).store_calls.put == 0, "it is what it was");
+}
+
+/// The next run, with which both sides agree.
+fn once_more(world: &World) -> Report {
+    let report = world.export_all(&exporting(1));
+    assert_eq!((report.failed, report.conflicts), (0, 0), "{:?}", report.problems);
+    assert!(world.objects() == bucket_of(&world.tree));
+    assert_eq!(changes(&world.export_all(&exporting(1))), 0);
+    report
+}
+
+#[test]
+fn what_comes_back_after_the_last_look_is_put_by_the_next_run() {
+    let world = few();
+    let tree = Arc::clone(&world.tree);
+    let trouble = Arc::new(Trouble::none().with_hook(move |operation, _| {
+        if operation == Operation::Delete {
+            tree.insert_file(key("d/removed"), "d/removed", attributes(0o644, 9)).unwrap();
+        }
+    }));
+    let report = world.export(&trouble, &exporting(1)).unwrap().unwrap();
+    assert_eq!((report.deleted, report.conflicts), (1, 0));
+    assert_eq!(once_more(&world).store_calls.put, 1);
+}
+
+#[test]
+fn nothing_is_deleted_that_a_stranger_has_changed() {
+    let stranger = |store: &MemoryStore, body: &'static str| {
+        block_on(store.put("d/removed", Bytes::from(body).into(), &PutOptions::default())).unwrap();
+    };
+    for before in [true, false] {
+        // Another content, and the same with other metadata.
+        for body in ["stranger", "d/removed"] {
+            // Between the look and the request, only other content is told.
+            if !before && body == "d/removed" {
+                continue;
+            }
+            let world = few();
+            let store = Arc::clone(&world.store);
+            if before {
+                stranger(&store, body);
+            }
+            let trouble = Arc::new(Trouble::none().with_hook(move |operation, path| {
+                if !before && (operation, path) == (Operation::Delete, "d/removed") {
+                    stranger(&store, body);
+                }
+            }));
+            let report = world.export(&trouble, &exporting(1)).unwrap().unwrap();
+            sums_agree(&report);
+            assert_eq!((report.deleted, report.conflicts), (0, 1), "{before} {body}: {:?}", report.problems);
+            for _ in 0..2 {
+                let report = world.export_all(&exporting(1));
+                assert_eq!((report.deleted, report.conflicts), (0, 1), "{before} {body}: {:?}", report.problems);
+            }
+            let (_, meta, found) = world.objects().into_iter().find(|(key, ..)| key == "d/removed").unwrap();
+            assert!(found == body && meta.headers.is_empty(), "{before} {body}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_deleted_beyond_the_brake() {
+    let braked = |brake: Brake, removed: usize| {
+        let world = World::new(workload::tree());
+        world.export_all(&exporting(3));
+        for number in 0..removed {
+            assert!(
+                world
+                    .tree
+                    .remove(&key(&format!("{}file-{number}", ["", "a/", "a/b/", "a/b/c/", "d/", "d/"][number % 6])))
+            );
+        }
+        let objects = world.objects();
+        let report = world.export_all(&exporting(3).with_deletes(Deletes::Apply(brake)));
+        if let Some(braked) = report.braked {
+            assert_eq!((report.deleted, report.gone, braked.deletes), (0, removed as u64, removed as u64));
+            assert!(!report.is_complete() && objects.iter().all(|object| world.objects().contains(object)));
+            // It is still known to be gone, however often nothing comes of it.
+            let report = world.export_all(&exporting(3).with_deletes(Deletes::Never));
+            assert_eq!((report.deleted, report.gone), (0, removed as u64));
+            let report = world.export_all(&exporting(3).with_deletes(Deletes::Apply(Brake::RELEASED)));
+            assert_eq!(report.deleted, removed as u64);
+            true
+        } else {
+            assert_eq!(report.deleted, removed as u64);
+            false
+        }
+    };
+    // Of 35 entries, 20 percent are 7.
+    assert!(!braked(Brake { count: 3, percent: 20 }, 7));
+    assert!(braked(Brake { count: 3, percent: 20 }, 8));
+    assert!(!braked(Brake { count: 8, percent: 20 }, 8));
+    assert!(braked(Brake { count: 8, percent: 20 }, 9));
+    assert!(braked(Brake { count: 0, percent: 0 }, 1));
+}
+
+#[test]
+fn a_new_file_that_is_removed_after_a_put_that_nobody_heard_of_is_gone_and_deleted() {
+    for edit in [Edit::Undo, Edit::Rename] {
+        let world = few();
+        let cut = unheard(&world, Operation::Put, "d/new");
+        let request = cut.log().happened.last().unwrap().clone();
+        edit.apply(&world.tree, &request);
+        // Until then nothing is recorded of it, so that an import would take it for new.
+        let report = world.export_all(&exporting(1));
+        assert_eq!((report.gone, report.failed, report.conflicts), (1, 0, 0), "{:?}", report.problems);
+        let entries = world.tree.entries();
+        assert_eq!(world.import_all(&importing(1).with_deletes(Deletes::Never)).written, 0);
+        assert_eq!(world.tree.entries(), entries);
+        resume_export(&world, &bucket_of(&world.tree), 1, &Arc::new(Trouble::none()), Arrival::Never, "removed");
     }
 }

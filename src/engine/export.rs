@@ -414,7 +414,17 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         };
         let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
         let contents = Contents::new(tree, md5, options.same_times, fresh_since(started));
-        Ok(Self { tree, store, session, options, progress, contents, capabilities, verify, started })
+        Ok(Self {
+            tree,
+            store,
+            session,
+            options,
+            progress,
+            contents,
+            capabilities,
+            verify,
+            started,
+        })
     }
 
     fn scan(&self) -> Scan<'r, T> {
@@ -910,7 +920,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     /// recorded now, so that the next run can delete them.
     async fn settle_unheard(&self, session: &Session<'_>, recorder: &mut Recorder<'_>) -> Result<(), StateError> {
         for key in session.uncertain_keys() {
-            if !self.options.selection.holds(key.as_str()) || self.options.selection.leaves_out(key.as_str()) {
+            if !self.options.selection.selects(key.as_str()) {
                 continue;
             }
             let is_gone = match look(self.tree, key.as_str()).await {

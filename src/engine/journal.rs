@@ -9,7 +9,8 @@
 //! - *End*: every entry was seen. Without it, a directory that was recorded may hold names that were not.
 //!
 //! Lines are chained by their checksums. A tail that does not fit the chain was being written when the run ended, and is
-//! cut off. A journal belongs to one snapshot: the one it starts from. Beside the one that came of it, it has been merged.
+//! cut off. A journal belongs to one snapshot: the one it starts from. With any other it has been merged already, and only what
+//! was intended still says something.
 
 use super::bytes::{put_bytes, put_time, take, take_bytes, take_time};
 use super::state::{Part, StateStore, StateWrite, Syncer};
@@ -166,7 +167,8 @@ impl Lines {
 
 /// What a journal says.
 pub(super) struct Replay {
-    /// What became of each key, by its last line; `None` when that has been merged.
+    /// What became of each key, by its last line; `None` where the snapshot is not the one that the journal starts from, so
+    /// that it has been merged already.
     pub(super) changes: Option<Sorted>,
     /// What was intended and is not known to have happened, nor not to.
     pub(super) intents: Intents,
@@ -181,23 +183,17 @@ pub(super) const fn is_agreement(record: &Record) -> bool {
 /// What may have become of the objects of keys, without anybody knowing.
 pub(super) type Intents = HashMap<Key, Vec<Local>>;
 
-/// Reads the journal of a snapshot. `None` when there is none, or one of another snapshot or link.
+/// Reads the journal of a link. `None` when there is none, or one of another link.
 ///
-/// A journal of the snapshot before has been merged, and the run was cut short before it was replaced: what it intended
-/// still counts.
-pub(super) fn replay(
-    state: &dyn StateStore,
-    identity: Identity,
-    snapshot: u64,
-    previous: Option<u64>,
-) -> io::Result<Option<Replay>> {
+/// What was intended is told in any case: a run may have stopped between merging its journal and beginning the next.
+pub(super) fn replay(state: &dyn StateStore, identity: Identity, snapshot: u64) -> io::Result<Option<Replay>> {
     let Some(file) = state.open(Part::Journal)? else { return Ok(None) };
     let mut file = BufReader::new(file);
     let Some((base, mut chain)) = read_header(&mut file)? else { return Ok(None) };
-    let is_merged = base.snapshot != snapshot;
-    if base.identity != identity || (is_merged && previous != Some(base.snapshot)) {
+    if base.identity != identity {
         return Ok(None);
     }
+    let is_merged = base.snapshot != snapshot;
     let mut sorter = Sorter::default();
     let mut intents = Intents::new();
     let mut names = Names::Unknown;

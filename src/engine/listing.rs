@@ -33,13 +33,20 @@ pub(super) struct Listed {
 impl Listed {
     /// Whether the object is the one that is recorded, for sure.
     pub(super) fn is_as_recorded(&self) -> bool {
+        let settled = self.record.as_ref().and_then(|record| record.remote.as_ref());
+        settled.is_some_and(|remote| remote.age == Age::Settled) && self.seems_as_recorded()
+    }
+
+    /// Whether nothing tells that the object is another than the one that is recorded. Its bytes are the same; its metadata
+    /// may have changed in the second that Last-Modified shows.
+    pub(super) fn seems_as_recorded(&self) -> bool {
         let Some(remote) = self.record.as_ref().and_then(|record| record.remote.as_ref()) else { return false };
         let same_time = remote.last_modified.is_some_and(|time| {
             let listed = self.object.last_modified;
             // A listing need not show more than seconds.
             time == listed || (listed.subsecond_nanos() == 0 && time.seconds() == listed.seconds())
         });
-        same_time && remote.age == Age::Settled && (&remote.etag, remote.size) == (&self.object.etag, self.object.size)
+        same_time && (&remote.etag, remote.size) == (&self.object.etag, self.object.size)
     }
 }
 

@@ -113,6 +113,11 @@ impl Selection {
         not_included || self.exclude.matches(key)
     }
 
+    /// Whether a run is about a key.
+    pub(super) fn selects(&self, key: &str) -> bool {
+        (self.paths.is_empty() || self.paths.iter().any(|path| in_path(path.path(), key))) && !self.leaves_out(key)
+    }
+
     /// Whether the patterns leave a key out, or a directory around it.
     #[must_use]
     pub fn leaves_out(&self, key: &str) -> bool {

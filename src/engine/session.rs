@@ -62,7 +62,7 @@ impl<'s> Session<'s> {
         let mut intents = Intents::new();
         // Without a snapshot that can be believed, what was done since says nothing either.
         if disbelief.is_none()
-            && let Some(replay) = journal::replay(state, identity, id, previous_id(state)?)?
+            && let Some(replay) = journal::replay(state, identity, id)?
         {
             intents = replay.intents;
             if let Some(changes) = replay.changes {
@@ -203,7 +203,7 @@ impl<'s> Session<'s> {
         self.journal.sync().await?;
         let Base { identity, snapshot, .. } = self.base;
         let reader = self.reader()?;
-        let changes = journal::replay(self.state, identity, snapshot, None)?.and_then(|replay| replay.changes);
+        let changes = journal::replay(self.state, identity, snapshot)?.and_then(|replay| replay.changes);
         let Some(changes) = changes else {
             return Err(io::Error::other("the journal cannot be read back").into());
         };
@@ -265,12 +265,6 @@ impl Opened {
     }
 }
 
-/// What tells the snapshot before; `None` when that cannot be read.
-fn previous_id(state: &dyn StateStore) -> Result<Option<u64>, StateError> {
-    let Some(file) = state.open(Part::Previous)? else { return Ok(Some(0)) };
-    Ok(SnapshotReader::open(file).ok().map(|reader| reader.id()))
-}
-
 /// Opens the snapshot and checks all of it.
 fn open(state: &dyn StateStore, identity: Identity) -> Result<Opened, StateError> {
     let Some(file) = state.open(Part::Snapshot)? else { return Ok(Opened::None) };
@@ -290,7 +284,8 @@ fn open(state: &dyn StateStore, identity: Identity) -> Result<Opened, StateError
     }
 }
 
-/// Writes the next snapshot: the one before with what has changed, and puts it in its place.
+/// Writes the next snapshot: the one before with what has changed, and puts it in its place. With it, the journal says only
+/// what was intended.
 async fn compact(
     state: &dyn StateStore,
     identity: Identity,

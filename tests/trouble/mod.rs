@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use posix_s3::engine::{MemoryState, Part, StateRead, StateStore, StateWrite, Syncer};
 use posix_s3::store::{
-    Body, Capabilities, ETag, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore,
-    Operation, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
+    Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
+    Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
 };
 use posix_s3::tree::{
     Applied, Found, Look, MemoryTree, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError,
@@ -97,7 +97,7 @@ pub(crate) struct Log {
     /// The call that failed.
     pub(crate) failed: Option<String>,
     /// How many changes were asked for by then.
-    pub(crate) sent_before_failure: usize,
+    pub(crate) sent_before: usize,
     pub(crate) sent: Vec<Request>,
     /// They were on their way when the run ended.
     pub(crate) on_the_way: Vec<Request>,
@@ -187,7 +187,7 @@ impl Trouble {
         let (_, _, fault) = self.failing.filter(|(whose, at, _)| *whose == side && *at == number)?;
         let mut log = self.log();
         log.failed = Some(call());
-        log.sent_before_failure = log.sent.len();
+        log.sent_before = log.sent.len();
         Some(fault)
     }
 

@@ -156,6 +156,16 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let record = listed.record.as_ref();
         let remote = head.ok().map(|meta| self.remote(&meta, record, None)).filter(|_| self.session.is_some());
         match before {
+            // What has changed here alone is the business of an export.
+            Some(found) if listed.seems_as_recorded() && self.is_edited_since(record, &found) => {
+                let (kept, inode) = (found.entry, found.fingerprint.inode);
+                let deferred = Deferred::directory(kept, Some(Outcome::Unchanged), inode);
+                Deferred { rule: Rule::Keep, ..deferred }.into()
+            }
+            None if listed.seems_as_recorded() => {
+                around.missing.push(Missing { entry, rule: Rule::Object });
+                Ended::new(&key, Outcome::Unchanged).into()
+            }
             Some(found) => self.standing(entry, reasons, found, record, remote),
             None if was_here(record) && matches!(self.options.on_conflict, OnConflict::Fail | OnConflict::Local) => {
                 self.removed_directory(entry, reasons, record, remote, around)
@@ -199,8 +209,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             _ => (Outcome::Conflict, "both sides keep what they have"),
         };
         reasons.push(format!("it was removed from the tree, and its object has changed; {then}").into());
-        let record = record.filter(|_| outcome == Outcome::Skipped);
-        let edit = record.map(|record| Edit::Put(Record { key: key.clone(), local: record.local, remote }));
+        let yields = record.is_some() && outcome == Outcome::Skipped;
+        let edit = yields.then(|| Edit::Put(Record { key: key.clone(), local: None, remote }));
         Done { ended: Some(Ended { reasons, ..Ended::new(&key, outcome) }), edit, ..Done::default() }
     }
 
@@ -213,14 +223,13 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         record: Option<&Record>,
         remote: Option<Remote>,
     ) -> Done {
-        let status = found.status();
         let (now, inode) = (found.entry.attributes(), found.fingerprint.inode);
         let (wanted, keep) = (entry.attributes(), self.options.existing == Existing::Keep);
         let differs = (now.permissions, now.uid, now.gid) != (wanted.permissions, wanted.uid, wanted.gid);
         let deferred = |entry, outcome| Deferred::directory(entry, Some(outcome), inode);
         let local = record.and_then(|record| record.local.as_ref());
         // Without a record nobody knows whose it is; with one, somebody may have changed it since.
-        let is_edited = local.is_none_or(|local| self.is_edited(local, &status));
+        let is_edited = local.is_none_or(|local| self.is_edited(local, &found.status()));
         if differs && self.session.is_some() && is_edited {
             let (outcome, then) = match self.options.on_conflict {
                 OnConflict::Store => (Outcome::MetadataOnly, ""),
@@ -248,6 +257,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             _ => Deferred { reasons, remote, ..deferred(entry, Outcome::MetadataOnly) },
         };
         deferred.into()
+    }
+
+    fn is_edited_since(&self, record: Option<&Record>, found: &Found) -> bool {
+        let local = record.and_then(|record| record.local.as_ref());
+        local.is_some_and(|local| self.is_edited(local, &found.status()))
     }
 
     /// Whether somebody has changed a directory here. That names were made or removed in it moves its mtime and is no such

@@ -112,6 +112,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     pub(super) async fn decide(&self, key: &Key, listed: &Listed, turn: Turn) -> Result<Decision, Ended> {
         let present = self.tree.lookup(key).await.map_err(|error| tree_failure(key, &error))?;
         if present.entry().is_some_and(|current| *current.kind() == EntryKind::Directory) {
+            if listed.seems_as_recorded() {
+                return Err(Ended::new(key, Outcome::Unchanged));
+            }
             if self.session.is_some() && turn == Turn::First {
                 return Ok(Decision::Late);
             }
@@ -132,6 +135,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 }
                 Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Changed })
             }
+            // Only this side has changed.
+            Here::Edited | Here::Removed if listed.seems_as_recorded() => Err(Ended::new(key, Outcome::Unchanged)),
             Here::Edited => self.decide_conflict(key, listed, present).await,
             Here::Removed => self.decide_removed(key, listed).await,
         }
