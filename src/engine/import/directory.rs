@@ -170,10 +170,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             None if was_here(record) && matches!(self.options.on_conflict, OnConflict::Fail | OnConflict::Local) => {
                 self.removed_directory(entry, reasons, record, remote, around)
             }
-            None => self
-                .new_directory(entry, reasons, remote, &around.missing)
-                .await
-                .unwrap_or_else(|error| Done::from(tree_failure(&key, &error))),
+            None => match self.new_directory(entry, reasons, remote, &around.missing).await {
+                Ok(done) => done,
+                Err(error) => {
+                    let ended = tree_failure(&key, &error);
+                    around.unknown = (!is_final(&error)).then_some(key);
+                    ended.into()
+                }
+            },
         }
     }
 

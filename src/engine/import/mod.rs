@@ -551,7 +551,7 @@ fn is_final(error: &TreeError) -> bool {
 }
 
 fn below_unknown(key: &Key, directory: &Key) -> Ended {
-    let reason = format!("nothing can be put into \"{directory}\", which or whose object could not be read");
+    let reason = format!("nothing can be put into \"{directory}\", which could not be read or made, or whose object could not be read");
     Ended::new(key, Outcome::Failed).because(reason)
 }
 
