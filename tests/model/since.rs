@@ -148,9 +148,9 @@ impl Expected {
         for key in &self.yielded {
             let (known, remote) = (before.get(key), bucket.get(key).map(Version::remote));
             let etag = |remote: &Option<Remote>| remote.as_ref().map(|remote| remote.etag.clone());
-            let same_bytes = key.ends_with('/')
-                || remote.is_none()
-                || known.is_some_and(|known| etag(&known.remote) == etag(&remote));
+            // An object that is gone has to be put whatever becomes of the file.
+            let same_bytes = remote.is_some()
+                && (key.ends_with('/') || known.is_some_and(|known| etag(&known.remote) == etag(&remote)));
             let local = known.and_then(|known| known.local.clone()).filter(|_| same_bytes);
             record.insert(key.clone(), Agreed { local, remote });
         }
