@@ -253,7 +253,8 @@ fn export_one(
         return expected.end(key, Verdict::Unchanged);
     }
     let as_recorded = known.is_some_and(|known| held.is_some_and(|held| Some(held.remote()) == known.remote));
-    let is_new = held.is_none() && known.is_none_or(|known| known.remote.is_none());
+    // Mapping decision: where the tree is to win whatever it holds, it is put also if the object is gone.
+    let is_new = held.is_none() && known.is_none_or(|known| known.remote.is_none() || known.local.is_none());
     if !as_recorded && !is_new {
         if held.is_some_and(|held| is_what_would_be_put(key, node, held, options)) {
             return expected.agree(key, Verdict::Unchanged);
@@ -465,10 +466,11 @@ fn import_one(
         let attributes = Node { kind: read.kind.clone(), ..now.clone() } == read;
         attributes && if options.etags_tell { now.kind == read.kind } else { alike }
     });
-    // Mapping decision: what is as recorded and has another object is fetched without a look at it, and so is a link; of
-    // what has changed here, both sides may hold the same by now.
-    let has_bytes = as_recorded && same_etag && is_file(&read) && now.as_ref().is_some_and(is_file);
-    if is_same && (!as_recorded || has_bytes) {
+    // Mapping decision: what is as recorded and has another object is fetched without a look at it; of what has changed
+    // here, both sides may hold the same by now.
+    let same_object = as_recorded && same_etag && now.as_ref().is_some_and(|now| is_same_type(&now.kind, &read.kind));
+    let has_bytes = same_object && is_file(&read);
+    if is_same && (!as_recorded || same_object) {
         return expected.agree(key, Verdict::Unchanged);
     }
     let is_free = as_recorded || !was_agreed_on(known) && now.is_none();

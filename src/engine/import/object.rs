@@ -13,7 +13,7 @@ use crate::entry::{DecodedHead, Entry, EntryKind};
 use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{Change, Existing, ImportStep, MetadataChange, OnConflict, Step, compare, step};
-use crate::snapshot::{Edit, Record, Remote};
+use crate::snapshot::{Age, Edit, Record, Remote};
 use crate::store::{GetOptions, GetOutput, ObjectMeta, ObjectStore, Support};
 use crate::timestamp::Timestamp;
 use crate::tree::{Found, Present, Standing, Tree, TreeErrorKind, TreeOp};
@@ -177,9 +177,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let (now, wanted) = (stored.attributes(), &head.attributes);
         let same = (now.permissions, now.uid, now.gid, now.mtime)
             == (wanted.permissions, wanted.uid, wanted.gid, wanted.mtime);
-        // What could not be applied when it was recorded is no news: the metadata is as it was.
+        // What could not be applied when it was recorded is no news, where Last-Modified tells that the metadata is as it was.
         let recorded = listed.record.as_ref().and_then(|record| record.remote.as_ref());
-        let is_old = recorded.is_some_and(|remote| remote.last_modified == Some(meta.last_modified));
+        let is_old = recorded
+            .is_some_and(|remote| remote.age == Age::Settled && remote.last_modified == Some(meta.last_modified));
         if same || is_old {
             return Ok(Decision::Agree { found, meta, reasons: reasons_of(&head) });
         }
