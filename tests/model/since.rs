@@ -414,7 +414,7 @@ fn import_directory(key: &str, version: &Version, known: Option<&Agreed>, option
     };
     let verdict = match &now {
         None => Verdict::Written,
-        Some(now) if (Node { atime: 0, ..now.clone() }) == stored(&read, &options.rules) => {
+        Some(now) if stored(now, &options.rules) == stored(&read, &options.rules) => {
             return expected.agree(key, Verdict::Unchanged);
         }
         Some(_) => Verdict::MetadataOnly,

@@ -227,7 +227,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         record: Option<&Record>,
         remote: Option<Remote>,
     ) -> Done {
-        let (now, inode) = (found.entry.attributes(), found.fingerprint.inode);
+        // As an export would store it: a bit that the profile drops is no difference.
+        let stored = found.entry.clone().normalized(&self.options.profile);
+        let (now, inode) = (stored.attributes(), found.fingerprint.inode);
         let (wanted, keep) = (entry.attributes(), self.options.existing == Existing::Keep);
         let differs = (now.permissions, now.uid, now.gid) != (wanted.permissions, wanted.uid, wanted.gid);
         let deferred = |entry, outcome| Deferred::directory(entry, Some(outcome), inode);
@@ -250,14 +252,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 return Done { deferred: vec![deferred], edit, ..Done::default() };
             }
         }
-        let step = compare(FileType::Directory, 0, wanted, Some(&found.entry));
+        let step = compare(FileType::Directory, 0, wanted, Some(&stored));
         let deferred = match step {
             // What is kept keeps its times too, whatever is put into it.
             _ if keep && differs => {
                 Deferred { reasons: vec![KEPT.into()], rule: Rule::Keep, ..deferred(found.entry, Outcome::Conflict) }
             }
             _ if keep => Deferred { reasons, rule: Rule::Keep, ..deferred(found.entry, Outcome::Unchanged) },
-            ImportStep::Nothing => Deferred { reasons, remote, ..deferred(entry, Outcome::Unchanged) },
+            ImportStep::Nothing => Deferred { reasons, remote, ..deferred(found.entry, Outcome::Unchanged) },
             _ => Deferred { reasons, remote, ..deferred(entry, Outcome::MetadataOnly) },
         };
         deferred.into()
