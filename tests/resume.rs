@@ -742,6 +742,26 @@ fn what_has_changed_here_alone_is_kept_though_last_modified_has_whole_seconds() 
     }
 }
 
+#[test]
+fn an_import_after_a_cut_export_does_not_bring_back_what_the_tree_had() {
+    for on_conflict in [OnConflict::Fail, OnConflict::Store, OnConflict::Newest, OnConflict::KeepBoth] {
+        for path in ["written", "d/new"] {
+            for edit in [Edit::Write, Edit::Undo, Edit::Rename] {
+                let world = few();
+                let cut = unheard(&world, Operation::Put, path);
+                let request = cut.log().happened.iter().find(|request| request.key == path).unwrap().clone();
+                edit.apply(&world.tree, &request);
+                let entries = world.tree.entries();
+                let report = world.import_all(&importing(1).with_on_conflict(on_conflict));
+                assert_eq!(report.conflicts, 0, "{on_conflict:?} {path} {edit:?}: {:?}", report.problems);
+                assert_eq!(world.tree.entries(), entries, "{on_conflict:?} {path} {edit:?}");
+                world.export_all(&exporting(1));
+                resume_export(&world, &bucket_of(&world.tree), 1, &Arc::new(Trouble::none()), Arrival::Never, path);
+            }
+        }
+    }
+}
+
 // ------------------------------------------------------------------------------------------------------- faults
 
 /// Whether an export that met a fault says so.
