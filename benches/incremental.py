@@ -135,7 +135,7 @@ def build(options: argparse.Namespace) -> tuple[str, str]:
         executables = [json.loads(line).get("executable") for line in answer.splitlines()]
         return [path for path in executables if path][-1]
 
-    exporter = options.exporter or built("build", "--release", "--example", "posix-s3")
+    exporter = options.exporter or built("build", "--profile", "fast", "--example", "posix-s3")
     walker = options.walker or built("bench", "--no-run", "--bench", "walk")
     return exporter, walker
 
@@ -552,7 +552,7 @@ def main() -> int:
     add("--keep", action="store_true", help=keep_help)
     add("--flags", default="--jobs {threads}", help="further flags of the export; default %(default)r")
     add("--plan", nargs="?", const="", metavar="FLAGS", help="time `plan` too, with these flags")
-    add("--exporter", metavar="PATH", help="the example program, built with --release; default is to build it")
+    add("--exporter", metavar="PATH", help="the example program, built with --profile fast; default is to build it")
     add("--walker", metavar="PATH", help="the benchmark `walk`; default is to build it")
     no_state_help = "export without --state: everything, every time. Shows that this script works, and no more"
     add("--no-state", action="store_true", help=no_state_help)

@@ -185,9 +185,21 @@ impl Run {
         Ok(selection)
     }
 
-    fn open_state(&self) -> Result<Option<FileState>, Failure> {
-        let open = |path: &PathBuf| FileState::open(path).map_err(|error| Failure::from_error("--state", &error));
-        self.state.as_ref().map(open).transpose()
+    /// Opens the state, which is not in the directory that it is about: each run would change it.
+    fn open_state(&self, store: &str, dir: &Path) -> Result<Option<FileState>, Failure> {
+        let Some(path) = &self.state else { return Ok(None) };
+        if store == "memory:" {
+            return Err(Failure::of(
+                "--state",
+                "a bucket in memory is gone at the end, and nothing is agreed on with it",
+            ));
+        }
+        let failed = |error| Failure::from_error("--state", &error);
+        if real_path(path).map_err(failed)?.starts_with(real_path(dir).map_err(failed)?) {
+            let wrong = format!("{} lies in {}, and would be part of it", path.display(), dir.display());
+            return Err(Failure::of("--state", wrong));
+        }
+        FileState::open(path).map(Some).map_err(|error| Failure::from_error("--state", &error))
     }
 }
 
@@ -282,8 +294,8 @@ fn export_options(store: &str, run: &Run, options: &Options) -> Result<ExportOpt
 fn run_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Result<bool, Failure> {
     let tree = open_tree(dir)?;
     let export_options = export_options(store, run, options)?;
+    let state = run.open_state(store, dir)?;
     let store = open_store_apart(store, dir, Missing::Make)?;
-    let state = run.open_state()?;
     let bar = Bar::new(options.json);
     let report = futures_executor::block_on(async {
         match &state {
@@ -297,12 +309,15 @@ fn run_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Result<b
 fn run_plan_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Result<bool, Failure> {
     let tree = open_tree(dir)?;
     let export_options = export_options(store, run, options)?;
-    let store = match open_store_apart(store, dir, Missing::Refuse) {
+    let state = run.open_state(store, dir)?;
+    check_apart(store, dir)?;
+    let store: Arc<dyn DynObjectStore> = match store.strip_prefix("dir:").map(Path::new) {
         // A bucket that is not there yet is an empty one.
-        Err(_) if store.starts_with("dir:") => Arc::new(MemoryStore::new()),
-        other => other?,
+        Some(path) if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) => {
+            Arc::new(MemoryStore::new())
+        }
+        _ => open_store(store, Missing::Refuse)?,
     };
-    let state = run.open_state()?;
     let bar = Bar::new(options.json);
     let each = |planned: Planned| {
         if !options.json {
@@ -322,8 +337,8 @@ fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<b
         .with_deletes(run.deletes())
         .with_on_conflict(run.on_conflict())
         .with_bucket(&bucket_name(store)?);
+    let state = run.open_state(store, dir)?;
     let store = open_store_apart(store, dir, Missing::Refuse)?;
-    let state = run.open_state()?;
     let bar = Bar::new(options.json);
     if run.dry_run {
         let tree = open_tree(dir)?;
@@ -388,6 +403,11 @@ fn open_store(store: &str, missing: Missing) -> Result<Arc<dyn DynObjectStore>, 
 
 /// Opens a store that is neither in the directory nor around it: a bucket that holds itself would grow with every run.
 fn open_store_apart(store: &str, dir: &Path, missing: Missing) -> Result<Arc<dyn DynObjectStore>, Failure> {
+    check_apart(store, dir)?;
+    open_store(store, missing)
+}
+
+fn check_apart(store: &str, dir: &Path) -> Result<(), Failure> {
     if let Some(bucket) = store.strip_prefix("dir:") {
         let failed = |error| Failure::from_error(store, &error);
         let (bucket, dir) = (real_path(Path::new(bucket)).map_err(failed)?, real_path(dir).map_err(failed)?);
@@ -395,7 +415,7 @@ fn open_store_apart(store: &str, dir: &Path, missing: Missing) -> Result<Arc<dyn
             return Err(Failure::of(store, format!("the bucket and {} lie in one another", dir.display())));
         }
     }
-    open_store(store, missing)
+    Ok(())
 }
 
 /// A path without links, also where its end is not there yet.

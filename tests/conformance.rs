@@ -195,12 +195,8 @@ fn checks_can_run_on_any_thread() {
 
 #[test]
 fn what_a_store_is_not_capable_of_is_skipped() {
-    let capabilities = [
-        Capability::OrderedListing,
-        Capability::Preconditions,
-        Capability::ReplaceMetadata,
-        Capability::Md5ETags,
-    ];
+    let capabilities =
+        [Capability::OrderedListing, Capability::Preconditions, Capability::ReplaceMetadata, Capability::Md5ETags];
     for missing in capabilities {
         let mut able = Capabilities::ALL;
         *match missing {

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::{StreamExt, stream};
-use posix_s3::engine::{ImportOptions, RunErrorKind, Silent, import};
+use posix_s3::engine::{ExportOptions, ImportOptions, MemoryState, Part, RunErrorKind, Silent, export_since, import};
 use posix_s3::plan::{Claims, ExportRefusal, put};
 use posix_s3::store::{
     Body, GetOptions, MemoryStore, ObjectStore, Operation, Precondition, PutOptions, StoreError, StoreErrorKind,
@@ -368,4 +368,44 @@ fn of_a_run_that_stopped_says_why_once() {
     let error = block_on(import(&Closed, &MemoryTree::new(), &options, &Silent)).unwrap_err();
     assert_eq!(chain(&error), "the import stopped: the bucket could not be listed: list of \"\" failed: access denied");
     assert_eq!(error.report().entries, 0);
+}
+
+#[test]
+fn of_a_state_that_is_not_believed_says_why_and_what_follows() {
+    let (tree, store, state) = (MemoryTree::new(), MemoryStore::new(), MemoryState::new());
+    let options = ExportOptions::new(Profile::fsx());
+    let remarks = || {
+        let report = block_on(export_since(&tree, &store, &state, &options, &Silent)).unwrap();
+        report.problems.into_iter().map(|problem| format!("{}: {}", problem.key, problem.reason)).collect::<Vec<_>>()
+    };
+    let then = "nothing is known, so everything is looked at and nothing is deleted";
+
+    state.set(Part::Snapshot, b"something else".to_vec());
+    assert_eq!(remarks(), [format!(".: not a snapshot: expected `PSX3SNAP`, found \"somethin\" at byte 0; {then}")]);
+
+    tree.insert_file(key("a"), "x", attributes()).unwrap();
+    let of = |tree: &MemoryTree, bucket: &str| {
+        let state = MemoryState::new();
+        let options = options.clone().with_bucket(bucket);
+        block_on(export_since(tree, &MemoryStore::new(), &state, &options, &Silent)).unwrap();
+        state.get(Part::Snapshot).unwrap()
+    };
+    state.set(Part::Snapshot, of(&tree, "another"));
+    assert_eq!(remarks(), [format!(".: the snapshot is that of another link; {then}")]);
+    let other = MemoryTree::new();
+    other.insert_file(key("a"), "x", attributes()).unwrap();
+    state.set(Part::Snapshot, of(&other, ""));
+    assert_eq!(remarks(), [format!(".: the snapshot is that of another directory; {then}")]);
+
+    // A later version may know of things that would be lost.
+    let mut later = of(&tree, "");
+    later[8] += 1;
+    state.set(Part::Snapshot, later.clone());
+    let error = block_on(export_since(&tree, &store, &state, &options, &Silent)).unwrap_err();
+    assert_eq!(
+        chain(&error),
+        "the export stopped: the state failed: the snapshot is of a later version: \
+         expected a snapshot of version 1, found version 2"
+    );
+    assert_eq!(state.get(Part::Snapshot), Some(later));
 }

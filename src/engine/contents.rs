@@ -13,11 +13,13 @@ use crate::tree::{Found, OpenFile, Present, Tree, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use md5::{Digest, Md5};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Files up to this size, in bytes, are read before they are sent; larger ones while they are sent.
 const BUFFERED: u64 = 1 << 20;
+/// Files of up to this size, in bytes, are put in one piece by every client known: 8 MiB.
+const IN_PARTS: u64 = 8 << 20;
 /// How much of a larger file is read at once to compare it.
 const PIECE: usize = 1 << 20;
 /// How many bytes of files with several names are kept for their other names.
@@ -57,6 +59,8 @@ pub(super) enum Unsent {
     Changed,
     /// The object is not the one that the request was for.
     Condition(Ended),
+    /// Nobody knows whether the request has changed anything.
+    Unheard(Ended),
     Ended(Ended),
 }
 
@@ -83,12 +87,24 @@ pub(super) struct Contents<'r, T> {
     linked: Mutex<Linked>,
 }
 
-/// The bytes of files with several names, oldest first.
+/// The bytes of files with several names, by inode.
 #[derive(Default)]
 struct Linked {
-    files: VecDeque<(Status, Bytes)>,
+    files: HashMap<u64, Kept>,
+    /// The inodes, oldest first.
+    order: VecDeque<u64>,
     bytes: usize,
 }
+
+struct Kept {
+    status: Status,
+    bytes: Bytes,
+    /// How many names of it are still to come, at most.
+    names: u64,
+}
+
+/// What a kept file costs besides its bytes.
+const KEPT: usize = 256;
 
 impl<'r, T: Tree> Contents<'r, T> {
     pub(super) fn new(tree: &'r T, digests: Support, same_times: SameTimes, fresh_since: Timestamp) -> Self {
@@ -169,7 +185,9 @@ impl<'r, T: Tree> Contents<'r, T> {
         }
         let file = self.tree.open(key).await.map_err(|error| unsent(key, &error))?;
         let (entry, status) = (file.found().entry.clone(), file.found().status());
-        let stable = Stable::new(file, self.digests);
+        // Larger ones may be put in parts, and their ETag is no digest then.
+        let digests = if status.size > IN_PARTS { Support::Yes } else { self.digests };
+        let stable = Stable::new(file, digests);
         if status.size > BUFFERED {
             return Ok(Subject { entry, status, content: Content::File(Arc::new(stable)) });
         }
@@ -226,20 +244,35 @@ impl<'r, T: Tree> Contents<'r, T> {
 }
 
 impl Linked {
-    fn find(&self, status: &Status) -> Option<Bytes> {
+    /// The bytes of a version of a file that was read under another name.
+    fn find(&mut self, status: &Status) -> Option<Bytes> {
         if status.links < 2 {
             return None;
         }
-        let found = self.files.iter().find(|(kept, _)| kept.is_same_version(status));
-        found.map(|(_, bytes)| bytes.clone())
+        let kept = self.files.get_mut(&status.inode).filter(|kept| kept.status.is_same_version(status))?;
+        kept.names = kept.names.saturating_sub(1);
+        let bytes = kept.bytes.clone();
+        if kept.names == 0 {
+            self.forget(status.inode);
+        }
+        Some(bytes)
     }
 
     fn keep(&mut self, status: Status, bytes: &Bytes) {
-        self.bytes = self.bytes.saturating_add(bytes.len());
-        self.files.push_back((status, bytes.clone()));
-        while self.bytes > LINKED {
-            let Some((_, oldest)) = self.files.pop_front() else { return };
-            self.bytes = self.bytes.saturating_sub(oldest.len());
+        self.forget(status.inode);
+        self.bytes = self.bytes.saturating_add(bytes.len()).saturating_add(KEPT);
+        let names = status.links.saturating_sub(1);
+        self.files.insert(status.inode, Kept { status, bytes: bytes.clone(), names });
+        self.order.push_back(status.inode);
+        while self.bytes > LINKED || self.order.len() > LINKED / KEPT {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.forget(oldest);
+        }
+    }
+
+    fn forget(&mut self, inode: u64) {
+        if let Some(kept) = self.files.remove(&inode) {
+            self.bytes = self.bytes.saturating_sub(kept.bytes.len()).saturating_sub(KEPT);
         }
     }
 }
@@ -277,6 +310,7 @@ pub(super) fn unsent_by_store(key: &Key, error: &StoreError) -> Unsent {
     match (error.kind(), cause) {
         (StoreErrorKind::Body, Some(cause)) => unsent(key, cause),
         (StoreErrorKind::PreconditionFailed, _) => Unsent::Condition(ended()),
+        (StoreErrorKind::Transient | StoreErrorKind::Corrupt | StoreErrorKind::Other, _) => Unsent::Unheard(ended()),
         _ => Unsent::Ended(ended()),
     }
 }

@@ -9,37 +9,34 @@ use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report,
 use super::scan::{Directories, Recorded, Scan, ScanError, Sight, look};
 use super::selection::Selection;
 use super::session::{Seen, Session, StateError};
+use super::spool::Spool;
 use super::state::StateStore;
 use crate::entry::Chain;
 use crate::escape::escape;
+use crate::etag::ETag;
 use crate::key::{Key, Prefix};
 use crate::metadata::{Attributes, Field, Fields};
 use crate::mode::FileType;
-use crate::plan::{self, Change, Deletes, MetadataChange, OnConflict, Payload, Step, StoreOp};
+use crate::plan::{self, Braked, Change, Deletes, MetadataChange, OnConflict, Payload, Step, StoreOp};
 use crate::profile::Profile;
-use crate::snapshot::{Age, Identity, Local, Names, Record, Remote, SnapshotReader, SnapshotWriter};
+use crate::snapshot::{Age, Identity, Local, Names, Record, Remote};
 use crate::status::Status;
 use crate::store::{
     Body, Capabilities, Counted, ListRequest, ObjectMeta, ObjectStore, Precondition, PutOptions, PutOutput, StoreError,
     StoreErrorKind, Support,
 };
 use crate::timestamp::Timestamp;
-use crate::tree::{Look, Tree, TreeError};
+use crate::tree::{Look, Tree, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
-use std::collections::HashSet;
-use std::io::{Seek, SeekFrom};
-use std::sync::{Arc, Mutex, PoisonError};
-use tempfile::SpooledTempFile;
+use std::sync::Arc;
 use twox_hash::XxHash3_64;
 
 /// How often a file that changes while it is read is tried, and a request whose condition failed.
 const ATTEMPTS: u32 = 3;
 /// How many entries are announced to the journal at once.
 const ANNOUNCED: usize = 256;
-/// How many bytes of what is gone are kept in memory until it is deleted.
-const GONE_IN_MEMORY: usize = 1 << 20;
 /// Something is racy that was changed less than so many nanoseconds before a run began: 2 seconds, the coarsest clock that
 /// file systems have.
 const GRAIN: i128 = 2_000_000_000;
@@ -140,6 +137,20 @@ impl ExportOptions {
     #[must_use]
     pub const fn with_on_conflict(mut self, on_conflict: OnConflict) -> Self {
         self.on_conflict = on_conflict;
+        self
+    }
+
+    /// Whether a file whose size and mtime are as recorded while its inode has changed is read.
+    #[must_use]
+    pub const fn with_same_times(mut self, same_times: SameTimes) -> Self {
+        self.same_times = same_times;
+        self
+    }
+
+    /// Whether directories that have not changed are read.
+    #[must_use]
+    pub const fn with_directories(mut self, directories: Directories) -> Self {
+        self.directories = directories;
         self
     }
 
@@ -248,6 +259,7 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
         if let Some(session) = &session {
             session.say_disbelief(&mut recorder);
         }
+        let mut gone = Spool::new();
         let mut decided = run.scan().sights().map(|sight| run.foresee(sight)).buffered(options.jobs.get()).boxed();
         while let Some(foreseen) = decided.next().await {
             match foreseen? {
@@ -257,19 +269,28 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
                     each(planned);
                     recorder.end(ended);
                 }
-                Foreseen::Gone(key) => {
-                    let deletes = options.deletes != Deletes::Never && session.is_some();
-                    let (step, reason) = if deletes {
-                        recorder.deleted();
-                        (Step::Delete, "gone from the tree")
-                    } else {
-                        recorder.gone();
-                        (Step::Nothing, "gone from the tree; it stays, since nothing is deleted")
-                    };
-                    each(Planned { key: key.to_string().into(), step, reason: reason.into() });
-                }
+                Foreseen::Gone(record) => gone.push(&record)?,
                 Foreseen::Nothing => {}
             }
+        }
+        // Last, as in a run: only now it is known how many they are.
+        let checked = session.as_ref().and_then(|session| run.may_delete(session, &gone));
+        if let Some(Err(braked)) = checked {
+            recorder.braked(braked);
+        }
+        let (step, reason) = match checked {
+            Some(Ok(())) => (Step::Delete, "gone from the tree"),
+            Some(Err(_)) => (Step::Nothing, "gone from the tree; it stays, since too much would be deleted at once"),
+            None => (Step::Nothing, "gone from the tree; it stays, since nothing is deleted"),
+        };
+        let mut position = 0;
+        while let Some(Record { key, .. }) = gone.next(&mut position)? {
+            if step == Step::Delete {
+                recorder.deleted()
+            } else {
+                recorder.gone()
+            }
+            each(Planned { key: key.to_string().into(), step, reason: reason.into() });
         }
         Ok(())
     };
@@ -343,14 +364,13 @@ pub(super) struct Export<'r, T, S: ?Sized> {
     /// Nothing is known of a bucket that is not empty: each object is looked at before it is put.
     verify: bool,
     started: Timestamp,
-    /// What is recorded and gone, and uncertain besides.
-    gone: Mutex<HashSet<Key>>,
 }
 
 /// What a sight has come to.
 enum Taken {
     Counted(u64),
     Ended(Ended),
+    Gone(Record),
     Nothing,
 }
 
@@ -359,7 +379,7 @@ enum Foreseen {
     Counted(u64),
     Ended(Ended),
     Planned(Planned, Ended),
-    Gone(Key),
+    Gone(Record),
     Nothing,
 }
 
@@ -404,7 +424,6 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             capabilities,
             verify,
             started,
-            gone: Mutex::default(),
         })
     }
 
@@ -417,30 +436,24 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         if let Some(session) = self.session {
             session.say_disbelief(recorder);
         }
-        let gone = Mutex::new(Gone::new().map_err(StateError::from)?);
+        let mut gone = Spool::new();
         let announced = self.scan().sights().ready_chunks(ANNOUNCED).then(|sights| async {
             // What could not be announced is not put.
             let announced = self.announce(&sights).await;
             stream::iter(announced.map_or_else(|error| vec![Err(error.into())], |()| sights))
         });
-        let sights = announced.flatten().map(|sight| {
-            // Here they are still in key order.
-            if let Ok(Sight::Gone(record)) = &sight {
-                gone.lock().unwrap_or_else(PoisonError::into_inner).push(record);
-            }
-            self.take(sight)
-        });
+        let sights = announced.flatten().map(|sight| self.take(sight));
         let mut taken = sights.buffer_unordered(self.options.jobs.get()).boxed();
         while let Some(taken) = taken.next().await {
             match taken? {
                 Taken::Counted(count) => recorder.unchanged(count),
                 Taken::Ended(ended) => recorder.end(ended),
+                Taken::Gone(record) => gone.push(&record)?,
                 Taken::Nothing => {}
             }
         }
         drop(taken);
-        self.adopt(recorder).await?;
-        self.delete(gone.into_inner().unwrap_or_else(PoisonError::into_inner), recorder).await
+        self.delete(gone, recorder).await
     }
 
     /// Says of all that is new and comes now that it is about to be put, in one go: waiting for the disk costs more than a
@@ -471,12 +484,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 self.session.map_or(Ok(()), |session| session.remove(&record.key, Urgency::Later))?;
                 Ok(Taken::Nothing)
             }
-            Sight::Gone(record) => {
-                if self.session.is_some_and(|session| session.is_uncertain(&record.key)) {
-                    self.gone.lock().unwrap_or_else(PoisonError::into_inner).insert(record.key);
-                }
-                Ok(Taken::Nothing)
-            }
+            Sight::Gone(record) => Ok(Taken::Gone(record)),
             other => {
                 let (path, ended, recorded) = no_entry(other);
                 if let (Recorded::No, Ok(key)) = (recorded, Key::from_bytes(&path)) {
@@ -498,10 +506,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         Ok(match sight? {
             Sight::Unchanged(count) => Foreseen::Counted(count),
             Sight::Gone(record) if record.remote.is_none() => Foreseen::Nothing,
-            Sight::Gone(record) => Foreseen::Gone(record.key),
+            Sight::Gone(record) => Foreseen::Gone(record),
             Sight::Present { key, status, record, names } => match self.decide(&key, status, record, names).await {
                 Ok(decision) => self.foreseen(&key, decision).await,
-                Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => Foreseen::Ended(ended),
+                Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => Foreseen::Ended(ended),
                 Err(Unsent::Changed) => Foreseen::Ended(unstable(&key)),
             },
             other => Foreseen::Ended(no_entry(other).1),
@@ -555,7 +563,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 Err(unsent) => Err(unsent),
             };
             match done {
-                Ok(ended) | Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => return Ok(ended),
+                Ok(ended) | Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => {
+                    return Ok(ended);
+                }
                 // A directory or link is looked at anew; a file is when it is opened.
                 Err(Unsent::Changed) => {
                     if let Some(now) = self.look_again(key).await {
@@ -583,13 +593,14 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         names: Names,
     ) -> Result<Decision, Unsent> {
         let (local, remote) = record.as_ref().map_or((None, None), |record| (record.local, record.remote.clone()));
-        let change = |status: &Status| match (&local, &remote) {
-            (Some(local), Some(_)) => Change::of(local, status, &self.options.profile),
-            _ => Change::New,
+        // Without an object, and as it was recorded, it is a directory that an import has made for what is in it.
+        let change = |status: &Status| match &local {
+            Some(local) => Change::of(local, status, &self.options.profile),
+            None => Change::New,
         };
-        let metadata = match self.capabilities.replace_metadata {
-            Support::Yes => MetadataChange::InPlace,
-            Support::No => MetadataChange::ByPut,
+        let metadata = match (self.capabilities.replace_metadata, &remote) {
+            (Support::Yes, Some(_)) => MetadataChange::InPlace,
+            _ => MetadataChange::ByPut,
         };
         let body_md5 = remote.as_ref().and_then(Remote::body_md5);
         let (subject, change) = self.contents.open(key, status, change, metadata, body_md5).await?;
@@ -663,7 +674,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 if let Some(meta) = &current {
                     match self.is_same(&subject, meta).await {
                         Ok(true) => {
-                            let remote = self.remote_of(meta, &subject);
+                            let remote = remote_of(meta);
                             session.record(
                                 Record { key: key.clone(), local: Some(local), remote: Some(remote) },
                                 Urgency::Now,
@@ -708,7 +719,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 }
                 Err(Unsent::Condition(_)) => asked = true,
                 Err(unsent) => {
-                    if matches!(unsent, Unsent::Ended(_)) {
+                    if matches!(unsent, Unsent::Unheard(_)) {
                         session.doubt(key, local);
                     }
                     return Ok(Err(unsent));
@@ -749,24 +760,19 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     }
 
     fn remote_after(&self, output: &PutOutput, outcome: Outcome, before: Option<Remote>, subject: &Subject) -> Remote {
-        let md5 = match outcome {
-            Outcome::MetadataOnly => before.and_then(|before| before.md5),
-            _ => self.digest(subject),
+        // Replacing metadata leaves the body as it is, also one that the object of a directory should not have.
+        let (size, md5) = match (outcome, before) {
+            (Outcome::MetadataOnly, Some(before)) => (before.size, before.md5),
+            _ => (subject.entry.object_size(), self.digest(&output.etag, subject)),
         };
         let last_modified = output.last_modified;
-        let size = subject.entry.object_size();
         Remote { etag: output.etag.clone(), size, last_modified, md5, age: age_of_object(last_modified) }
     }
 
-    /// The digest that is recorded, where the `ETag` is none.
-    fn digest(&self, subject: &Subject) -> Option<[u8; 16]> {
-        if self.capabilities.md5_etags == Support::Yes { None } else { subject.known_md5() }
-    }
-
-    fn remote_of(&self, meta: &ObjectMeta, subject: &Subject) -> Remote {
-        let md5 = self.digest(subject);
-        let last_modified = Some(meta.last_modified);
-        Remote { etag: meta.etag.clone(), size: meta.size, last_modified, md5, age: age_of_object(last_modified) }
+    /// The digest that is recorded of what was put, where the `ETag` is none.
+    fn digest(&self, etag: &ETag, subject: &Subject) -> Option<[u8; 16]> {
+        let tells = self.capabilities.md5_etags == Support::Yes && etag.md5().is_some();
+        if tells { None } else { subject.known_md5() }
     }
 
     /// Whether an object is what would be put: kind, size, stored attributes but for the access time, and the content as far
@@ -815,50 +821,24 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
 
     // ------------------------------------------------------------------------------------------------- deletes
 
-    /// Looks at what a run before may have put without hearing of it, and whose name was gone before anything was recorded
-    /// of it. What is there is recorded as gone from the tree; a later run may delete it.
-    async fn adopt(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
-        let Some(session) = self.session else { return Ok(()) };
-        for key in session.uncertain_keys() {
-            let is_recorded = self.gone.lock().unwrap_or_else(PoisonError::into_inner).contains(&key);
-            if is_recorded || !self.options.selection.selects(key.as_str()) {
-                continue;
-            }
-            match look(self.tree, key.as_str()).await {
-                Look::Nothing => {}
-                Look::Found(status) if (status.file_type == FileType::Directory) != key.is_directory() => {}
-                Look::Found(_) | Look::Skipped(_) | Look::Failed(_) => continue,
-            }
-            let Ok(object_key) = self.options.prefix.object_key(&key) else { continue };
-            match self.store.head(&object_key).await {
-                Ok(meta) if self.is_ours(session, &key, &meta) => {
-                    let (etag, size, last_modified) = (meta.etag, meta.size, Some(meta.last_modified));
-                    let remote = Remote { etag, size, last_modified, md5: None, age: age_of_object(last_modified) };
-                    session.record(Record { key: key.clone(), local: None, remote: Some(remote) }, Urgency::Later)?;
-                    recorder.gone();
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == StoreErrorKind::NotFound => {}
-                Err(_) => continue,
-            }
-            session.settle(&key);
+    /// Whether what is gone may be deleted; `None` when that is not wanted.
+    fn may_delete(&self, session: &Session<'_>, gone: &Spool<Record>) -> Option<Result<(), Braked>> {
+        match self.options.deletes {
+            Deletes::Never => None,
+            Deletes::Apply(brake) => Some(brake.check(gone.len(), session.records().unwrap_or(0))),
         }
-        Ok(())
     }
 
     /// Deletes what is gone, or records that it is.
-    async fn delete(&self, gone: Gone, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
+    async fn delete(&self, gone: Spool<Record>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
         let Some(session) = self.session else { return Ok(()) };
-        let (count, reader) = gone.finish().map_err(StateError::from)?;
-        let braked = match self.options.deletes {
-            Deletes::Never => None,
-            Deletes::Apply(brake) => Some(brake.check(count, session.records().unwrap_or(0))),
-        };
-        let reader = stream::try_unfold(reader, |mut reader| async {
-            Ok::<_, StateError>(reader.next()?.map(|record| (record, reader)))
+        let braked = self.may_delete(session, &gone);
+        let gone = stream::try_unfold((gone, 0), |(mut gone, mut position)| async move {
+            let record: Option<Record> = gone.next(&mut position).map_err(StateError::from)?;
+            Ok::<_, StateError>(record.map(|record| (record, (gone, position))))
         });
         if let Some(Ok(())) = braked {
-            let mut ended = reader
+            let mut ended = gone
                 .map(|record| async { self.delete_one(session, record?).await })
                 .buffer_unordered(self.options.jobs.get())
                 .boxed();
@@ -869,25 +849,77 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                     Deleted::Before => {}
                 }
             }
-            return Ok(());
+            drop(ended);
+            return Ok(self.settle_unheard(session, recorder).await?);
         }
-        let mut reader = reader.boxed();
-        while let Some(record) = reader.next().await {
+        let mut gone = gone.boxed();
+        while let Some(record) = gone.next().await {
             recorder.gone();
-            self.keep(session, record?)?;
+            self.keep(session, record?).await?;
         }
         if let Some(Err(braked)) = braked {
             recorder.braked(braked);
         }
-        Ok(())
+        Ok(self.settle_unheard(session, recorder).await?)
     }
 
     /// Records that something is gone from the tree and still in the bucket.
-    fn keep(&self, session: &Session<'_>, record: Record) -> Result<(), StateError> {
+    async fn keep(&self, session: &Session<'_>, record: Record) -> Result<(), StateError> {
+        if session.is_uncertain(&record.key) {
+            return self.settle_gone(session, record).await.map(|_| ());
+        }
         if record.local.is_none() {
             return Ok(());
         }
         session.record(Record { local: None, ..record }, Urgency::Later)
+    }
+
+    /// Finds out what has become of the object of a name that is gone, and that a run may have put without hearing of it.
+    /// Says whether there is one that is ours.
+    async fn settle_gone(&self, session: &Session<'_>, record: Record) -> Result<bool, StateError> {
+        let Ok(object_key) = self.options.prefix.object_key(&record.key) else { return Ok(false) };
+        match self.store.head(&object_key).await {
+            Ok(meta)
+                if self.is_ours(session, &record.key, &meta) || is_recorded(record.remote.as_ref(), Some(&meta)) =>
+            {
+                let (key, remote) = (record.key.clone(), Some(remote_of(&meta)));
+                session.record(Record { local: None, remote, ..record }, Urgency::Later)?;
+                session.is_certain(&key);
+                Ok(true)
+            }
+            // Somebody else's; what was recorded is not there any more.
+            Ok(_) if record.remote.is_none() => {
+                session.remove(&record.key, Urgency::Later)?;
+                Ok(false)
+            }
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                session.remove(&record.key, Urgency::Later)?;
+                Ok(false)
+            }
+            // Nobody knows yet; a later run looks again.
+            Ok(_) | Err(_) => Ok(false),
+        }
+    }
+
+    /// What was intended for names that were never recorded and are gone: if their objects were put after all, they are
+    /// recorded now, so that the next run can delete them.
+    async fn settle_unheard(&self, session: &Session<'_>, recorder: &mut Recorder<'_>) -> Result<(), StateError> {
+        for key in session.uncertain_keys() {
+            if !self.options.selection.selects(key.as_str()) {
+                continue;
+            }
+            let is_gone = match look(self.tree, key.as_str()).await {
+                Look::Nothing => true,
+                Look::Found(status) => (status.file_type == FileType::Directory) != key.is_directory(),
+                // Of what is below something else than a directory there is nothing.
+                Look::Failed(error) => error.kind() == TreeErrorKind::Conflict,
+                Look::Skipped(_) => false,
+            };
+            if is_gone && self.settle_gone(session, Record { key, local: None, remote: None }).await? {
+                recorder.gone();
+            }
+        }
+        Ok(())
     }
 
     async fn delete_one(&self, session: &Session<'_>, record: Record) -> Result<Deleted, StateError> {
@@ -899,8 +931,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         match look(self.tree, key.as_str()).await {
             Look::Nothing => {}
             Look::Found(status) if (status.file_type == FileType::Directory) != key.is_directory() => {}
+            // What was a directory above is none any more, so nothing is in it.
+            Look::Failed(error) if error.kind() == TreeErrorKind::Conflict => {}
             Look::Failed(error) => {
-                self.keep(session, record.clone())?;
+                self.keep(session, record.clone()).await?;
                 return Ok(not(Outcome::Failed, &Chain(&error)));
             }
             Look::Found(_) | Look::Skipped(_) => {
@@ -914,19 +948,17 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 return Ok(Deleted::Before);
             }
             Err(error) => {
-                self.keep(session, record.clone())?;
+                self.keep(session, record.clone()).await?;
                 return Ok(not(Outcome::Failed, &Chain(&error)));
             }
         };
         let ours = is_recorded(Some(remote), Some(&current)) || self.is_ours(session, key, &current);
         if !ours && self.options.on_conflict != OnConflict::Local {
-            self.keep(session, record.clone())?;
+            self.keep(session, record.clone()).await?;
             return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));
         }
         // So that a later run knows that it was this one who has deleted it.
-        let (etag, size, last_modified) = (current.etag.clone(), current.size, Some(current.last_modified));
-        let remote = Remote { etag, size, last_modified, age: age_of_object(last_modified), ..remote.clone() };
-        session.give_up(Record { local: None, remote: Some(remote), ..record.clone() }).await?;
+        session.give_up(Record { local: None, remote: Some(remote_of(&current)), ..record.clone() }).await?;
         let precondition = match self.capabilities.preconditions {
             Support::Yes => Precondition::Match(current.etag),
             Support::No => Precondition::None,
@@ -964,39 +996,6 @@ enum Deleted {
     Before,
 }
 
-/// What is gone from the tree, in a file once it is more than a little, until everything else is done.
-struct Gone {
-    writer: Result<SnapshotWriter<SpooledTempFile>, crate::snapshot::SnapshotError>,
-    count: u64,
-}
-
-impl Gone {
-    fn new() -> Result<Self, crate::snapshot::SnapshotError> {
-        let identity = Identity { link: [0; 16], root: [0; 16] };
-        let header = crate::snapshot::Header { identity, recorded: Timestamp::EPOCH };
-        Ok(Self { writer: SnapshotWriter::new(SpooledTempFile::new(GONE_IN_MEMORY), &header), count: 0 })
-    }
-
-    /// Takes the next one; they come in key order.
-    fn push(&mut self, record: &Record) {
-        if record.remote.is_none() {
-            return;
-        }
-        self.count = self.count.saturating_add(1);
-        if let Ok(writer) = &mut self.writer
-            && let Err(error) = writer.push(record)
-        {
-            self.writer = Err(error);
-        }
-    }
-
-    fn finish(self) -> Result<(u64, SnapshotReader<SpooledTempFile>), crate::snapshot::SnapshotError> {
-        let mut file = self.writer?.finish()?;
-        file.seek(SeekFrom::Start(0))?;
-        Ok((self.count, SnapshotReader::open(file)?))
-    }
-}
-
 impl From<ScanError> for RunErrorKind {
     fn from(error: ScanError) -> Self {
         match error {
@@ -1025,6 +1024,13 @@ pub(super) fn age_of_object(last_modified: Option<Timestamp>) -> Age {
         Some(time) if time.subsecond_nanos() > 0 => Age::Settled,
         _ => Age::Racy,
     }
+}
+
+/// What is recorded of an object that was looked at. What its bytes are is known from its `ETag` alone.
+fn remote_of(meta: &ObjectMeta) -> Remote {
+    let last_modified = Some(meta.last_modified);
+    let age = age_of_object(last_modified);
+    Remote { etag: meta.etag.clone(), size: meta.size, last_modified, md5: None, age }
 }
 
 /// Whether an object is the version that is recorded, or is missing where none is. Last-Modified is compared as far as it

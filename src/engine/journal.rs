@@ -28,7 +28,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use twox_hash::XxHash3_64;
 
-const MAGIC: [u8; 8] = *b"PXS3jrnl";
+const MAGIC: [u8; 8] = *b"PSX3JRNL";
 const VERSION: u32 = 1;
 /// The longest line that is read: a record with a key of 1,024 bytes and whatever a store calls an `ETag`.
 const LONGEST: usize = 1 << 20;
@@ -193,6 +193,7 @@ pub(super) fn replay(state: &dyn StateStore, identity: Identity, snapshot: u64) 
     if base.identity != identity {
         return Ok(None);
     }
+    let is_merged = base.snapshot != snapshot;
     let mut sorter = Sorter::default();
     let mut intents = Intents::new();
     let mut names = Names::Unknown;
@@ -203,16 +204,20 @@ pub(super) fn replay(state: &dyn StateStore, identity: Identity, snapshot: u64) 
                 if is_agreement(&record) {
                     intents.remove(&record.key);
                 }
-                sorter.push(record.key.clone(), Some(record))?;
+                if !is_merged {
+                    sorter.push(record.key.clone(), Some(record))?;
+                }
             }
             Line::Removed(key) => {
                 intents.remove(&key);
-                sorter.push(key, None)?;
+                if !is_merged {
+                    sorter.push(key, None)?;
+                }
             }
             Line::End => names = Names::Recorded,
         }
     }
-    let changes = if base.snapshot == snapshot { Some(sorter.finish(names)?) } else { None };
+    let changes = if is_merged { None } else { Some(sorter.finish(names)?) };
     Ok(Some(Replay { changes, intents }))
 }
 

@@ -124,7 +124,7 @@ impl Differing {
     /// Whether there is nothing to do about a record whose inode has this status.
     fn is_plain(&self, at: usize, status: &Status) -> bool {
         let rows = &self.rows;
-        let plain = rows.agrees(at, status) && rows.age(at) == Some(Age::Settled) && rows.has_remote(at);
+        let plain = rows.agrees(at, status) && rows.age(at) == Some(Age::Settled);
         plain && (status.file_type != FileType::Directory || is_trusted(rows, at, self.directories))
     }
 }
@@ -140,6 +140,8 @@ struct Level {
     key: Box<str>,
     /// Its names as read; `None` when they are those recorded.
     listing: Option<Listing>,
+    /// Where it is recorded, if its names are.
+    record: Option<(Arc<Rows>, usize)>,
 }
 
 struct Listing {
@@ -216,10 +218,12 @@ impl<'r, T: Tree> Scan<'r, T> {
     /// Goes on over records that are plainly as they were, in directories that are not read: nearly all of a scan, and so
     /// without anything that is not needed for them.
     fn coast(&mut self) {
+        let Some(block) = &mut self.block else { return };
+        let key = block.rows.keys().get(block.next).unwrap_or_default();
+        self.closed = self.closed.take().filter(|closed| key <= &*closed.key || key.starts_with(&*closed.key));
         if self.path.is_some() || self.closed.is_some() || !self.selection.has_no_patterns() {
             return;
         }
-        let Some(block) = &mut self.block else { return };
         let stop = block.differing.peek().map_or(usize::MAX, |(differing, _)| *differing);
         while block.next < stop {
             let Some(level) = self.levels.last().filter(|level| level.listing.is_none()) else { return };
@@ -231,7 +235,7 @@ impl<'r, T: Tree> Scan<'r, T> {
             match rest.as_bytes().iter().position(|byte| *byte == b'/') {
                 None => {}
                 Some(slash) if slash.saturating_add(1) == rest.len() => {
-                    self.levels.push(Level { key: key.into(), listing: None });
+                    self.levels.push(Level::recorded(key, &block.rows, block.next));
                 }
                 Some(_) => return,
             }
@@ -261,12 +265,8 @@ impl<'r, T: Tree> Scan<'r, T> {
             (Some(_), None) => self.new_name().await,
             (None, Some(_)) if level.listing.is_some() => self.missing(Why::Gone),
             (None, Some(rest)) => match rest.find('/') {
-                // A record below a directory that has none itself: it was gone already when that was deleted, or nobody has
-                // looked there.
-                Some(slash) if slash.saturating_add(1) < rest.len() => {
-                    let has_local = self.block.as_ref().is_some_and(|block| block.rows.has_local(block.next));
-                    self.missing(if has_local { Why::Unknown } else { Why::Gone });
-                }
+                // A record below a directory that has none itself, in one all of whose names are recorded: it is gone.
+                Some(slash) if slash.saturating_add(1) < rest.len() => self.missing(Why::Gone),
                 _ => self.recorded().await,
             },
             (None, None) => {
@@ -311,6 +311,8 @@ impl<'r, T: Tree> Scan<'r, T> {
             Look::Found(_) | Look::Skipped(_) => names.push(name.to_owned()),
             // It may have been recorded; else it is an error.
             Look::Nothing => self.absent = Some(path.into()),
+            // What was a directory above is none any more, so nothing is in it.
+            Look::Failed(error) if error.kind() == TreeErrorKind::Conflict => self.absent = Some(path.into()),
             Look::Failed(error) => {
                 self.ready.push_back(Sight::Failed { path: path.as_bytes().into(), error, recorded: Recorded::Yes });
                 return None;
@@ -378,6 +380,8 @@ impl<'r, T: Tree> Scan<'r, T> {
         let Some(block) = &self.block else { return };
         let key = block.key().unwrap_or_default();
         let why = match self.closed.as_ref().filter(|closed| key.starts_with(&*closed.key)) {
+            // What is not selected stays, also below what is gone.
+            Some(closed) if closed.why == Why::Gone && self.selection.leaves_out(key) => Why::Unknown,
             Some(closed) => closed.why,
             None => {
                 let why = if self.selection.leaves_out(key) { Why::Unknown } else { why };
@@ -408,17 +412,19 @@ impl<'r, T: Tree> Scan<'r, T> {
         let is_directory = key.ends_with('/');
         let Some(look) = look else {
             if is_directory {
-                self.levels.push(Level { key: key.into(), listing: None });
+                self.levels.push(Level::recorded(key, &rows, at));
             }
             self.unchanged = self.unchanged.saturating_add(1);
             return;
         };
         let status = match look {
             Look::Found(status) if (status.file_type == FileType::Directory) == is_directory => status,
-            // It was gone already when the directory, which is as it was, was last read.
-            Look::Nothing | Look::Found(_) if !block.rows.has_local(at) => {
+            // It was gone already when the directory, which is still as it was, was last read; or it is going just now.
+            Look::Nothing | Look::Found(_)
+                if !rows.has_local(at) || is_still_as_recorded(self.tree, self.levels.last()).await =>
+            {
                 self.closed = is_directory.then(|| Closed { key: key.into(), why: Why::Gone });
-                self.ready.extend(block.rows.record(at).map(Sight::Gone));
+                self.ready.extend(rows.record(at).map(Sight::Gone));
                 return;
             }
             other => {
@@ -427,12 +433,12 @@ impl<'r, T: Tree> Scan<'r, T> {
                 return;
             }
         };
-        let settled = block.rows.agrees(at, &status) && block.rows.age(at) == Some(Age::Settled);
-        let trusted = is_directory && settled && is_trusted(&block.rows, at, self.directories);
+        let settled = rows.agrees(at, &status) && rows.age(at) == Some(Age::Settled);
+        let trusted = is_directory && settled && is_trusted(&rows, at, self.directories);
         if trusted {
-            self.levels.push(Level { key: key.into(), listing: None });
+            self.levels.push(Level::recorded(key, &rows, at));
         }
-        let Some(record) = block.rows.record(at) else { return };
+        let Some(record) = rows.record(at) else { return };
         let key = record.key.clone();
         let names = if trusted { Some(Names::Recorded) } else { self.enter(&key, Recorded::Yes).await };
         if let Some(names) = names {
@@ -443,7 +449,7 @@ impl<'r, T: Tree> Scan<'r, T> {
     /// Takes the name at hand, which is not recorded.
     async fn new_name(&mut self) {
         let Some(level) = self.levels.last_mut() else { return };
-        let Level { key: directory, listing: Some(listing) } = level else { return };
+        let Level { key: directory, listing: Some(listing), .. } = level else { return };
         let at = listing.next;
         listing.next = at.saturating_add(1);
         let mut path = directory.as_bytes().to_vec();
@@ -539,6 +545,12 @@ impl<'r, T: Tree> Scan<'r, T> {
     }
 }
 
+/// Whether a directory was not read, and is now what it was when its names were recorded.
+async fn is_still_as_recorded(tree: &impl Tree, level: Option<&Level>) -> bool {
+    let Some(Level { key, record: Some((rows, at)), .. }) = level else { return false };
+    matches!(look(tree, key).await, Look::Found(status) if rows.agrees(*at, &status))
+}
+
 /// Looks at one key, or at what its path is.
 pub(super) async fn look(tree: &impl Tree, key: &str) -> Look {
     let mut keys = KeyList::new();
@@ -563,7 +575,11 @@ impl Block {
 
 impl Level {
     fn read(key: &str, names: NameList) -> Self {
-        Self { key: key.into(), listing: Some(Listing { names, next: 0, looks: VecDeque::new() }) }
+        Self { key: key.into(), listing: Some(Listing { names, next: 0, looks: VecDeque::new() }), record: None }
+    }
+
+    fn recorded(key: &str, rows: &Arc<Rows>, at: usize) -> Self {
+        Self { key: key.into(), listing: None, record: Some((Arc::clone(rows), at)) }
     }
 }
 

@@ -30,6 +30,9 @@ pub enum StateError {
     Later(#[source] SnapshotError),
 }
 
+/// The longest `ETag` that is recorded, in bytes. Those of S3 have 34, or 40 for an object put in parts.
+const LONGEST_ETAG: usize = 1024;
+
 /// The state of a link during one run.
 pub(super) struct Session<'s> {
     state: &'s dyn StateStore,
@@ -66,17 +69,12 @@ impl<'s> Session<'s> {
                 compact(state, identity, started, snapshot.take(), changes).await?;
                 (snapshot, disbelief) = open(state, identity)?.believed();
             }
-            if intents.is_empty() {
-                state.remove(Part::Journal)?;
-            }
         }
         let base = Base { identity, snapshot: snapshot.as_ref().map_or(0, SnapshotReader::id), started };
         let journal = Journal::new(state, base);
         // What is not known stays unknown until somebody looks, however many runs are cut short.
-        for (key, locals) in &intents {
-            for local in locals {
-                journal.append(&Line::Intent { key: key.clone(), local: *local }, Urgency::Now)?;
-            }
+        if disbelief.is_none() {
+            carry_over(&journal, state, &intents).await?;
         }
         let records = snapshot.as_ref().map(SnapshotReader::len);
         let recorded = snapshot.as_ref().map(|snapshot| snapshot.header().recorded);
@@ -133,14 +131,9 @@ impl<'s> Session<'s> {
         lock(&self.uncertain).contains_key(key)
     }
 
-    /// What may have been put by now without anybody knowing.
+    /// The keys of which that is not known.
     pub(super) fn uncertain_keys(&self) -> Vec<Key> {
         lock(&self.uncertain).keys().cloned().collect()
-    }
-
-    /// Says that somebody has looked at what was uncertain of a key.
-    pub(super) fn settle(&self, key: &Key) {
-        lock(&self.uncertain).remove(key);
     }
 
     /// Says that objects are about to become what these inodes are, and waits until that is on the disk.
@@ -175,7 +168,9 @@ impl<'s> Session<'s> {
     }
 
     /// Records what both sides agree on.
-    pub(super) fn record(&self, record: Record, urgency: Urgency) -> Result<(), StateError> {
+    pub(super) fn record(&self, mut record: Record, urgency: Urgency) -> Result<(), StateError> {
+        // A version with a name like a book is none that a store means; such an object is recorded as none.
+        record.remote = record.remote.filter(|remote| remote.etag.as_str().len() <= LONGEST_ETAG);
         let (key, is_certain) = (record.key.clone(), journal::is_agreement(&record));
         self.journal.append(&Line::Record(record), urgency)?;
         if is_certain {
@@ -191,7 +186,8 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    fn is_certain(&self, key: &Key) {
+    /// Says that it is known what the object of a key is.
+    pub(super) fn is_certain(&self, key: &Key) {
         lock(&self.uncertain).remove(key);
         self.withdraw(key);
     }
@@ -207,28 +203,34 @@ impl<'s> Session<'s> {
         self.journal.sync().await?;
         let Base { identity, snapshot, .. } = self.base;
         let reader = self.reader()?;
-        let Some(changes) = journal::replay(self.state, identity, snapshot)?.and_then(|replay| replay.changes) else {
+        let changes = journal::replay(self.state, identity, snapshot)?.and_then(|replay| replay.changes);
+        let Some(changes) = changes else {
             return Err(io::Error::other("the journal cannot be read back").into());
         };
         compact(self.state, identity, now, reader, changes).await?;
-        let mut intents = std::mem::take(&mut *lock(&self.uncertain));
-        // What was under way when the run had to stop.
-        for (key, local) in lock(&self.intended).drain() {
-            intents.entry(key).or_default().push(local);
-        }
-        if intents.is_empty() {
-            return Ok(self.state.remove(Part::Journal)?);
-        }
         // Requests that failed may have happened all the same, and may still.
-        let (Some(snapshot), _) = open(self.state, identity)?.believed() else { return Ok(()) };
-        let journal = Journal::new(self.state, Base { snapshot: snapshot.id(), ..self.base });
-        for (key, locals) in intents {
-            for local in locals {
-                journal.append(&Line::Intent { key: key.clone(), local }, Urgency::Later)?;
-            }
+        let mut uncertain = std::mem::take(&mut *lock(&self.uncertain));
+        // So may those that were under way when the run had to stop.
+        for (key, local) in lock(&self.intended).drain() {
+            uncertain.entry(key).or_default().push(local);
         }
-        Ok(journal.sync().await?)
+        let (snapshot, _) = open(self.state, identity)?.believed();
+        let snapshot = snapshot.as_ref().map_or(0, |snapshot| snapshot.id());
+        carry_over(&Journal::new(self.state, Base { snapshot, ..self.base }), self.state, &uncertain).await
     }
+}
+
+/// Begins a journal with what is uncertain. The one before is merged, and goes.
+async fn carry_over(journal: &Journal<'_>, state: &dyn StateStore, uncertain: &Intents) -> Result<(), StateError> {
+    if uncertain.is_empty() {
+        return Ok(state.remove(Part::Journal)?);
+    }
+    for (key, locals) in uncertain {
+        for local in locals {
+            journal.append(&Line::Intent { key: key.clone(), local: *local }, Urgency::Later)?;
+        }
+    }
+    Ok(journal.sync().await?)
 }
 
 fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {

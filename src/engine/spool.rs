@@ -1,6 +1,6 @@
 //! [`Spool`]: what an import puts off to its end, kept in a file once it is more than a little.
 
-use super::bytes::{put_bytes, take, take_bytes};
+use super::bytes::{put_bytes, put_time, take, take_bytes, take_time};
 use super::journal::{put_record, put_remote, take_record, take_remote};
 use super::report::Outcome;
 use crate::entry::{Entry, EntryKind};
@@ -27,8 +27,10 @@ pub(super) struct Deferred {
     pub(super) outcome: Option<Outcome>,
     /// What there is to say about it.
     pub(super) reasons: Vec<Box<str>>,
-    /// The inode of a directory: only that one gets the attributes. 0 for a link, which is not there yet.
+    /// The inode of a directory: only that one gets the attributes. Of a link the inode that it replaces, 0 for none.
     pub(super) inode: u64,
+    /// When the inode that a link replaces had last changed.
+    pub(super) ctime: Timestamp,
     /// The object, where both sides agree on it once this is finished.
     pub(super) remote: Option<Remote>,
     /// Whose attributes a directory gets.
@@ -42,12 +44,14 @@ pub(super) enum Rule {
     Object,
     /// Its own: only its times are put back to what they were.
     Keep,
+    /// The defaults: it has no object, and both sides agree on that.
+    Implied,
 }
 
 impl Deferred {
     /// A directory that gets these attributes, with nothing to say about it.
     pub(super) const fn directory(entry: Entry, outcome: Option<Outcome>, inode: u64) -> Self {
-        Self { entry, outcome, reasons: Vec::new(), inode, remote: None, rule: Rule::Object }
+        Self { entry, outcome, reasons: Vec::new(), inode, ctime: Timestamp::EPOCH, remote: None, rule: Rule::Object }
     }
 }
 
@@ -173,7 +177,13 @@ fn encode(deferred: &Deferred, record: &mut Vec<u8>) {
         Some(Outcome::Conflict) => 6,
     });
     record.extend_from_slice(&deferred.inode.to_le_bytes());
-    record.extend_from_slice(&[u8::from(deferred.rule == Rule::Keep), u8::from(deferred.remote.is_some())]);
+    put_time(deferred.ctime, record);
+    let rule = match deferred.rule {
+        Rule::Object => 0,
+        Rule::Keep => 1,
+        Rule::Implied => 2,
+    };
+    record.extend_from_slice(&[rule, u8::from(deferred.remote.is_some())]);
     deferred.remote.iter().for_each(|remote| put_remote(remote, record));
     for reason in &deferred.reasons {
         put_bytes(reason.as_bytes(), record);
@@ -207,15 +217,21 @@ fn decode(record: &mut &[u8]) -> Option<Deferred> {
         _ => return None,
     };
     let inode = u64::from_le_bytes(take(record)?);
-    let [keep @ 0..=1, has_remote @ 0..=1] = take(record)? else { return None };
-    let rule = if keep == 1 { Rule::Keep } else { Rule::Object };
+    let ctime = take_time(record)?;
+    let [rule, has_remote @ 0..=1] = take(record)? else { return None };
+    let rule = match rule {
+        0 => Rule::Object,
+        1 => Rule::Keep,
+        2 => Rule::Implied,
+        _ => return None,
+    };
     let remote = if has_remote == 1 { Some(take_remote(record)?) } else { None };
     let mut reasons = Vec::new();
     while !record.is_empty() {
         reasons.push(std::str::from_utf8(take_bytes(record)?).ok()?.into());
     }
     let entry = Entry::new(key, kind, attributes).ok()?;
-    Some(Deferred { entry, outcome, reasons, inode, remote, rule })
+    Some(Deferred { entry, outcome, reasons, inode, ctime, remote, rule })
 }
 
 #[cfg(test)]
@@ -240,6 +256,7 @@ mod tests {
             outcome: Some(Outcome::Written),
             reasons: vec!["one".into(), "two".into()],
             inode: number.unsigned_abs(),
+            ctime: Timestamp::from_unix(number, 5).unwrap(),
             remote: None,
             rule: Rule::Keep,
         }

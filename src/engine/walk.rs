@@ -35,9 +35,7 @@ async fn walked<T: Tree>(tree: &T, sight: Result<Sight, ScanError>) -> Option<Wa
     Some(match sight {
         Ok(Sight::Present { key, status, .. }) => match found(tree, &key, &status).await {
             Ok(Some(found)) => Walked::Found(found),
-            Ok(None) => {
-                Walked::Skipped { path: key.as_str().as_bytes().into(), reason: SkipReason::Vanished }
-            }
+            Ok(None) => Walked::Skipped { path: key.as_str().as_bytes().into(), reason: SkipReason::Vanished },
             Err(error) => Walked::Failed { path: key.as_str().as_bytes().into(), error },
         },
         Ok(Sight::Skipped { path, reason, .. }) => Walked::Skipped { path, reason },

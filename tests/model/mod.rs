@@ -7,6 +7,7 @@
 
 pub mod bridge;
 pub mod generate;
+pub mod since;
 
 use std::collections::BTreeMap;
 

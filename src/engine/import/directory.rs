@@ -1,8 +1,8 @@
 //! Directories: made before what is in them, finished after it.
 
 use super::{
-    Around, Done, Import, KEPT, below_unknown, decode, is_final, reasons_of, refused, store_failure, tree_failure,
-    with_shortfalls,
+    Around, Done, Import, KEPT, Missing, below_unknown, decode, is_final, reasons_of, refused, store_failure,
+    tree_failure, with_shortfalls,
 };
 use crate::engine::listing::Listed;
 use crate::engine::report::{Ended, Outcome, Recorder};
@@ -39,25 +39,27 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Makes the missing directories around an object that is accepted; until then nothing shows of it.
-    pub(super) async fn make_around(&self, missing: &[Entry]) -> Result<Vec<Deferred>, TreeError> {
+    pub(super) async fn make_around(&self, missing: &[Missing]) -> Result<Vec<Deferred>, TreeError> {
         let mut deferred = Vec::new();
         // Others may have made them by now. The deepest that stands tells of all above it.
         let mut first = missing.len();
-        while let Some(entry) = first.checked_sub(1).and_then(|above| missing.get(above)) {
+        while let Some(Missing { entry, .. }) = first.checked_sub(1).and_then(|above| missing.get(above)) {
             if self.standing_directory(entry.key()).await?.is_some() {
                 break;
             }
             first = first.saturating_sub(1);
         }
-        for entry in missing.iter().skip(first) {
+        for Missing { entry, rule } in missing.iter().skip(first) {
             if let Some(made) = self.make_directory(entry).await? {
-                deferred.push(Deferred::directory(entry.clone(), None, made.inode));
+                let made = Deferred::directory(entry.clone(), None, made.inode);
+                deferred.push(Deferred { rule: *rule, ..made });
             }
         }
         Ok(deferred)
     }
 
-    pub(super) fn default_directory(&self, key: &Key, modified: Timestamp) -> Option<Entry> {
+    /// A directory without an object, or none that is accepted.
+    pub(super) fn default_directory(&self, key: &Key, modified: Timestamp) -> Option<Missing> {
         let defaults = &self.options.profile.defaults;
         let attributes = Attributes {
             permissions: self.options.profile.permissions(FileType::Directory, defaults.directory),
@@ -66,7 +68,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             atime: modified,
             mtime: modified,
         };
-        Entry::new(key.clone(), EntryKind::Directory, attributes).ok()
+        let entry = Entry::new(key.clone(), EntryKind::Directory, attributes).ok()?;
+        Some(Missing { entry, rule: Rule::Implied })
     }
 
     /// A directory whose object is as it is recorded. It has nothing to be told; but what is put into it moves its times,
@@ -90,13 +93,17 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                     Ok(meta) => {
                         let entry = decode(&key, &meta, &self.options.profile, None)
                             .and_then(|head| head.into_entry(&key, b"", &self.options.profile));
-                        let entry = entry.ok().or_else(|| self.default_directory(&key, listed.object.last_modified));
-                        around.missing.extend(entry);
+                        let missing = entry.ok().map(|entry| Missing { entry, rule: Rule::Object });
+                        let default = || self.default_directory(&key, listed.object.last_modified);
+                        around.missing.extend(missing.or_else(default));
                     }
                     Err(_) => around.unknown = Some(key.clone()),
                 }
                 Ended::new(&key, Outcome::Unchanged).into()
             }
+            // Something else has taken its place here, which is no business of an import either. What is new below it finds
+            // that out by itself.
+            Err(error) if error.kind() == TreeErrorKind::Conflict => Ended::new(&key, Outcome::Unchanged).into(),
             Err(error) => {
                 let ended = tree_failure(&key, &error);
                 around.unknown = (!is_final(&error)).then_some(key);
@@ -156,17 +163,21 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 Deferred { rule: Rule::Keep, ..deferred }.into()
             }
             None if listed.seems_as_recorded() => {
-                around.missing.push(entry);
+                around.missing.push(Missing { entry, rule: Rule::Object });
                 Ended::new(&key, Outcome::Unchanged).into()
             }
             Some(found) => self.standing(entry, reasons, found, record, remote),
-            None if was_here(record) && self.options.on_conflict != OnConflict::Store => {
+            None if was_here(record) && matches!(self.options.on_conflict, OnConflict::Fail | OnConflict::Local) => {
                 self.removed_directory(entry, reasons, record, remote, around)
             }
-            None => self
-                .new_directory(entry, reasons, remote, &around.missing)
-                .await
-                .unwrap_or_else(|error| Done::from(tree_failure(&key, &error))),
+            None => match self.new_directory(entry, reasons, remote, &around.missing).await {
+                Ok(done) => done,
+                Err(error) => {
+                    let ended = tree_failure(&key, &error);
+                    around.unknown = (!is_final(&error)).then_some(key);
+                    ended.into()
+                }
+            },
         }
     }
 
@@ -175,7 +186,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         entry: Entry,
         reasons: Vec<Box<str>>,
         remote: Option<Remote>,
-        missing: &[Entry],
+        missing: &[Missing],
     ) -> Result<Done, TreeError> {
         let mut deferred = self.make_around(missing).await?;
         let Some(made) = self.make_directory(&entry).await? else {
@@ -196,14 +207,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         around: &mut Around,
     ) -> Done {
         let key = entry.key().clone();
-        around.missing.push(entry);
+        around.missing.push(Missing { entry, rule: Rule::Object });
         let (outcome, then) = match self.options.on_conflict {
             OnConflict::Local => (Outcome::Skipped, "the tree wins"),
             _ => (Outcome::Conflict, "both sides keep what they have"),
         };
         reasons.push(format!("it was removed from the tree, and its object has changed; {then}").into());
-        let record = record.filter(|_| outcome == Outcome::Skipped);
-        let edit = record.map(|record| Edit::Put(Record { key: key.clone(), local: record.local, remote }));
+        let yields = record.is_some() && outcome == Outcome::Skipped;
+        let edit = yields.then(|| Edit::Put(Record { key: key.clone(), local: None, remote }));
         Done { ended: Some(Ended { reasons, ..Ended::new(&key, outcome) }), edit, ..Done::default() }
     }
 
@@ -220,7 +231,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let (wanted, keep) = (entry.attributes(), self.options.existing == Existing::Keep);
         let differs = (now.permissions, now.uid, now.gid) != (wanted.permissions, wanted.uid, wanted.gid);
         let deferred = |entry, outcome| Deferred::directory(entry, Some(outcome), inode);
-        if differs && self.is_edited_since(record, &found) {
+        let local = record.and_then(|record| record.local.as_ref());
+        // Without a record nobody knows whose it is; with one, somebody may have changed it since.
+        let is_edited = local.is_none_or(|local| self.is_edited(local, &found.status()));
+        if differs && self.session.is_some() && is_edited {
             let (outcome, then) = match self.options.on_conflict {
                 OnConflict::Store => (Outcome::MetadataOnly, ""),
                 OnConflict::Newest if now.mtime < wanted.mtime => (Outcome::MetadataOnly, ""),
@@ -229,9 +243,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             };
             if outcome != Outcome::MetadataOnly {
                 reasons.push(format!("its attributes have changed on both sides; {then}").into());
-                let record = record.filter(|_| outcome == Outcome::Skipped);
-                let edit =
-                    record.map(|record| Edit::Put(Record { key: entry.key().clone(), local: record.local, remote }));
+                let yields =
+                    (outcome == Outcome::Skipped).then(|| Record { key: entry.key().clone(), local: None, remote });
+                let edit = yields.map(Edit::Put);
                 let deferred = Deferred { reasons, rule: Rule::Keep, ..deferred(found.entry, outcome) };
                 return Done { deferred: vec![deferred], edit, ..Done::default() };
             }
@@ -267,7 +281,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
 
     /// Gives a directory its attributes, when everything below it is done. Answers what both sides agree on.
     pub(super) async fn directory_attributes(&self, deferred: Deferred, recorder: &mut Recorder<'_>) -> Option<Edit> {
-        let Deferred { entry, outcome, reasons, inode, remote, rule } = deferred;
+        let Deferred { entry, outcome, reasons, inode, remote, rule, .. } = deferred;
         let key = entry.key().clone();
         match (self.finish_directory(entry, outcome, inode, rule).await, outcome) {
             (Ok((applied, outcome, status)), Some(_)) => {
@@ -279,9 +293,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 Some(Edit::Put(Record { key, local: Some(self.local(&status)), remote: Some(remote) }))
             }
             // It is no entry, but what could not be applied is said.
-            (Ok((applied, outcome, _)), None) => {
+            (Ok((applied, outcome, status)), None) => {
                 applied.shortfalls.iter().for_each(|shortfall| recorder.remark(&key, outcome, shortfall));
-                None
+                let agreed = Record { key, local: Some(self.local(&status)), remote: None };
+                (rule == Rule::Implied).then_some(Edit::Put(agreed))
             }
             (Err(error), _) => {
                 let failure = tree_failure(&key, &error);
@@ -333,5 +348,6 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
 
 /// Whether a name was in the tree when both sides last agreed.
 fn was_here(record: Option<&Record>) -> bool {
-    record.is_some_and(|record| record.local.is_some() && record.remote.is_some())
+    // An export that has seen it gone and deleted nothing has kept what was agreed on of the object alone.
+    record.is_some_and(|record| record.remote.is_some())
 }

@@ -4,7 +4,8 @@
 //!
 //! 1. Directories and files. A directory with an object is open to the caller alone, so that its final mode cannot keep
 //!    out what is below; one without is made, with its attributes, for the first object below it that is accepted.
-//! 2. Links, once every directory and file is there: no key can then pass through one.
+//! 2. Links, once every directory and file is there: no key can then pass through one. What is gone from the bucket is
+//!    removed after them, since a directory that a link is put into is not empty; and then comes what takes its place.
 //! 3. The attributes of directories, deepest first, since everything before changes their times.
 //!
 //! What has to wait for 2 and 3 waits in a [`Spool`], so that memory does not grow with it.
@@ -24,7 +25,7 @@ use super::listing::{Item, Listed, Listing, ROOT, shadowed};
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
 use super::selection::Selection;
 use super::session::{Seen, Session, StateError};
-use super::spool::{Deferred, Spool};
+use super::spool::{Deferred, Rule, Spool};
 use super::state::StateStore;
 use super::turns::Turns;
 use crate::entry::{Chain, DecodedHead, Entry, ObjectHead, Refusal};
@@ -202,10 +203,9 @@ async fn run<S: ObjectStore + ?Sized, T: Tree>(
         let imported = run.all(&mut recorder).await;
         // What was done is recorded once it is on the disk, and not before.
         let finished = tree.finish().await.map_err(RunErrorKind::Tree);
-        let recorded = match (&finished, run.record_done()) {
-            (Ok(()), recorded) => recorded.map_err(RunErrorKind::State),
-            (Err(_), _) => Ok(()),
-        };
+        // After a sync that failed, nobody knows what is on the disk, whatever a later one says.
+        let synced = finished.is_ok() && !matches!(imported, Err(RunErrorKind::Tree(_)));
+        let recorded = if synced { run.record_done().map_err(RunErrorKind::State) } else { Ok(()) };
         let seen = if imported.is_ok() { Seen::Everything } else { Seen::Part };
         let closed = match session {
             Some(session) => session.finish(seen, tree.now()).await.map_err(RunErrorKind::State),
@@ -256,7 +256,7 @@ enum Headed {
 #[allow(clippy::large_enum_variant, reason = "there are as many as jobs")]
 enum Prepared {
     Done(Done),
-    FileOrLink { key: Key, listed: Listed, around: Vec<Entry> },
+    FileOrLink { key: Key, listed: Listed, around: Vec<Missing> },
 }
 
 /// What is left of a claim when its work is done.
@@ -266,6 +266,8 @@ struct Done {
     ended: Option<Ended>,
     /// What both sides agree on from now on.
     edit: Option<Edit>,
+    /// Something was removed to make way.
+    removed: Removals,
     /// It can be done only when what is gone was removed.
     late: Option<Late>,
 }
@@ -276,12 +278,19 @@ impl From<Ended> for Done {
     }
 }
 
+/// A directory that is not there, and whose attributes it gets if it is made.
+#[derive(Clone, Debug)]
+struct Missing {
+    entry: Entry,
+    rule: Rule,
+}
+
 /// What is known of the directories around the current key.
 #[derive(Default)]
 struct Around {
     /// Those that are not there and have no object, or none that is accepted, outermost first. They are made, with their
     /// defaults, for the first object below them that is accepted.
-    missing: Vec<Entry>,
+    missing: Vec<Missing>,
     /// One that could not be looked at, or whose head could not be read: nothing can be put below it, since nobody knows
     /// what its permissions are or have to be.
     unknown: Option<Key>,
@@ -290,7 +299,7 @@ struct Around {
 impl Around {
     /// Lets go of the directories that do not hold a key.
     fn move_to(&mut self, key: &Key) {
-        self.missing.retain(|directory| directory.key().holds(key));
+        self.missing.retain(|directory| directory.entry.key().holds(key));
         self.unknown = self.unknown.take().filter(|directory| directory.holds(key));
     }
 }
@@ -345,6 +354,9 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             match done {
                 Ok(done) => {
                     late.extend(done.late);
+                    if done.removed == Removals::One {
+                        recorder.deleted();
+                    }
                     for deferred in done.deferred {
                         if deferred.entry.key().is_directory() { &mut directories } else { &mut links }
                             .push(&deferred)?;
@@ -357,9 +369,12 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             }
         }
         drop(done);
+        // Before anything is removed: a directory that a link is put into is not empty.
+        let mut position = 0;
+        self.links(&mut links, &mut position, recorder).await?;
         let absent = lock(absent).take().filter(|_| listed.is_ok());
         if let Some(absent) = absent {
-            self.remove_absent(absent, recorder).await?;
+            self.remove_absent(absent, &late, recorder).await?;
         }
         for late in late {
             let done = self.try_late(late, &listed).await;
@@ -369,17 +384,27 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             done.ended.into_iter().for_each(|ended| recorder.end(ended));
             self.agree(done.edit).await?;
         }
-        let mut position = 0;
-        while let Some(deferred) = links.next(&mut position)? {
-            let (ended, edit) = self.link(deferred).await;
-            recorder.end(ended);
-            self.agree(edit).await?;
-        }
+        self.links(&mut links, &mut position, recorder).await?;
         while let Some(deferred) = directories.pop()? {
             let edit = self.directory_attributes(deferred, recorder).await;
             self.agree(edit).await?;
         }
         listed
+    }
+
+    /// Puts the links from a position on into place.
+    async fn links(
+        &self,
+        links: &mut Spool<Deferred>,
+        position: &mut u64,
+        recorder: &mut Recorder<'_>,
+    ) -> Result<(), RunErrorKind> {
+        while let Some(deferred) = links.next(position)? {
+            let (ended, edit) = self.link(deferred).await;
+            recorder.end(ended);
+            self.agree(edit).await?;
+        }
+        Ok(())
     }
 
     /// Takes down what both sides agree on. It is recorded when it is on the disk.
@@ -500,6 +525,14 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
     }
 }
 
+/// Whether something was removed.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Removals {
+    #[default]
+    None,
+    One,
+}
+
 /// Whether what is gone has been removed by now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
@@ -518,7 +551,7 @@ fn is_final(error: &TreeError) -> bool {
 }
 
 fn below_unknown(key: &Key, directory: &Key) -> Ended {
-    let reason = format!("nothing can be put into \"{directory}\", which or whose object could not be read");
+    let reason = format!("nothing can be put into \"{directory}\", which could not be read or made, or whose object could not be read");
     Ended::new(key, Outcome::Failed).because(reason)
 }
 

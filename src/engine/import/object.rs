@@ -1,7 +1,7 @@
 //! Files and links: what is decided about them, and how it is done.
 
 use super::{
-    Done, Import, KEPT, Late, Turn, decode, link_body, reasons_of, refused, store_failure, tree_failure,
+    Done, Import, KEPT, Late, Missing, Turn, decode, link_body, reasons_of, refused, store_failure, tree_failure,
     with_shortfalls,
 };
 use crate::engine::contents::Unsent;
@@ -15,6 +15,7 @@ use crate::mode::FileType;
 use crate::plan::{Change, Existing, ImportStep, MetadataChange, OnConflict, Step, compare, step};
 use crate::snapshot::{Edit, Record, Remote};
 use crate::store::{GetOptions, GetOutput, ObjectMeta, ObjectStore, Support};
+use crate::timestamp::Timestamp;
 use crate::tree::{Found, Present, Standing, Tree, TreeErrorKind, TreeOp};
 use futures_util::StreamExt;
 use md5::{Digest, Md5};
@@ -62,7 +63,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         &self,
         key: &Key,
         listed: &Listed,
-        around: &[Entry],
+        around: &[Missing],
         turn: Turn,
     ) -> Result<Done, Ended> {
         match self.decide(key, listed, turn).await? {
@@ -76,8 +77,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 Ok(Done { ended: Some(ended), edit, ..Done::default() })
             }
             Decision::Yield { remote, ended } => {
-                let local = listed.record.as_ref().and_then(|record| record.local);
-                let edit = Edit::Put(Record { key: key.clone(), local, remote: Some(remote) });
+                // Whatever the tree holds by then is exported.
+                let edit = Edit::Put(Record { key: key.clone(), local: None, remote: Some(remote) });
                 Ok(Done { ended: Some(ended), edit: Some(edit), ..Done::default() })
             }
             Decision::SetAttributes { found, meta, head } => {
@@ -183,7 +184,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         if meta.etag != listed.object.etag || head.file_type != found.entry.file_type() {
             return Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Changed });
         }
-        let (now, wanted) = (found.entry.attributes(), &head.attributes);
+        // As an export would store it: a bit that the profile drops is no difference.
+        let stored = found.entry.clone().normalized(&self.options.profile);
+        let (now, wanted) = (stored.attributes(), &head.attributes);
         let same = (now.permissions, now.uid, now.gid, now.mtime)
             == (wanted.permissions, wanted.uid, wanted.gid, wanted.mtime);
         // What could not be applied when it was recorded is no news: the metadata is as it was.
@@ -269,13 +272,15 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         match self.contents.open(key, found.status(), change, metadata, remote.body_md5()).await {
             Ok((_, change)) => Ok(step(&change, metadata) == Step::Nothing),
             Err(Unsent::Changed) => Ok(false),
-            Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => Err(ended),
+            Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => Err(ended),
         }
     }
 
     /// Whether a file or link holds what the object says: kind, size, attributes, and content as far as the `ETag` tells.
     async fn is_same(&self, key: &Key, found: &Found, meta: &ObjectMeta, head: &DecodedHead) -> Result<bool, Ended> {
-        if compare(head.file_type, meta.size, &head.attributes, Some(&found.entry)) != ImportStep::Nothing {
+        // As an export would store it: a bit that the profile drops is no difference.
+        let stored = found.entry.clone().normalized(&self.options.profile);
+        if compare(head.file_type, meta.size, &head.attributes, Some(&stored)) != ImportStep::Nothing {
             return Ok(false);
         }
         let Some(md5) = meta.etag.md5().filter(|_| self.store.capabilities().md5_etags == Support::Yes) else {
@@ -285,7 +290,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         match self.contents.md5(&subject).await {
             Ok(found) => Ok(found == Some(md5)),
             Err(Unsent::Changed) => Ok(false),
-            Err(Unsent::Ended(ended) | Unsent::Condition(ended)) => Err(Ended { key: key.to_string().into(), ..ended }),
+            Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => {
+                Err(Ended { key: key.to_string().into(), ..ended })
+            }
         }
     }
 
@@ -339,7 +346,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Fetches an object. Head and bytes are of one version, since one answer brings both.
-    async fn fetch(&self, key: &Key, listed: &Listed, present: Present, around: &[Entry]) -> Result<Done, Ended> {
+    async fn fetch(&self, key: &Key, listed: &Listed, present: Present, around: &[Missing]) -> Result<Done, Ended> {
         let GetOutput { meta, mut body } = self
             .store
             .get(&listed.object.key, &GetOptions::default())
@@ -354,21 +361,21 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 let reason = format!("expected a body of {} bytes, found another length", meta.size);
                 return Err(Ended::new(key, Outcome::Failed).because(reason));
             }
-            let md5 = self.digests().then(|| Md5::digest(&target).into());
+            let md5 = self.needs_digest(&meta).then(|| Md5::digest(&target).into());
             let entry = head.into_entry(key, &target, profile).map_err(|refusal| refused(key, &refusal))?;
             let mut deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
             let remote = self.session.map(|_| self.remote(&meta, listed.record.as_ref(), md5));
-            let inode = match &present {
-                Present::Entry(found) => found.fingerprint.inode,
-                Present::Nothing | Present::Other => 0,
+            let (inode, ctime) = match &present {
+                Present::Entry(found) => (found.fingerprint.inode, found.fingerprint.ctime),
+                Present::Nothing | Present::Other => (0, Timestamp::EPOCH),
             };
             let outcome = Some(Outcome::Written);
-            deferred.push(Deferred { entry, outcome, reasons, inode, remote, rule: Rule::Object });
+            deferred.push(Deferred { entry, outcome, reasons, inode, ctime, remote, rule: Rule::Object });
             return Ok(Done { deferred, ..Done::default() });
         }
         let entry = head.into_entry(key, b"", profile).map_err(|refusal| refused(key, &refusal))?;
         let deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
-        let digest = self.digests().then(|| Mutex::new(Md5::new()));
+        let digest = self.needs_digest(&meta).then(|| Mutex::new(Md5::new()));
         let body = body.map(|piece| {
             let piece = piece?;
             if let Some(digest) = &digest {
@@ -396,13 +403,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Whether the digest of what is fetched is to be recorded, since the `ETag` does not tell it.
-    fn digests(&self) -> bool {
-        self.session.is_some() && self.store.capabilities().md5_etags == Support::No
+    fn needs_digest(&self, meta: &ObjectMeta) -> bool {
+        let tells = self.store.capabilities().md5_etags == Support::Yes && meta.etag.md5().is_some();
+        self.session.is_some() && !tells
     }
 
     /// Puts a link into place. Answers what both sides agree on.
     pub(super) async fn link(&self, deferred: Deferred) -> (Ended, Option<Edit>) {
-        let Deferred { entry, reasons, inode, remote, .. } = deferred;
+        let Deferred { entry, reasons, inode, ctime, remote, .. } = deferred;
         let key = entry.key().clone();
         let conflict = |why: &str| (Ended::new(&key, Outcome::Conflict).because(why), None);
         let standing = match self.tree.lookup(&key).await {
@@ -411,8 +419,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 return conflict("a directory stands there");
             }
             Ok(Present::Entry(found)) if self.session.is_some() => {
-                if found.fingerprint.inode != inode {
-                    return conflict("something else has taken the name");
+                if (found.fingerprint.inode, found.fingerprint.ctime) != (inode, ctime) {
+                    return conflict("it has changed since it was compared");
                 }
                 Standing::Version(found.status())
             }

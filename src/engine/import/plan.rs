@@ -42,7 +42,12 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
         let mut listing = Listing::new(store, session.as_ref(), selection, prefix, profile.clash)?;
         while let Some(item) = listing.next().await? {
             let (planned, ended) = run.foresee(item).await;
-            planned.into_iter().for_each(&mut each);
+            if let Some(planned) = planned {
+                if planned.step == Step::Delete {
+                    recorder.deleted();
+                }
+                each(planned);
+            }
             ended.into_iter().for_each(|ended| recorder.end(ended));
         }
         let mut absent = listing.into_absent();
@@ -61,7 +66,11 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
                 (Step::Delete, "its object is gone")
             } else {
                 recorder.gone();
-                (Step::Nothing, "its object is gone; it stays, since nothing is deleted")
+                let why = match checked {
+                    Some(_) => "its object is gone; it stays, since too much would be deleted at once",
+                    None => "its object is gone; it stays, since nothing is deleted",
+                };
+                (Step::Nothing, why)
             };
             each(planned(&key, step, reason));
         }

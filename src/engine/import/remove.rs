@@ -1,10 +1,10 @@
 //! What is gone from the bucket: removed from the tree if it is as both sides agreed on, and if that is wanted.
 
-use super::{Done, Import, RunErrorKind, Turn, tree_failure};
+use super::{Done, Import, Missing, Removals, RunErrorKind, Turn, tree_failure};
 use crate::engine::listing::Listed;
 use crate::engine::report::{Ended, Outcome, Recorder};
 use crate::engine::spool::Spool;
-use crate::entry::{Chain, Entry};
+use crate::entry::Chain;
 use crate::key::Key;
 use crate::plan::{Deletes, OnConflict};
 use crate::snapshot::{Edit, Record};
@@ -16,8 +16,10 @@ use crate::tree::{Found, Present, Tree, TreeErrorKind, TreeOp};
 pub(super) struct Late {
     pub(super) key: Key,
     pub(super) listed: Listed,
-    pub(super) around: Vec<Entry>,
+    pub(super) around: Vec<Missing>,
 }
+
+const NOT_EMPTY: &str = "its object is gone; it stays, since it is not empty";
 
 /// What came of something that is gone from the bucket.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time")]
@@ -30,10 +32,12 @@ enum Removed {
 }
 
 impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
-    /// Removes what was recorded and not listed, or says how much of it there is.
+    /// Removes what was recorded and not listed, or says how much of it there is. A directory in which something waits for
+    /// its place stays.
     pub(super) async fn remove_absent(
         &self,
         mut absent: Spool<Record>,
+        late: &[Late],
         recorder: &mut Recorder<'_>,
     ) -> Result<(), RunErrorKind> {
         let Some(session) = self.session else { return Ok(()) };
@@ -48,6 +52,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         while let Some(record) = absent.pop()? {
             if checked != Some(Ok(())) {
                 recorder.gone();
+                continue;
+            }
+            if late.iter().any(|late| record.key.holds(&late.key)) {
+                recorder.end(Ended::new(&record.key, Outcome::Skipped).because(NOT_EMPTY));
                 continue;
             }
             match self.remove(&record).await {
@@ -77,6 +85,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             Ok(Present::Entry(found)) => found,
             Ok(Present::Other) => return Removed::Before,
+            // What was a directory above is none any more, so nothing is in it.
+            Err(error) if error.kind() == TreeErrorKind::Conflict => return Removed::Before,
             Err(error) => return Removed::No(tree_failure(key, &error), None),
         };
         if let Err(removed) = self.is_really_gone(record).await {
@@ -91,7 +101,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Ok(false) => {
                 let ended =
                     Ended::new(key, Outcome::Skipped).because("its object is gone, and it has changed; the tree wins");
-                return Removed::No(ended, Some(Edit::Put(Record { remote: None, ..record.clone() })));
+                let name_only = Record { key: key.clone(), local: None, remote: None };
+                return Removed::No(ended, Some(Edit::Put(name_only)));
             }
             Err(ended) => return Removed::No(ended, None),
         }
@@ -99,7 +110,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Ok(_) => Removed::Yes,
             Err(error) if error.kind() == TreeErrorKind::NotFound => Removed::Before,
             Err(error) if error.kind() == TreeErrorKind::Conflict && key.is_directory() => {
-                no(Outcome::Skipped, &"its object is gone; it stays, since it is not empty")
+                no(Outcome::Skipped, &NOT_EMPTY)
             }
             Err(error) => Removed::No(tree_failure(key, &error), None),
         }
@@ -130,7 +141,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     /// Removes a file whose object is gone and whose path is that of a directory now.
     pub(super) async fn make_way(&self, record: &Record) -> Done {
         match self.remove(record).await {
-            Removed::Yes | Removed::Before => Done { edit: Some(Edit::Remove(record.key.clone())), ..Done::default() },
+            Removed::Yes => {
+                Done { edit: Some(Edit::Remove(record.key.clone())), removed: Removals::One, ..Done::default() }
+            }
+            Removed::Before => Done { edit: Some(Edit::Remove(record.key.clone())), ..Done::default() },
             // What is to be made there says that something stands in the way.
             Removed::No(ended, edit) => Done { ended: Some(ended), edit, ..Done::default() },
         }

@@ -7,11 +7,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
 /// The state of a link in a file and others beside it: `FILE` is the snapshot, `FILE.previous` the one before,
-/// `FILE.next` the one being written, `FILE.journal` the journal, and `FILE.lock` is held as long as this is open.
+/// `FILE.next` the one being written, `FILE.journal` the journal, and `FILE.lock` is held as long as this is open. A part that
+/// is not on the disk yet ends in `.new`.
 ///
 /// - One process at a time has it open.
 /// - What it reads was written by this user: a link, a file of somebody else or one that others can write to is refused,
@@ -151,13 +152,10 @@ impl StateStore for FileState {
 
     fn create(&self, part: Part) -> io::Result<Box<dyn StateWrite>> {
         let path = self.path_of(part);
-        remove(&path)?;
-        let file = Arc::new(options().create_new(true).open(path)?);
-        // What is synced in a file is of no use if its name is lost. The next snapshot gets its name later.
-        if part == Part::Journal {
-            self.sync_directory()?;
-        }
-        Ok(Box::new(FilePart { file }))
+        let beside = beside(&path, ".new");
+        remove(&beside)?;
+        let file = Arc::new(options().create_new(true).open(&beside)?);
+        Ok(Box::new(FilePart { file, unnamed: Arc::new(Mutex::new(Some(Unnamed { beside, path }))) }))
     }
 
     fn remove(&self, part: Part) -> io::Result<()> {
@@ -175,12 +173,32 @@ impl StateStore for FileState {
             Ok(()) => {}
         }
         fs::rename(self.path_of(Part::Next), &snapshot)?;
-        self.sync_directory()
+        sync_directory_of(&snapshot)
     }
+}
+
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
 }
 
 struct FilePart {
     file: Arc<File>,
+    /// As long as it has not its own name.
+    unnamed: Arc<Mutex<Option<Unnamed>>>,
+}
+
+/// What has to be renamed, and to what, once its content is on the disk.
+struct Unnamed {
+    beside: PathBuf,
+    path: PathBuf,
+}
+
+impl Unnamed {
+    fn take_name(&self) -> io::Result<()> {
+        fs::rename(&self.beside, &self.path)?;
+        sync_directory_of(&self.path)
+    }
 }
 
 impl Write for FilePart {
@@ -195,10 +213,18 @@ impl Write for FilePart {
 
 impl StateWrite for FilePart {
     fn syncer(&self) -> Syncer {
-        let file = Arc::clone(&self.file);
+        let (file, unnamed) = (Arc::clone(&self.file), Arc::clone(&self.unnamed));
         Arc::new(move || {
-            let file = Arc::clone(&file);
-            Box::pin(blocking::unblock(move || file.sync_data()))
+            let (file, unnamed) = (Arc::clone(&file), Arc::clone(&unnamed));
+            Box::pin(blocking::unblock(move || {
+                file.sync_data()?;
+                let mut unnamed = unnamed.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(part) = &*unnamed {
+                    part.take_name()?;
+                    *unnamed = None;
+                }
+                Ok(())
+            }))
         })
     }
 }
@@ -216,7 +242,10 @@ mod tests {
     }
 
     fn write(state: &FileState, text: &str) {
-        state.create(Part::Next).unwrap().write_all(text.as_bytes()).unwrap();
+        let mut next = state.create(Part::Next).unwrap();
+        next.write_all(text.as_bytes()).unwrap();
+        assert_eq!(read(state, Part::Next), None, "it has no name before it is on the disk");
+        futures_executor::block_on(next.syncer()()).unwrap();
         state.publish().unwrap();
     }
 

@@ -40,7 +40,8 @@ pub trait StateStore: Send + Sync {
     /// When it cannot be opened.
     fn open(&self, part: Part) -> io::Result<Option<Box<dyn StateRead>>>;
 
-    /// Makes a part anew, empty.
+    /// Makes a part anew, empty. It takes the place of the one before when it is first brought to the disk, at the latest;
+    /// its name is on the disk then as well.
     ///
     /// # Errors
     /// When it cannot be made.

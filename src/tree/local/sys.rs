@@ -368,11 +368,18 @@ pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<Box<[u8]>>> {
     Ok(names)
 }
 
-/// What tells a directory from others: its file system and its number there.
+/// What tells a directory from others: its number, and when it was made. Both stay over reboots, which the number of a
+/// device need not; where the file system does not keep that time, its own number stands for it.
 pub(super) fn identity(directory: impl AsFd) -> io::Result<[u8; 16]> {
-    let file_system = rustix::fs::fstatvfs(&directory)?.f_fsid;
-    let inode = look(directory)?.stat.stx_ino;
-    Ok(((u128::from(file_system) << 64) | u128::from(inode)).to_be_bytes())
+    let stat = rustix::fs::statx(&directory, "", AtFlags::EMPTY_PATH, flags() | StatxFlags::BTIME)?;
+    let made = if stat.stx_mask & StatxFlags::BTIME.bits() != 0 {
+        let time = timestamp(stat.stx_btime);
+        // As many different values as there are moments in 584 years.
+        time.nanoseconds().to_le_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes)
+    } else {
+        rustix::fs::fstatvfs(&directory)?.f_fsid
+    };
+    Ok(((u128::from(made) << 64) | u128::from(stat.stx_ino)).to_be_bytes())
 }
 
 /// The time that file systems go by: that of the last tick, so that nothing changed from now on is older.
