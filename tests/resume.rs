@@ -742,6 +742,40 @@ fn what_has_changed_here_alone_is_kept_though_last_modified_has_whole_seconds() 
     }
 }
 
+#[test]
+#[ignore = "an import says nothing of what it is about to make, so what a cut one has made looks like an edit"]
+fn what_changes_in_the_bucket_after_a_cut_import_is_no_conflict() {
+    let whole = Arc::new(Trouble::none());
+    to_import(false).import(&whole, &importing(1)).unwrap().unwrap();
+    // Everything is made, and nothing is recorded yet.
+    let (world, trouble) = (to_import(false), Arc::new(Trouble::cut_at(whole.steps() - 10, 0)));
+    assert!(world.import(&trouble, &importing(1)).is_none());
+    assert!(trouble.log().tree_changes.contains(&"write a/new".to_owned()));
+    block_on(world.store.put("a/new", Bytes::from("newer").into(), &PutOptions::default())).unwrap();
+    let report = world.import_all(&importing(1));
+    assert!(is_fine(&report), "{:?}", report.problems);
+}
+
+#[test]
+fn an_import_after_a_cut_export_does_not_bring_back_what_the_tree_had() {
+    for on_conflict in [OnConflict::Fail, OnConflict::Store, OnConflict::Newest, OnConflict::KeepBoth] {
+        for path in ["written", "d/new"] {
+            for edit in [Edit::Write, Edit::Undo, Edit::Rename] {
+                let world = few();
+                let cut = unheard(&world, Operation::Put, path);
+                let request = cut.log().happened.iter().find(|request| request.key == path).unwrap().clone();
+                edit.apply(&world.tree, &request);
+                let entries = world.tree.entries();
+                let report = world.import_all(&importing(1).with_on_conflict(on_conflict));
+                assert_eq!(report.conflicts, 0, "{on_conflict:?} {path} {edit:?}: {:?}", report.problems);
+                assert_eq!(world.tree.entries(), entries, "{on_conflict:?} {path} {edit:?}");
+                world.export_all(&exporting(1));
+                resume_export(&world, &bucket_of(&world.tree), 1, &Arc::new(Trouble::none()), Arrival::Never, path);
+            }
+        }
+    }
+}
+
 // ------------------------------------------------------------------------------------------------------- faults
 
 /// Whether an export that met a fault says so.
@@ -911,10 +945,6 @@ fn what_was_under_way_is_not_forgotten_when_the_state_fails_in_the_next_run() {
         let result = world.export(&failing, &exporting(1)).unwrap();
         let Some(failed) = failing.log().failed.clone() else { return assert!(call > 20, "only {call} calls") };
         assert!(result.is_err());
-        // Between making the journal anew and writing what was intended into it there is a gap, in which a full disk takes it.
-        if failed == "write Journal" {
-            continue;
-        }
         world.tree.set_content(&key("written"), "written again").unwrap();
         cut.log().happened.clear();
         resume_export(&world, &bucket_of(&world.tree), 1, &cut, Arrival::Never, &format!("call {call}, {failed}"));

@@ -15,7 +15,7 @@ use crate::entry::Chain;
 use crate::escape::escape;
 use crate::etag::ETag;
 use crate::key::{Key, Prefix};
-use crate::metadata::{Field, Fields};
+use crate::metadata::{Attributes, Field, Fields};
 use crate::mode::FileType;
 use crate::plan::{self, Braked, Change, Deletes, MetadataChange, OnConflict, Payload, Step, StoreOp};
 use crate::profile::Profile;
@@ -790,22 +790,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
 
     /// Whether an object is what an earlier run, or an earlier try, intended to put and did not hear of.
     fn is_ours(&self, session: &Session<'_>, key: &Key, meta: &ObjectMeta) -> bool {
-        session.uncertain(key).iter().any(|local| self.was_intended(local, meta))
-    }
-
-    /// Whether an object is what an earlier run intended to put.
-    fn was_intended(&self, local: &Local, meta: &ObjectMeta) -> bool {
-        let Local { permissions, uid, gid, mtime, file_type, .. } = *local;
-        let attributes = crate::metadata::Attributes {
-            permissions: self.options.profile.permissions(file_type, permissions),
-            uid,
-            gid,
-            atime: mtime,
-            mtime,
-        };
-        let mut wanted = HeaderMap::new();
-        attributes.encode_into(file_type, &mut wanted);
-        meta.size == local.size && same_fields(&wanted, &meta.headers)
+        is_ours(session, &self.options.profile, key, meta)
     }
 
     /// What becomes of an entry whose object is not the one recorded; `None` when it is sent all the same.
@@ -1059,6 +1044,20 @@ pub(super) fn is_recorded(recorded: Option<&Remote>, current: Option<&ObjectMeta
         }
         (None, Some(_)) | (Some(_), None) => false,
     }
+}
+
+/// Whether an object is what an earlier run, or an earlier try, intended to put and did not hear of.
+pub(super) fn is_ours(session: &Session<'_>, profile: &Profile, key: &Key, meta: &ObjectMeta) -> bool {
+    session.uncertain(key).iter().any(|local| was_intended(profile, local, meta))
+}
+
+fn was_intended(profile: &Profile, local: &Local, meta: &ObjectMeta) -> bool {
+    let Local { permissions, uid, gid, mtime, file_type, .. } = *local;
+    let permissions = profile.permissions(file_type, permissions);
+    let attributes = Attributes { permissions, uid, gid, atime: mtime, mtime };
+    let mut wanted = HeaderMap::new();
+    attributes.encode_into(file_type, &mut wanted);
+    meta.size == local.size && same_fields(&wanted, &meta.headers)
 }
 
 /// Whether two sets of headers say the same of kind, permissions, owner, group and mtime.

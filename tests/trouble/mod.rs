@@ -485,12 +485,16 @@ impl StateStore for TroubledState {
 
     fn create(&self, part: Part) -> io::Result<Box<dyn StateWrite>> {
         self.call("create", part)?;
-        let write = self.state.create(part)?;
-        let written = Arc::new(AtomicUsize::new(0));
+        let mut file = File { state: Arc::clone(&self.state), part, write: None, unnamed: Vec::new() };
         if part == Part::Journal {
             self.trouble.durable.store(0, Ordering::Relaxed);
         }
-        Ok(Box::new(TroubledWrite { write, trouble: Arc::clone(&self.trouble), part, written }))
+        // A new file takes the place of the old one at once, or when it is first brought to the disk.
+        if part != Part::Journal || self.trouble.seed % 3 == 1 {
+            file.name()?;
+        }
+        let (trouble, written) = (Arc::clone(&self.trouble), Arc::new(AtomicUsize::new(0)));
+        Ok(Box::new(TroubledWrite { file: Arc::new(Mutex::new(file)), trouble, part, written }))
     }
 
     fn remove(&self, part: Part) -> io::Result<()> {
@@ -523,8 +527,25 @@ impl Seek for TroubledRead {
     }
 }
 
+/// A file that has its name, or is going to have it.
+struct File {
+    state: Arc<MemoryState>,
+    part: Part,
+    write: Option<Box<dyn StateWrite>>,
+    unnamed: Vec<u8>,
+}
+
+impl File {
+    fn name(&mut self) -> io::Result<()> {
+        if self.write.is_none() {
+            self.write.insert(self.state.create(self.part)?).write_all(&std::mem::take(&mut self.unnamed))?;
+        }
+        Ok(())
+    }
+}
+
 struct TroubledWrite {
-    write: Box<dyn StateWrite>,
+    file: Arc<Mutex<File>>,
     trouble: Arc<Trouble>,
     part: Part,
     written: Arc<AtomicUsize>,
@@ -534,33 +555,37 @@ impl Write for TroubledWrite {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         let called = call(&self.trouble, "write", self.part);
         let piece = if called.is_ok() { piece } else { &piece[..piece.len() / 2] };
-        self.write.write_all(piece)?;
+        let mut file = self.file.lock().unwrap();
+        match &mut file.write {
+            Some(write) => write.write_all(piece)?,
+            None => file.unnamed.extend_from_slice(piece),
+        }
         called?;
         self.written.fetch_add(piece.len(), Ordering::Relaxed);
         Ok(piece.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.write.flush()
+        Ok(())
     }
 }
 
 impl StateWrite for TroubledWrite {
     fn syncer(&self) -> Syncer {
-        let (syncer, trouble, part, written) =
-            (self.write.syncer(), Arc::clone(&self.trouble), self.part, Arc::clone(&self.written));
+        let (file, trouble, part, written) =
+            (Arc::clone(&self.file), Arc::clone(&self.trouble), self.part, Arc::clone(&self.written));
         Arc::new(move || {
-            let (syncer, trouble, written) = (Arc::clone(&syncer), Arc::clone(&trouble), Arc::clone(&written));
+            let (file, trouble, written) = (Arc::clone(&file), Arc::clone(&trouble), Arc::clone(&written));
             Box::pin(async move {
                 let by_now = written.load(Ordering::Relaxed);
                 trouble.step().await;
                 call(&trouble, "sync", part)?;
-                let synced = syncer().await;
+                file.lock().unwrap().name()?;
                 if part == Part::Journal {
                     trouble.durable.store(by_now, Ordering::Relaxed);
                 }
                 trouble.step().await;
-                synced
+                Ok(())
             })
         })
     }

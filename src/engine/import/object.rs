@@ -5,7 +5,7 @@ use super::{
     with_shortfalls,
 };
 use crate::engine::contents::Unsent;
-use crate::engine::export::mtime_of;
+use crate::engine::export::{is_ours, mtime_of};
 use crate::engine::listing::Listed;
 use crate::engine::report::{Ended, Outcome};
 use crate::engine::spool::{Deferred, Rule};
@@ -124,6 +124,18 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             return self.decide_by_the_tree(key, listed, present).await;
         }
         let record = listed.record.as_ref();
+        if let Some(session) = self.session.filter(|session| session.is_uncertain(key)) {
+            let (meta, head) = self.look_at_object(key, listed, present.entry()).await?;
+            if is_ours(session, &self.options.profile, key, &meta) {
+                return match present {
+                    Present::Entry(found) if self.is_same(key, &found, &meta, &head).await? => {
+                        Ok(Decision::Agree { found, meta, reasons: reasons_of(&head) })
+                    }
+                    // What the tree had when an export was cut is not news from the bucket. The next export sees to it.
+                    _ => Err(Ended::new(key, Outcome::Unchanged)),
+                };
+            }
+        }
         match self.here(key, record, &present).await? {
             Here::Nothing => Ok(Decision::Fetch { present, why: Why::New }),
             Here::Untouched(found) => {

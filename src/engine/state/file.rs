@@ -86,11 +86,6 @@ impl FileState {
         Ok(state)
     }
 
-    fn sync_directory(&self) -> io::Result<()> {
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(directory)?.sync_all()
-    }
-
     fn path_of(&self, part: Part) -> PathBuf {
         beside(
             &self.path,
