@@ -635,11 +635,7 @@ impl<P: Place, S: ObjectStore> World<P, S> {
         let record = self.record.clone().unwrap_or_default();
         let expected = since::import_since(&before, &links, &held, &record, options);
         let recorder = Recorder::default();
-        let mut options = Self::import_options(options);
-        if P::IS_DISK && links.values().any(|links| *links > 1) {
-            // One name that is replaced changes the inode of the other, and side by side that is a conflict; see below.
-            options.jobs = Jobs::ONE;
-        }
+        let options = Self::import_options(options);
         let run = import_since(&self.store, self.place.tree(), &*self.state, &options, &recorder);
         let report = block_on(run).unwrap();
         self.check(expected, report, recorder)
@@ -1581,7 +1577,6 @@ fn a_file_with_a_set_id_bit_and_its_own_export_are_no_conflict() {
 }
 
 #[test]
-#[ignore = "the file is renamed before the object is known to be sound"]
 fn a_file_keeps_its_name_when_the_object_that_wants_it_cannot_be_had() {
     let headers = [("x-amz-meta-file-permissions".to_owned(), "0120777".to_owned())];
     let world = in_memory(&[
@@ -1597,7 +1592,6 @@ fn a_file_keeps_its_name_when_the_object_that_wants_it_cannot_be_had() {
 }
 
 #[test]
-#[ignore = "replacing one name of a file is taken for somebody's change of the other"]
 fn both_names_of_a_file_are_replaced_in_one_import() {
     for _ in 0..20 {
         let history = [

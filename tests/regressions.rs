@@ -251,7 +251,10 @@ fn a_head_that_fails_once_opens_no_private_directory() {
     let report = import_all(&store, directory.path(), Profile::untrusted());
     assert_eq!((report.failed, report.written), (2, 0));
     assert!(!directory.path().join("d").exists());
-    assert_eq!(&*report.problems[1].reason, "nothing can be put into \"d/\", which could not be read or made, or whose object could not be read");
+    assert_eq!(
+        &*report.problems[1].reason,
+        "nothing can be put into \"d/\", which could not be read or made, or whose object could not be read"
+    );
     let report = import_all(&store.store, directory.path(), Profile::untrusted());
     assert_eq!((report.written, mode(&directory.path().join("d"))), (2, 0o700));
 }

@@ -414,17 +414,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         };
         let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
         let contents = Contents::new(tree, md5, options.same_times, fresh_since(started));
-        Ok(Self {
-            tree,
-            store,
-            session,
-            options,
-            progress,
-            contents,
-            capabilities,
-            verify,
-            started,
-        })
+        Ok(Self { tree, store, session, options, progress, contents, capabilities, verify, started })
     }
 
     fn scan(&self) -> Scan<'r, T> {

@@ -588,9 +588,17 @@ fn imply_directories(bucket: &Versions, valid: &[&str], options: &Options, expec
                 let key = format!("{directory}/");
                 let own = bucket.get(&key).filter(|_| options.selects(&key));
                 let own = own.map(|own| read_object(&key, &own.object, rules, None));
-                let made = own.and_then(Result::ok).unwrap_or(made);
-                expected.tree.insert(directory.to_owned(), made);
-                expected.implied.insert(format!("{directory}/"));
+                match own.and_then(Result::ok) {
+                    Some(own) => {
+                        expected.tree.insert(directory.to_owned(), own);
+                        expected.yielded.remove(&key);
+                        expected.agreed.insert(key);
+                    }
+                    None => {
+                        expected.tree.insert(directory.to_owned(), made);
+                        expected.implied.insert(key);
+                    }
+                }
             }
         }
     }

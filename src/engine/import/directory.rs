@@ -49,10 +49,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             first = first.saturating_sub(1);
         }
-        for Missing { entry, rule } in missing.iter().skip(first) {
+        for Missing { entry, rule, remote } in missing.iter().skip(first) {
             if let Some(made) = self.make_directory(entry).await? {
                 let made = Deferred::directory(entry.clone(), None, made.inode);
-                deferred.push(Deferred { rule: *rule, ..made });
+                deferred.push(Deferred { rule: *rule, remote: remote.clone(), ..made });
             }
         }
         Ok(deferred)
@@ -69,7 +69,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             mtime: modified,
         };
         let entry = Entry::new(key.clone(), EntryKind::Directory, attributes).ok()?;
-        Some(Missing { entry, rule: Rule::Implied })
+        Some(Missing { entry, rule: Rule::Implied, remote: None })
     }
 
     /// A directory whose object is as it is recorded. It has nothing to be told; but what is put into it moves its times,
@@ -93,7 +93,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                     Ok(meta) => {
                         let entry = decode(&key, &meta, &self.options.profile, None)
                             .and_then(|head| head.into_entry(&key, b"", &self.options.profile));
-                        let missing = entry.ok().map(|entry| Missing { entry, rule: Rule::Object });
+                        let remote = self.session.map(|_| self.remote(&meta, listed.record.as_ref(), None));
+                        let missing = entry.ok().map(|entry| Missing { entry, rule: Rule::Object, remote });
                         let default = || self.default_directory(&key, listed.object.last_modified);
                         around.missing.extend(missing.or_else(default));
                     }
@@ -163,7 +164,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 Deferred { rule: Rule::Keep, ..deferred }.into()
             }
             None if listed.seems_as_recorded() => {
-                around.missing.push(Missing { entry, rule: Rule::Object });
+                around.missing.push(Missing { entry, rule: Rule::Object, remote });
                 Ended::new(&key, Outcome::Unchanged).into()
             }
             Some(found) => self.standing(entry, reasons, found, record, remote),
@@ -207,7 +208,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         around: &mut Around,
     ) -> Done {
         let key = entry.key().clone();
-        around.missing.push(Missing { entry, rule: Rule::Object });
+        around.missing.push(Missing { entry, rule: Rule::Object, remote: remote.clone() });
         let (outcome, then) = match self.options.on_conflict {
             OnConflict::Local => (Outcome::Skipped, "the tree wins"),
             _ => (Outcome::Conflict, "both sides keep what they have"),
@@ -297,8 +298,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             // It is no entry, but what could not be applied is said.
             (Ok((applied, outcome, status)), None) => {
                 applied.shortfalls.iter().for_each(|shortfall| recorder.remark(&key, outcome, shortfall));
-                let agreed = Record { key, local: Some(self.local(&status)), remote: None };
-                (rule == Rule::Implied).then_some(Edit::Put(agreed))
+                let is_agreed = rule == Rule::Implied || remote.is_some();
+                is_agreed.then(|| Edit::Put(Record { key, local: Some(self.local(&status)), remote }))
             }
             (Err(error), _) => {
                 let failure = tree_failure(&key, &error);

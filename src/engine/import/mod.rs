@@ -283,6 +283,8 @@ impl From<Ended> for Done {
 struct Missing {
     entry: Entry,
     rule: Rule,
+    /// Its object, where that is what it is made by.
+    remote: Option<Remote>,
 }
 
 /// What is known of the directories around the current key.
@@ -551,7 +553,9 @@ fn is_final(error: &TreeError) -> bool {
 }
 
 fn below_unknown(key: &Key, directory: &Key) -> Ended {
-    let reason = format!("nothing can be put into \"{directory}\", which could not be read or made, or whose object could not be read");
+    let reason = format!(
+        "nothing can be put into \"{directory}\", which could not be read or made, or whose object could not be read"
+    );
     Ended::new(key, Outcome::Failed).because(reason)
 }
 

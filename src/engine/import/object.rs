@@ -9,17 +9,20 @@ use crate::engine::export::{is_ours, mtime_of};
 use crate::engine::listing::Listed;
 use crate::engine::report::{Ended, Outcome};
 use crate::engine::spool::{Deferred, Rule};
-use crate::entry::{DecodedHead, Entry, EntryKind};
+use crate::entry::{Chain, DecodedHead, Entry, EntryKind};
 use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{Change, Existing, ImportStep, MetadataChange, OnConflict, Step, compare, step};
 use crate::snapshot::{Age, Edit, Record, Remote};
 use crate::store::{GetOptions, GetOutput, ObjectMeta, ObjectStore, Support};
 use crate::timestamp::Timestamp;
-use crate::tree::{Found, Present, Standing, Tree, TreeErrorKind, TreeOp};
+use crate::tree::{Found, Present, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
 use futures_util::StreamExt;
 use md5::{Digest, Md5};
 use std::sync::Mutex;
+
+/// How often a file is decided about whose inode changes while its object is fetched.
+const ATTEMPTS: u32 = 3;
 
 /// What is done about a file or link.
 pub(super) enum Decision {
@@ -66,7 +69,32 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         around: &[Missing],
         turn: Turn,
     ) -> Result<Done, Ended> {
-        match self.decide(key, listed, turn).await? {
+        let (mut tries, mut made) = (ATTEMPTS, Vec::new());
+        loop {
+            let decision = self.decide(key, listed, turn).await?;
+            // Another name of the file may be replaced at the same time, which changes the inode that both name.
+            let is_shared = matches!(&decision, Decision::Fetch { present: Present::Entry(found), .. } if found.fingerprint.links > 1);
+            let mut done = self.carry_out(key, listed, around, decision).await?;
+            tries = tries.saturating_sub(1);
+            let is_stale = done.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Conflict);
+            let again = is_shared && is_stale && self.session.is_some() && tries > 0;
+            // Directories that were made for it.
+            made.append(&mut done.deferred);
+            if !again {
+                done.deferred = made;
+                return Ok(done);
+            }
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        key: &Key,
+        listed: &Listed,
+        around: &[Missing],
+        decision: Decision,
+    ) -> Result<Done, Ended> {
+        match decision {
             Decision::Late => {
                 let late = Late { key: key.clone(), listed: listed.clone(), around: around.to_vec() };
                 Ok(Done { late: Some(late), ..Done::default() })
@@ -93,19 +121,46 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                     Ended::new(key, Outcome::Conflict)
                         .because("both sides have changed, and there is no room for a second name")
                 })?;
-                let op = TreeOp::Rename { key: key.clone(), to: to.clone(), found: found.status() };
-                self.tree.apply(&op).await.map_err(|error| tree_failure(key, &error))?;
-                let mut done = self.fetch(key, listed, Present::Nothing, around).await?;
-                let kept = format!("both sides have changed; the file is kept as \"{to}\"");
-                let deferred = done.deferred.last_mut().map(|deferred| &mut deferred.reasons);
-                match (&mut done.ended, deferred) {
-                    (Some(ended), _) => ended.reasons.push(kept.into()),
-                    (None, Some(reasons)) => reasons.push(kept.into()),
-                    (None, None) => {}
-                }
-                Ok(done)
+                self.fetch_beside(key, listed, &found, to, around).await
             }
         }
+    }
+
+    /// Gives what is there another name, and fetches the object in its place. If that cannot be had, it gets its name back.
+    async fn fetch_beside(
+        &self,
+        key: &Key,
+        listed: &Listed,
+        found: &Found,
+        to: Key,
+        around: &[Missing],
+    ) -> Result<Done, Ended> {
+        let op = TreeOp::Rename { key: key.clone(), to: to.clone(), found: found.status() };
+        self.tree.apply(&op).await.map_err(|error| tree_failure(key, &error))?;
+        let mut done = self.fetch(key, listed, Present::Nothing, around).await.unwrap_or_else(Done::from);
+        let is_there = done.ended.as_ref().is_none_or(|ended| ended.outcome == Outcome::Written);
+        let kept = match is_there {
+            true => format!("both sides have changed; the file is kept as \"{to}\""),
+            false => match self.rename_back(key, &to).await {
+                Ok(()) => return Ok(done),
+                Err(error) => format!("the file is kept as \"{to}\", since renaming it back failed: {}", Chain(&error)),
+            },
+        };
+        let deferred = done.deferred.last_mut().map(|deferred| &mut deferred.reasons);
+        match (&mut done.ended, deferred) {
+            (Some(ended), _) => ended.reasons.push(kept.into()),
+            (None, Some(reasons)) => reasons.push(kept.into()),
+            (None, None) => {}
+        }
+        Ok(done)
+    }
+
+    async fn rename_back(&self, key: &Key, from: &Key) -> Result<(), TreeError> {
+        let Present::Entry(found) = self.tree.lookup(from).await? else {
+            return Err(TreeError::new("renaming", from.as_str().as_bytes(), TreeErrorKind::Changed));
+        };
+        let op = TreeOp::Rename { key: from.clone(), to: key.clone(), found: found.status() };
+        self.tree.apply(&op).await.map(drop)
     }
 
     /// Decides what is to be done about a file or link whose object is not listed as it is recorded.
