@@ -18,12 +18,12 @@ use posix_s3::engine::{
 };
 use posix_s3::plan::{Brake, Deletes, OnConflict};
 use posix_s3::store::{DirectoryStore, DynObjectStore, MemoryStore};
-use posix_s3::tree::LocalTree;
+use posix_s3::tree::{LocalTree, MemoryTree};
 use posix_s3::{Key, Prefix, Profile};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Display;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -120,11 +120,11 @@ struct Run {
     /// Says what would be done, and does nothing.
     #[arg(long)]
     dry_run: bool,
-    /// What happens to what has changed on both sides. Needs --state.
-    #[arg(long, value_enum, default_value_t = Conflict::Fail, value_name = "POLICY")]
-    conflict: Conflict,
+    /// What happens to what has changed on both sides; `fail` by default. Needs --state.
+    #[arg(long, value_enum, value_name = "POLICY", requires = "state")]
+    conflict: Option<Conflict>,
     /// Only this file or directory; may be given more than once.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path_in_tree)]
     path: Vec<Key>,
     /// Only files and links that match this glob; may be given more than once.
     #[arg(long, value_name = "GLOB")]
@@ -132,6 +132,15 @@ struct Run {
     /// Nothing that matches this glob; may be given more than once.
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
+}
+
+/// A path from the directory on, as a shell completes it: `./` in front says nothing.
+fn path_in_tree(text: &str) -> Result<Key, <Key as std::str::FromStr>::Err> {
+    let mut path = text;
+    while let Some(rest) = path.strip_prefix("./") {
+        path = rest.trim_start_matches('/');
+    }
+    Key::parse(path)
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -166,11 +175,11 @@ impl Run {
 
     const fn on_conflict(&self) -> OnConflict {
         match self.conflict {
-            Conflict::Fail => OnConflict::Fail,
-            Conflict::Local => OnConflict::Local,
-            Conflict::Store => OnConflict::Store,
-            Conflict::Newest => OnConflict::Newest,
-            Conflict::KeepBoth => OnConflict::KeepBoth,
+            None | Some(Conflict::Fail) => OnConflict::Fail,
+            Some(Conflict::Local) => OnConflict::Local,
+            Some(Conflict::Store) => OnConflict::Store,
+            Some(Conflict::Newest) => OnConflict::Newest,
+            Some(Conflict::KeepBoth) => OnConflict::KeepBoth,
         }
     }
 
@@ -313,20 +322,16 @@ fn run_plan_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Res
     check_apart(store, dir)?;
     let store: Arc<dyn DynObjectStore> = match store.strip_prefix("dir:").map(Path::new) {
         // A bucket that is not there yet is an empty one.
-        Some(path) if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) => {
+        Some(path) if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) => {
             Arc::new(MemoryStore::new())
         }
         _ => open_store(store, Missing::Refuse)?,
     };
-    let bar = Bar::new(options.json);
-    let each = |planned: Planned| {
-        if !options.json {
-            bar.bar.suspend(|| println!("{planned}"));
-        }
-    };
+    let (bar, mut plan) = (Bar::new(options.json), Plan::new(options.json));
     let state = state.as_ref().map(|state| state as &dyn StateStore);
+    let each = |planned| plan.add(planned, &bar);
     let report = futures_executor::block_on(plan_export(&tree, &store, state, &export_options, each));
-    show(report, &bar, options.json)
+    plan.show(report, &bar)
 }
 
 fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<bool, Failure> {
@@ -341,15 +346,16 @@ fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<b
     let store = open_store_apart(store, dir, Missing::Refuse)?;
     let bar = Bar::new(options.json);
     if run.dry_run {
-        let tree = open_tree(dir)?;
-        let each = |planned: Planned| {
-            if !options.json {
-                bar.bar.suspend(|| println!("{planned}"));
-            }
-        };
+        let mut plan = Plan::new(options.json);
         let state = state.as_ref().map(|state| state as &dyn StateStore);
-        let report = futures_executor::block_on(plan_import(&store, &tree, state, &import_options, each));
-        return show(report, &bar, options.json);
+        let each = |planned| plan.add(planned, &bar);
+        let report = if dir.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            // A directory that is not there yet is an empty one.
+            futures_executor::block_on(plan_import(&store, &MemoryTree::new(), state, &import_options, each))
+        } else {
+            futures_executor::block_on(plan_import(&store, &open_tree(dir)?, state, &import_options, each))
+        };
+        return plan.show(report, &bar);
     }
     std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
     let tree = open_tree(dir)?;
@@ -442,6 +448,37 @@ fn show(report: Result<Report, RunError>, bar: &Bar, json: bool) -> Result<bool,
     match failure {
         Some(failure) => Err(failure),
         None => Ok(report.is_complete()),
+    }
+}
+
+/// What would be done: a line each as it is found out, or one JSON object in the end.
+struct Plan {
+    json: bool,
+    steps: Vec<Planned>,
+}
+
+impl Plan {
+    const fn new(json: bool) -> Self {
+        Self { json, steps: Vec::new() }
+    }
+
+    fn add(&mut self, planned: Planned, bar: &Bar) {
+        if self.json {
+            self.steps.push(planned);
+        } else {
+            bar.bar.suspend(|| println!("{planned}"));
+        }
+    }
+
+    fn show(self, report: Result<Report, RunError>, bar: &Bar) -> Result<bool, Failure> {
+        match report {
+            Ok(report) if self.json => {
+                bar.bar.finish_and_clear();
+                print_json(&serde_json::json!({ "plan": self.steps, "report": report }))?;
+                Ok(report.is_complete())
+            }
+            report => show(report, bar, self.json),
+        }
     }
 }
 

@@ -598,6 +598,7 @@ impl<P: Place, S: ObjectStore> World<P, S> {
 
     fn export_options(&self, options: &Options) -> ExportOptions {
         let mut export = ExportOptions::new(bridge::profile(&options.rules))
+            .with_bucket("bucket")
             .with_prefix(Prefix::parse(PREFIX).unwrap())
             .with_jobs(Jobs::new(3).unwrap())
             .with_selection(selection(options))
@@ -609,6 +610,7 @@ impl<P: Place, S: ObjectStore> World<P, S> {
 
     fn import_options(options: &Options) -> ImportOptions {
         ImportOptions::new(bridge::profile(&options.rules))
+            .with_bucket("bucket")
             .with_prefix(Prefix::parse(PREFIX).unwrap())
             .with_jobs(Jobs::new(3).unwrap())
             .with_selection(selection(options))

@@ -373,7 +373,7 @@ fn of_a_run_that_stopped_says_why_once() {
 #[test]
 fn of_a_state_that_is_not_believed_says_why_and_what_follows() {
     let (tree, store, state) = (MemoryTree::new(), MemoryStore::new(), MemoryState::new());
-    let options = ExportOptions::new(Profile::fsx());
+    let options = ExportOptions::new(Profile::fsx()).with_bucket("bucket");
     let remarks = || {
         let report = block_on(export_since(&tree, &store, &state, &options, &Silent)).unwrap();
         report.problems.into_iter().map(|problem| format!("{}: {}", problem.key, problem.reason)).collect::<Vec<_>>()
@@ -408,4 +408,16 @@ fn of_a_state_that_is_not_believed_says_why_and_what_follows() {
          expected a snapshot of version 1, found version 2"
     );
     assert_eq!(state.get(Part::Snapshot), Some(later));
+}
+
+#[test]
+fn a_state_for_a_bucket_without_a_name_is_refused_before_anything_is_done() {
+    let (tree, store, state) = (MemoryTree::new(), MemoryStore::new(), MemoryState::new());
+    let options = ExportOptions::new(Profile::fsx());
+    let error = block_on(export_since(&tree, &store, &state, &options, &Silent)).unwrap_err();
+    let expected =
+        "the export stopped: the bucket has no name: with a state, the options have to say what it is called";
+    assert_eq!(chain(&error), expected);
+    let calls = error.report().store_calls;
+    assert_eq!((calls.list, calls.put), (0, 0));
 }

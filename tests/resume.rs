@@ -138,6 +138,7 @@ impl World {
 
 fn exporting(jobs: usize) -> ExportOptions {
     ExportOptions::new(Profile::fsx())
+        .with_bucket("bucket")
         .with_jobs(Jobs::new(jobs).unwrap())
         .with_lookers(Jobs::new(jobs.min(2)).unwrap())
         .with_deletes(Deletes::Apply(Brake::default()))
@@ -145,6 +146,7 @@ fn exporting(jobs: usize) -> ExportOptions {
 
 fn importing(jobs: usize) -> ImportOptions {
     ImportOptions::new(Profile::fsx())
+        .with_bucket("bucket")
         .with_jobs(Jobs::new(jobs).unwrap())
         .with_deletes(Deletes::Apply(Brake::default()))
 }

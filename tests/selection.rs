@@ -44,7 +44,10 @@ fn keys(store: &MemoryStore) -> Vec<String> {
 }
 
 fn options(selection: Selection) -> ExportOptions {
-    ExportOptions::new(Profile::fsx()).with_selection(selection).with_deletes(Deletes::Apply(Brake::default()))
+    ExportOptions::new(Profile::fsx())
+        .with_bucket("bucket")
+        .with_selection(selection)
+        .with_deletes(Deletes::Apply(Brake::default()))
 }
 
 fn export(tree: &impl Tree, store: &MemoryStore, state: &MemoryState, selection: Selection) -> Report {
@@ -121,7 +124,7 @@ fn an_import_takes_the_same_selections() {
         (Selection::all().with_include("f").unwrap(), &["a.d/", "d/", "d/e/", "d/e/f"]),
     ] {
         let (target, state) = (MemoryTree::new(), MemoryState::new());
-        let options = ImportOptions::new(Profile::fsx()).with_selection(selection);
+        let options = ImportOptions::new(Profile::fsx()).with_selection(selection).with_bucket("bucket");
         block_on(import_since(&store, &target, &state, &options, &Silent)).unwrap();
         let keys: Vec<String> = target.entries().iter().map(|(entry, _)| entry.key().to_string()).collect();
         assert_eq!(keys, expected);

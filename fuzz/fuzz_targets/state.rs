@@ -52,7 +52,7 @@ fn world() -> (MemoryTree, MemoryStore, MemoryState) {
     for name in ["a", "d/a", "d/b"] {
         tree.insert_file(key(name), name.to_owned(), attributes()).expect("room");
     }
-    let options = ExportOptions::new(Profile::fsx());
+    let options = ExportOptions::new(Profile::fsx()).with_bucket("bucket");
     block_on(export_since(&tree, &store, &state, &options, &Silent)).expect("a sound state");
     for name in ["b", "d/c", "d/d"] {
         tree.insert_file(key(name), name.to_owned(), attributes()).expect("room");
@@ -76,7 +76,7 @@ fuzz_target!(|input: (bool, Vec<(u16, u8)>, u16)| {
     bytes.truncate(bytes.len().saturating_sub(usize::from(length % 512)));
     state.set(part, bytes);
 
-    let options = ExportOptions::new(Profile::fsx()).with_deletes(Deletes::Apply(Brake::RELEASED));
+    let options = ExportOptions::new(Profile::fsx()).with_bucket("bucket").with_deletes(Deletes::Apply(Brake::RELEASED));
     match block_on(export_since(&tree, &store, &state, &options, &Silent)) {
         Ok(report) => {
             assert_eq!((report.deleted, report.failed), (0, 0), "{report:?}");

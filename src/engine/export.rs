@@ -26,7 +26,7 @@ use crate::store::{
     StoreErrorKind, Support,
 };
 use crate::timestamp::Timestamp;
-use crate::tree::{Look, Tree, TreeError, TreeErrorKind};
+use crate::tree::{Look, Tree, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
@@ -64,7 +64,7 @@ pub struct ExportOptions {
     /// Whether directories that have not changed are read.
     pub directories: Directories,
     /// What the bucket is called, so that a state of another bucket is told from this one's. Any text that is the same in
-    /// every run.
+    /// every run and differs from bucket to bucket, such as endpoint and name. Needed with a state.
     pub bucket: Box<str>,
 }
 
@@ -343,7 +343,10 @@ async fn begin<'s, T: Tree>(
 }
 
 /// What tells the link between a tree and a part of a bucket from every other.
-pub(super) fn identity(tree: &impl Tree, bucket: &str, prefix: &Prefix) -> Result<Identity, TreeError> {
+pub(super) fn identity(tree: &impl Tree, bucket: &str, prefix: &Prefix) -> Result<Identity, RunErrorKind> {
+    if bucket.is_empty() {
+        return Err(RunErrorKind::Unnamed);
+    }
     let name = format!("{bucket}\0{}", prefix.as_str());
     let mut link = [0; 16];
     let halves = [0, 1].map(|seed| XxHash3_64::oneshot_with_seed(seed, name.as_bytes()).to_le_bytes());

@@ -381,6 +381,9 @@ pub enum RunErrorKind {
     /// The state could not be read or written.
     #[error("the state failed")]
     State(#[from] StateError),
+    /// A state was given and no name of the bucket, without which it would pass for that of any other.
+    #[error("the bucket has no name: with a state, the options have to say what it is called")]
+    Unnamed,
     /// What was put off to the end could not be kept.
     #[error("the temporary file failed")]
     Spool(#[from] std::io::Error),

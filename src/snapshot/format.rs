@@ -22,7 +22,7 @@ pub(super) const BLOCK_HEADER_BYTES: usize = 28;
 pub(super) const INDEX_HEADER_BYTES: usize = 12;
 pub(super) const TRAILER_BYTES: usize = 64;
 
-const MAGIC: [u8; 8] = *b"PSX3SNAP";
+pub(crate) const MAGIC: [u8; 8] = *b"PSX3SNAP";
 const BLOCK_MARKER: [u8; 4] = *b"BLCK";
 const INDEX_MARKER: [u8; 4] = *b"INDX";
 const END_MAGIC: [u8; 8] = *b"PSX3END.";

@@ -81,7 +81,7 @@ pub(crate) fn bucket() -> MemoryStore {
 }
 
 pub(crate) fn import_options(jobs: usize) -> ImportOptions {
-    ImportOptions::new(Profile::fsx()).with_jobs(Jobs::new(jobs).unwrap())
+    ImportOptions::new(Profile::fsx()).with_jobs(Jobs::new(jobs).unwrap()).with_bucket("bucket")
 }
 
 pub(crate) fn sums_agree(report: &Report) {

@@ -1,10 +1,11 @@
 //! [`FileState`]: the state of a link in files.
 
 use super::{Part, StateRead, StateStore, StateWrite, Syncer};
+use crate::snapshot::MAGIC;
 use rustix::fs::{FlockOperation, OFlags};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,7 @@ use thiserror::Error;
 ///
 /// - One process at a time has it open.
 /// - What it reads was written by this user: a link, a file of somebody else or one that others can write to is refused,
-///   since whoever writes a state decides what is deleted.
+///   since whoever writes a state decides what is deleted. So is a file that is no snapshot, which would be replaced.
 /// - The directory that the files are in is the operator's, and taken as it is.
 ///
 /// ```
@@ -45,7 +46,7 @@ pub enum OpenStateError {
         path: PathBuf,
     },
     /// A file of it is none that this user would have written.
-    #[error("the state file \"{path}\" is not used: expected a regular file of this user that nobody else can write to, found {found}", path = .path.display())]
+    #[error("the state file \"{path}\" is not used: expected a snapshot in a file of this user that nobody else can write to, found {found}", path = .path.display())]
     Foreign {
         /// Which file.
         path: PathBuf,
@@ -83,7 +84,12 @@ impl FileState {
         for part in [Part::Snapshot, Part::Previous, Part::Next, Part::Journal] {
             check(&state.path_of(part))?;
         }
-        Ok(state)
+        // Damage is one thing; a file that was never a snapshot is somebody's, and would be replaced.
+        match looks_like_a_snapshot(&state.path) {
+            Ok(true) => Ok(state),
+            Ok(false) => Err(OpenStateError::Foreign { path: state.path, found: "a file that is no snapshot" }),
+            Err(error) => Err(failed(&state.path, error)),
+        }
     }
 
     fn path_of(&self, part: Part) -> PathBuf {
@@ -111,6 +117,17 @@ fn options() -> OpenOptions {
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
     options.read(true).write(true).mode(0o600).custom_flags(flags.bits().cast_signed());
     options
+}
+
+/// Whether there is no file yet, or one that may have been a snapshot: its first bytes say so, or are lost.
+fn looks_like_a_snapshot(path: &Path) -> io::Result<bool> {
+    let file = match options().open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        other => other?,
+    };
+    let mut start = Vec::new();
+    file.take(MAGIC.len() as u64).read_to_end(&mut start)?;
+    Ok(MAGIC.starts_with(&start) || start.iter().all(|byte| *byte == 0))
 }
 
 fn check(path: &Path) -> Result<(), OpenStateError> {
@@ -227,7 +244,6 @@ impl StateWrite for FilePart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn read(state: &FileState, part: Part) -> Option<String> {
@@ -290,5 +306,22 @@ mod tests {
         }
         fs::create_dir(&path).unwrap();
         assert!(FileState::open(&path).unwrap_err().to_string().ends_with("found something else"));
+    }
+
+    #[test]
+    fn a_file_that_was_never_a_snapshot_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notes");
+        for (text, is_somebodys) in [("to do", true), ("PSX4SNAP", true), ("PSX3SNAP and more", false), ("PSX3", false)]
+        {
+            fs::write(&path, text).unwrap();
+            match FileState::open(&path) {
+                Ok(_) => assert!(!is_somebodys, "{text}"),
+                Err(error) => {
+                    assert!(is_somebodys && error.to_string().ends_with("found a file that is no snapshot"), "{error}");
+                }
+            }
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
     }
 }
