@@ -550,7 +550,7 @@ def main() -> int:
     add("--bucket-dir", type=Path, metavar="DIR", help=bucket_help)
     keep_help = "leave --dir and --bucket-dir as they are at the end, and go on with what is in them at the start"
     add("--keep", action="store_true", help=keep_help)
-    add("--flags", default="--jobs {threads}", help="further flags of the export; default %(default)r")
+    add("--flags", default="--lookers {threads}", help="further flags of the export; default %(default)r")
     add("--plan", nargs="?", const="", metavar="FLAGS", help="time `plan` too, with these flags")
     add("--exporter", metavar="PATH", help="the example program, built with --profile fast; default is to build it")
     add("--walker", metavar="PATH", help="the benchmark `walk`; default is to build it")

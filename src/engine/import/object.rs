@@ -61,6 +61,15 @@ enum Here {
     Removed,
 }
 
+/// Whether something is as both sides agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Agrees {
+    Yes,
+    No,
+    /// It changed while it was looked at.
+    Unstable,
+}
+
 impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     pub(super) async fn file_or_link(
         &self,
@@ -313,8 +322,21 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         match (present, record) {
             (Present::Nothing, Some(Record { remote: Some(_), .. })) => Ok(Here::Removed),
             (Present::Nothing, _) => Ok(Here::Nothing),
-            (Present::Entry(found), Some(record)) if self.is_as_agreed(key, record, found).await? => {
-                Ok(Here::Untouched(found.clone()))
+            (Present::Entry(found), Some(record)) => {
+                let mut found = found.clone();
+                for _ in 0..ATTEMPTS {
+                    match self.agrees(key, record, &found).await? {
+                        Agrees::Yes => return Ok(Here::Untouched(found)),
+                        Agrees::No => break,
+                        // Another name of it may have been replaced; it is looked at anew.
+                        Agrees::Unstable => match self.tree.lookup(key).await {
+                            Ok(Present::Entry(now)) => found = now,
+                            Ok(Present::Nothing | Present::Other) => break,
+                            Err(error) => return Err(tree_failure(key, &error)),
+                        },
+                    }
+                }
+                Ok(Here::Edited)
             }
             (Present::Entry(_) | Present::Other, _) => Ok(Here::Edited),
         }
@@ -322,12 +344,17 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
 
     /// Whether a file or link is as both sides agreed on.
     pub(super) async fn is_as_agreed(&self, key: &Key, record: &Record, found: &Found) -> Result<bool, Ended> {
-        let (Some(local), Some(remote)) = (&record.local, &record.remote) else { return Ok(false) };
+        Ok(self.agrees(key, record, found).await? == Agrees::Yes)
+    }
+
+    async fn agrees(&self, key: &Key, record: &Record, found: &Found) -> Result<Agrees, Ended> {
+        let (Some(local), Some(remote)) = (&record.local, &record.remote) else { return Ok(Agrees::No) };
         let change = |status: &_| Change::of(local, status, &self.options.profile);
         let metadata = MetadataChange::InPlace;
         match self.contents.open(key, found.status(), change, metadata, remote.body_md5()).await {
-            Ok((_, change)) => Ok(step(&change, metadata) == Step::Nothing),
-            Err(Unsent::Changed) => Ok(false),
+            Ok((_, change)) if step(&change, metadata) == Step::Nothing => Ok(Agrees::Yes),
+            Ok(_) => Ok(Agrees::No),
+            Err(Unsent::Changed) => Ok(Agrees::Unstable),
             Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => Err(ended),
         }
     }
