@@ -394,11 +394,11 @@ fn of_a_state_that_is_not_believed_says_why_and_what_follows() {
     assert_eq!(remarks(), [format!(".: the snapshot is that of another link; {then}")]);
     let other = MemoryTree::new();
     other.insert_file(key("a"), "x", attributes()).unwrap();
-    state.set(Part::Snapshot, of(&other, ""));
+    state.set(Part::Snapshot, of(&other, "bucket"));
     assert_eq!(remarks(), [format!(".: the snapshot is that of another directory; {then}")]);
 
     // A later version may know of things that would be lost.
-    let mut later = of(&tree, "");
+    let mut later = of(&tree, "bucket");
     later[8] += 1;
     state.set(Part::Snapshot, later.clone());
     let error = block_on(export_since(&tree, &store, &state, &options, &Silent)).unwrap_err();

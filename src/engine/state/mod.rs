@@ -82,7 +82,7 @@ pub type Syncer = Arc<dyn Fn() -> BoxFuture<'static, io::Result<()>> + Send + Sy
 /// use posix_s3::{Profile, store::MemoryStore, tree::MemoryTree};
 ///
 /// let (tree, bucket, state) = (MemoryTree::new(), MemoryStore::new(), MemoryState::new());
-/// let options = ExportOptions::new(Profile::fsx());
+/// let options = ExportOptions::new(Profile::fsx()).with_bucket("s3://bucket");
 /// let report = futures_executor::block_on(export_since(&tree, &bucket, &state, &options, &Silent))?;
 /// assert_eq!(report.entries, 0);
 /// # Ok::<(), posix_s3::engine::RunError>(())
