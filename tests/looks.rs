@@ -296,7 +296,7 @@ fn a_look_at_deep_paths_takes_few_descriptors() {
     keys.iter().for_each(|key| list.push(key).unwrap());
     let list = Arc::new(list);
     let batches =
-        stream::iter(0..8).map(|_| tree.look(Arc::clone(&list), posix_s3::tree::Place::Aside, Vec::new())).buffered(8);
+        stream::iter(0..8).map(|_| tree.look(Arc::clone(&list), posix_s3::tree::Place::Aside { threads: 8 }, Vec::new())).buffered(8);
     let several: Vec<usize> = block_on(batches.map(|looks| looks.len()).collect());
     setrlimit(Resource::Nofile, limit).unwrap();
     assert_eq!(several, [keys.len(); 8]);
@@ -604,4 +604,31 @@ fn in_memory_an_open_file_is_its_inode() {
     assert!(!block_on(open.again()).unwrap().is_same_version(open.found()));
     tree.remove(&key("f"));
     assert_eq!(block_on(open.again()).unwrap().fingerprint.links, 0);
+}
+
+#[test]
+fn a_list_says_which_directory_it_was_read_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |path: &str| directory.path().join(path);
+    for (path, name) in [("d/s", "old"), ("new/s", "new")] {
+        fs::create_dir_all(at(path)).unwrap();
+        fs::write(at(path).join(name), "").unwrap();
+    }
+    let tree = LocalTree::open(directory.path()).unwrap();
+    let inode = |key: &str| match &look(&tree, [key])[..] {
+        [Look::Found(status)] => status.inode,
+        other => panic!("{other:?}"),
+    };
+    let before = inode("d/s/");
+    let names = block_on(tree.list(Some(&key("d/s/")))).unwrap();
+    assert_eq!((names.directory(), names.get(0)), (Some(before), Some(&b"old"[..])));
+
+    // Whichever of the two is read once they were exchanged, the list says so.
+    fs::rename(at("d"), at("old")).unwrap();
+    fs::rename(at("new"), at("d")).unwrap();
+    let after = inode("d/s/");
+    assert_ne!(before, after);
+    let names = block_on(tree.list(Some(&key("d/s/")))).unwrap();
+    let expected = if names.directory() == Some(after) { "new" } else { "old" };
+    assert_eq!(names.get(0), Some(expected.as_bytes()));
 }

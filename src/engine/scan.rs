@@ -27,6 +27,8 @@ use std::sync::Arc;
 
 /// How many names that are new are looked at in one call.
 const BATCH: usize = 1024;
+/// How many blocks of the record wait for a thread that looks, beside those that are looked at.
+const WAITING: usize = 14;
 /// How many entries that are as recorded are counted before the count is handed out.
 const COUNTED: u64 = 4096;
 
@@ -182,7 +184,7 @@ impl<'r, T: Tree> Scan<'r, T> {
             selection,
             directories,
             lookers,
-            place: if lookers > 1 { Place::Aside } else { Place::Here },
+            place: if lookers > 1 { Place::Aside { threads: lookers } } else { Place::Here },
             paths,
             path: None,
             blocks: None,
@@ -342,7 +344,9 @@ impl<'r, T: Tree> Scan<'r, T> {
             let differing = tree.look(Arc::clone(rows.keys()), place, differing).await;
             Ok(Block { rows, next: 0, differing: differing.found.into_iter().peekable() })
         });
-        Ok(looked.try_buffered(self.lookers.max(1)).boxed())
+        // Some wait for a thread, so that none waits for the scan: waking it takes as long as looking at a tenth of a block.
+        let under_way = if self.lookers > 1 { self.lookers.saturating_add(WAITING) } else { 1 };
+        Ok(looked.try_buffered(under_way).boxed())
     }
 
     /// Sees to it that the next record is at hand, if there is one.
@@ -440,7 +444,7 @@ impl<'r, T: Tree> Scan<'r, T> {
         }
         let Some(record) = rows.record(at) else { return };
         let key = record.key.clone();
-        let names = if trusted { Some(Names::Recorded) } else { self.enter(&key, Recorded::Yes).await };
+        let names = if trusted { Some(Names::Recorded) } else { self.enter(&key, &status, Recorded::Yes).await };
         if let Some(names) = names {
             self.ready.push_back(Sight::Present { key, status, record: Some(record), names });
         }
@@ -485,7 +489,7 @@ impl<'r, T: Tree> Scan<'r, T> {
             Look::Found(status) if (status.file_type == FileType::Directory) == is_directory => status,
             other => return self.unseen(key.as_str().as_bytes(), other, Recorded::No),
         };
-        let names = if is_directory { self.enter(&key, Recorded::No).await } else { Some(Names::Unknown) };
+        let names = if is_directory { self.enter(&key, &status, Recorded::No).await } else { Some(Names::Unknown) };
         if let Some(names) = names {
             self.ready.push_back(Sight::Present { key, status, record: None, names });
         }
@@ -493,13 +497,15 @@ impl<'r, T: Tree> Scan<'r, T> {
 
     /// Reads a directory, in which the scan goes on. `None` when it cannot be read, which has been said then. Of anything
     /// else, nothing is done.
-    async fn enter(&mut self, key: &Key, recorded: Recorded) -> Option<Names> {
+    async fn enter(&mut self, key: &Key, status: &Status, recorded: Recorded) -> Option<Names> {
         if !key.is_directory() {
             return Some(Names::Unknown);
         }
         match self.tree.list(Some(key)).await {
             Ok(names) => {
-                let known = self.recordable(key.as_str(), &names);
+                // Another directory may have taken its path since; then these names are not those of the one recorded.
+                let is_that_one = names.directory().is_none_or(|inode| inode == status.inode);
+                let known = if is_that_one { self.recordable(key.as_str(), &names) } else { Names::Unknown };
                 self.levels.push(Level::read(key.as_str(), names));
                 Some(known)
             }

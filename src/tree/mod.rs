@@ -127,8 +127,12 @@ impl Visit for Vec<Look> {
 pub enum Place {
     /// Where the future is polled; that thread waits for as long as it takes.
     Here,
-    /// On another thread, if the tree has one, so that several looks go on side by side.
-    Aside,
+    /// On one of several other threads, if the tree has some, so that looks go on side by side. More may be asked for than
+    /// there are threads: the others wait for their turn.
+    Aside {
+        /// How many threads there are, at most; 1 or more.
+        threads: usize,
+    },
 }
 
 /// What stands at a path.

@@ -6,6 +6,7 @@ use std::fmt;
 ///
 /// - The names of directories end in `/`, which counts in the order: `a-`, `a/`, `a0`.
 /// - They are as the directory has them: a name need not be UTF-8, nor make a key.
+/// - A list says which directory was read, where the tree can tell: by the time it is looked at, its path may be another's.
 ///
 /// ```
 /// use posix_s3::tree::NameList;
@@ -17,9 +18,23 @@ use std::fmt;
 pub struct NameList {
     names: Box<[u8]>,
     ends: Box<[usize]>,
+    directory: Option<u64>,
 }
 
 impl NameList {
+    /// Says which directory the names are in, by the number of its inode.
+    #[must_use]
+    pub const fn of_directory(mut self, inode: u64) -> Self {
+        self.directory = Some(inode);
+        self
+    }
+
+    /// The number of the inode of the directory that was read; `None` where the tree cannot tell.
+    #[must_use]
+    pub const fn directory(&self) -> Option<u64> {
+        self.directory
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -103,7 +118,7 @@ impl Unsorted {
             sorted.extend_from_slice(name);
             *end = sorted.len();
         }
-        NameList { names: sorted.into(), ends: ends.into() }
+        NameList { names: sorted.into(), ends: ends.into(), directory: None }
     }
 }
 

@@ -333,7 +333,7 @@ impl LocalTree {
         let mut buffer = std::mem::take(&mut *self.buffer.lock().unwrap_or_else(PoisonError::into_inner));
         let names = sys::list(&opened, &mut buffer);
         *self.buffer.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
-        names.map_err(|error| failed(ATTEMPT, path, error))
+        Ok(names.map_err(|error| failed(ATTEMPT, path, error))?.of_directory(stat.fingerprint().inode))
     }
 
     fn look_up(&self, key: &Key) -> Result<Present, TreeError> {
@@ -396,11 +396,13 @@ impl Tree for LocalTree {
     }
 
     async fn look<V: Visit>(&self, keys: Arc<KeyList>, place: Place, visitor: V) -> V {
-        if place == Place::Here || keys.len() <= LOOKED_AT_INLINE {
-            return look::look(&self.root, self.mount, &keys, visitor);
+        match place {
+            Place::Aside { threads } if keys.len() > LOOKED_AT_INLINE => {
+                let (root, mount) = (Arc::clone(&self.root), self.mount);
+                self.threads.run(threads, move || look::look(&root, mount, &keys, visitor)).await
+            }
+            Place::Here | Place::Aside { .. } => look::look(&self.root, self.mount, &keys, visitor),
         }
-        let (root, mount) = (Arc::clone(&self.root), self.mount);
-        self.threads.run(move || look::look(&root, mount, &keys, visitor)).await
     }
 
     fn now(&self) -> Timestamp {

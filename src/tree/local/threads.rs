@@ -29,10 +29,10 @@ struct Pool {
 const MOST: usize = 64;
 
 impl Threads {
-    /// Does something on one of the threads, or here if the system has none to give.
-    pub(super) async fn run<V: Send + 'static>(&self, job: impl FnOnce() -> V + Send + 'static) -> V {
+    /// Does something on one of so many threads, or here if the system has none to give.
+    pub(super) async fn run<V: Send + 'static>(&self, most: usize, job: impl FnOnce() -> V + Send + 'static) -> V {
         let (answer, answered) = oneshot::channel();
-        self.begin(move || {
+        self.begin(most.min(MOST), move || {
             // Whoever has stopped waiting needs no answer.
             let _ = answer.send(job());
         });
@@ -43,7 +43,7 @@ impl Threads {
         }
     }
 
-    fn begin(&self, job: impl FnOnce() + Send + 'static) {
+    fn begin(&self, most: usize, job: impl FnOnce() + Send + 'static) {
         let mut guard = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = guard.get_or_insert_with(Pool::new);
         let counted = Arc::clone(&pool.under_way);
@@ -53,7 +53,7 @@ impl Threads {
         });
         // One for each job that is under way, this one included.
         let busy = Arc::strong_count(&pool.under_way).saturating_sub(1);
-        if busy > pool.threads && pool.threads < MOST {
+        if busy > pool.threads && pool.threads < most {
             pool.start();
         }
         if pool.threads > 0 {
@@ -101,7 +101,7 @@ mod tests {
         let (threads, barrier) = (Threads::default(), Arc::new(Barrier::new(3)));
         let jobs = (0..3).map(|number| {
             let barrier = Arc::clone(&barrier);
-            threads.run(move || {
+            threads.run(4, move || {
                 barrier.wait();
                 number
             })
@@ -109,7 +109,7 @@ mod tests {
         let answers = block_on(futures_util::future::join_all(jobs));
         assert_eq!(answers, [0, 1, 2]);
         // One after the other needs no further thread.
-        assert_eq!(block_on(threads.run(|| 3)), 3);
+        assert_eq!(block_on(threads.run(1, || 3)), 3);
         assert_eq!(threads.pool.lock().unwrap().as_ref().map(|pool| pool.threads), Some(3));
     }
 }
