@@ -295,8 +295,9 @@ fn a_look_at_deep_paths_takes_few_descriptors() {
     let mut list = KeyList::new();
     keys.iter().for_each(|key| list.push(key).unwrap());
     let list = Arc::new(list);
-    let batches =
-        stream::iter(0..8).map(|_| tree.look(Arc::clone(&list), posix_s3::tree::Place::Aside { threads: 8 }, Vec::new())).buffered(8);
+    let batches = stream::iter(0..8)
+        .map(|_| tree.look(Arc::clone(&list), posix_s3::tree::Place::Aside { threads: 8 }, Vec::new()))
+        .buffered(8);
     let several: Vec<usize> = block_on(batches.map(|looks| looks.len()).collect());
     setrlimit(Resource::Nofile, limit).unwrap();
     assert_eq!(several, [keys.len(); 8]);
