@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 use futures_executor::block_on;
-use posix_s3::engine::{ExportOptions, ImportOptions, Outcome, Report, Silent, export, import};
+use posix_s3::engine::{
+    ExportOptions, ImportOptions, MemoryState, Outcome, Report, Silent, export, import, import_since,
+};
 use posix_s3::store::{
     Body, Capabilities, DirectoryStore, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, MemoryStore,
     ObjectMeta, ObjectStore, Operation, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
@@ -550,4 +552,67 @@ fn a_directory_that_is_kept_keeps_what_is_done_to_it_during_the_run() {
     let report = block_on(import(&store, &tree, &options, &Silent)).unwrap();
     assert_eq!((report.conflicts, report.written), (1, 1));
     assert_eq!(mode(&kept), 0o700);
+}
+
+/// A bucket whose Last-Modified has whole seconds, as that of S3.
+struct WholeSeconds(MemoryStore);
+
+fn whole(time: Timestamp) -> Timestamp {
+    Timestamp::from_nanoseconds(time.nanoseconds() - i128::from(time.subsecond_nanos())).unwrap()
+}
+
+impl ObjectStore for WholeSeconds {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        let mut page = self.0.list(request).await?;
+        page.objects.iter_mut().for_each(|object| object.last_modified = whole(object.last_modified));
+        Ok(page)
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+        let meta = self.0.head(key).await?;
+        Ok(ObjectMeta { last_modified: whole(meta.last_modified), ..meta })
+    }
+
+    async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
+        let mut got = self.0.get(key, options).await?;
+        got.meta.last_modified = whole(got.meta.last_modified);
+        Ok(got)
+    }
+
+    async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        let put = self.0.put(key, body, options).await?;
+        Ok(PutOutput { last_modified: put.last_modified.map(whole), ..put })
+    }
+
+    async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        let put = self.0.replace_metadata(key, options).await?;
+        Ok(PutOutput { last_modified: put.last_modified.map(whole), ..put })
+    }
+
+    async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
+        self.0.delete(key, precondition).await
+    }
+}
+
+#[test]
+fn metadata_that_changes_twice_within_a_second_reaches_the_tree() {
+    let (tree, state) = (MemoryTree::new(), MemoryState::new());
+    let store =
+        WholeSeconds(MemoryStore::with_clock(|| Timestamp::from_nanoseconds(1_600_000_000_000_000_000).unwrap()));
+    let permissions = |mode: &'static str| PutOptions {
+        headers: [("x-amz-meta-file-permissions".parse().unwrap(), mode.parse().unwrap())].into_iter().collect(),
+        ..PutOptions::default()
+    };
+    block_on(store.put("a", Bytes::from("x").into(), &permissions("0100644"))).unwrap();
+    let options = ImportOptions::new(Profile::fsx()).with_bucket("bucket");
+    let import = || block_on(import_since(&store, &tree, &state, &options, &Silent)).unwrap();
+    assert_eq!(import().written, 1);
+    block_on(store.replace_metadata("a", &permissions("0100600"))).unwrap();
+    let report = import();
+    assert_eq!((report.metadata_only, report.store_calls.get), (1, 0));
+    assert_eq!(tree.entries()[0].0.attributes().permissions, posix_s3::Permissions::from_mode(0o600));
 }

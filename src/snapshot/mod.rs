@@ -19,6 +19,7 @@ mod writer;
 
 pub use compare::{Difference, compare};
 pub use error::{Damage, Part, RowFault, SnapshotError};
+#[cfg(feature = "local")]
 pub(crate) use format::MAGIC;
 pub use format::{Header, Identity};
 pub use overlay::{Edit, overlay};
