@@ -4,6 +4,7 @@
 //! It is async code over those two traits, tied to no runtime; it reads no clock and decides nothing. Concurrency and memory
 //! are bounded by [`Jobs`]. Dropping a future stops a run at once; nothing half done shows, and running again is safe.
 
+mod agreed;
 mod audit;
 mod bytes;
 mod contents;

@@ -1,6 +1,6 @@
 //! [`Session`]: the state of a link during one run, from the snapshot it starts from to the one it leaves.
 
-use super::export::fresh_since;
+use super::agreed::fresh_since;
 use super::journal::{self, Base, Intents, Journal, Line, Sorted, Urgency};
 use super::report::{Outcome, Recorder};
 use super::state::{Part, StateRead, StateStore};

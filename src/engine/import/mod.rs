@@ -18,8 +18,9 @@ mod remove;
 pub use plan::plan_import;
 
 use self::remove::Late;
+use super::agreed::{age_of, age_of_object, fresh_since, identity};
 use super::contents::Contents;
-use super::export::{SameTimes, age_of, age_of_object, fresh_since, identity};
+use super::export::SameTimes;
 use super::journal::Urgency;
 use super::listing::{Item, Listed, Listing, ROOT, shadowed};
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};

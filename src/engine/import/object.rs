@@ -4,8 +4,8 @@ use super::{
     Done, Import, KEPT, Late, Missing, Turn, decode, link_body, reasons_of, refused, store_failure, tree_failure,
     with_shortfalls,
 };
+use crate::engine::agreed::{is_ours, mtime_of};
 use crate::engine::contents::Unsent;
-use crate::engine::export::{is_ours, mtime_of};
 use crate::engine::listing::Listed;
 use crate::engine::report::{Ended, Outcome};
 use crate::engine::spool::{Deferred, Rule};

@@ -1,0 +1,192 @@
+//! What is gone from the tree, and what becomes of its objects.
+
+use super::Export;
+use crate::engine::agreed::{is_recorded, remote_of};
+use crate::engine::journal::Urgency;
+use crate::engine::report::{Ended, Outcome, Recorder, RunErrorKind};
+use crate::engine::scan::look;
+use crate::engine::session::{Session, StateError};
+use crate::engine::spool::Spool;
+use crate::entry::Chain;
+use crate::mode::FileType;
+use crate::plan::{Braked, Deletes, OnConflict};
+use crate::snapshot::Record;
+use crate::store::{ObjectStore, Precondition, StoreErrorKind, Support};
+use crate::tree::{Look, Tree, TreeErrorKind};
+use futures_util::{StreamExt, stream};
+
+impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
+    /// Whether what is gone may be deleted; `None` when that is not wanted.
+    pub(super) fn may_delete(&self, session: &Session<'_>, gone: &Spool<Record>) -> Option<Result<(), Braked>> {
+        match self.options.deletes {
+            Deletes::Never => None,
+            Deletes::Apply(brake) => Some(brake.check(gone.len(), session.records().unwrap_or(0))),
+        }
+    }
+
+    /// Deletes what is gone, or records that it is.
+    pub(super) async fn delete(&self, gone: Spool<Record>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
+        let Some(session) = self.session else { return Ok(()) };
+        let braked = self.may_delete(session, &gone);
+        let gone = stream::try_unfold((gone, 0), |(mut gone, mut position)| async move {
+            let record: Option<Record> = gone.next(&mut position).map_err(StateError::from)?;
+            Ok::<_, StateError>(record.map(|record| (record, (gone, position))))
+        });
+        if let Some(Ok(())) = braked {
+            let mut ended = gone
+                .map(|record| async { self.delete_one(session, record?).await })
+                .buffer_unordered(self.options.jobs.get())
+                .boxed();
+            while let Some(deleted) = ended.next().await {
+                match deleted? {
+                    Deleted::Yes => recorder.deleted(),
+                    Deleted::No(ended) => recorder.end(ended),
+                    Deleted::Before => {}
+                }
+            }
+            drop(ended);
+            return Ok(self.settle_unheard(session, recorder).await?);
+        }
+        let mut gone = gone.boxed();
+        while let Some(record) = gone.next().await {
+            recorder.gone();
+            self.keep(session, record?).await?;
+        }
+        if let Some(Err(braked)) = braked {
+            recorder.braked(braked);
+        }
+        Ok(self.settle_unheard(session, recorder).await?)
+    }
+
+    /// Records that something is gone from the tree and still in the bucket.
+    async fn keep(&self, session: &Session<'_>, record: Record) -> Result<(), StateError> {
+        if session.is_uncertain(&record.key) {
+            return self.settle_gone(session, record).await.map(|_| ());
+        }
+        if record.local.is_none() {
+            return Ok(());
+        }
+        session.record(Record { local: None, ..record }, Urgency::Later)
+    }
+
+    /// Finds out what has become of the object of a name that is gone, and that a run may have put without hearing of it.
+    /// Says whether there is one that is ours.
+    async fn settle_gone(&self, session: &Session<'_>, record: Record) -> Result<bool, StateError> {
+        let Ok(object_key) = self.options.prefix.object_key(&record.key) else { return Ok(false) };
+        match self.store.head(&object_key).await {
+            Ok(meta)
+                if self.is_ours(session, &record.key, &meta) || is_recorded(record.remote.as_ref(), Some(&meta)) =>
+            {
+                let (key, remote) = (record.key.clone(), Some(remote_of(&meta)));
+                session.record(Record { local: None, remote, ..record }, Urgency::Later)?;
+                session.is_certain(&key);
+                Ok(true)
+            }
+            // Somebody else's; what was recorded is not there any more.
+            Ok(_) if record.remote.is_none() => {
+                session.remove(&record.key, Urgency::Later)?;
+                Ok(false)
+            }
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                session.remove(&record.key, Urgency::Later)?;
+                Ok(false)
+            }
+            // Nobody knows yet; a later run looks again.
+            Ok(_) | Err(_) => Ok(false),
+        }
+    }
+
+    /// What was intended for names that were never recorded and are gone: if their objects were put after all, they are
+    /// recorded now, so that the next run can delete them.
+    async fn settle_unheard(&self, session: &Session<'_>, recorder: &mut Recorder<'_>) -> Result<(), StateError> {
+        for key in session.uncertain_keys() {
+            if !self.options.selection.selects(key.as_str()) {
+                continue;
+            }
+            let is_gone = match look(self.tree, key.as_str()).await {
+                Look::Nothing => true,
+                Look::Found(status) => (status.file_type == FileType::Directory) != key.is_directory(),
+                // Of what is below something else than a directory there is nothing.
+                Look::Failed(error) => error.kind() == TreeErrorKind::Conflict,
+                Look::Skipped(_) => false,
+            };
+            if is_gone && self.settle_gone(session, Record { key, local: None, remote: None }).await? {
+                recorder.gone();
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_one(&self, session: &Session<'_>, record: Record) -> Result<Deleted, StateError> {
+        let key = &record.key;
+        let not = |outcome, why: &dyn std::fmt::Display| Deleted::No(Ended::new(key, outcome).because(why));
+        let (Some(remote), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
+            return Ok(Deleted::Before);
+        };
+        match look(self.tree, key.as_str()).await {
+            Look::Nothing => {}
+            Look::Found(status) if (status.file_type == FileType::Directory) != key.is_directory() => {}
+            // What was a directory above is none any more, so nothing is in it.
+            Look::Failed(error) if error.kind() == TreeErrorKind::Conflict => {}
+            Look::Failed(error) => {
+                self.keep(session, record.clone()).await?;
+                return Ok(not(Outcome::Failed, &Chain(&error)));
+            }
+            Look::Found(_) | Look::Skipped(_) => {
+                return Ok(not(Outcome::Skipped, &"it was gone from the tree and has come back"));
+            }
+        }
+        let current = match self.store.head(&object_key).await {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                session.remove(key, Urgency::Later)?;
+                return Ok(Deleted::Before);
+            }
+            Err(error) => {
+                self.keep(session, record.clone()).await?;
+                return Ok(not(Outcome::Failed, &Chain(&error)));
+            }
+        };
+        let ours = is_recorded(Some(remote), Some(&current)) || self.is_ours(session, key, &current);
+        if !ours && self.options.on_conflict != OnConflict::Local {
+            self.keep(session, record.clone()).await?;
+            return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));
+        }
+        // So that a later run knows that it was this one who has deleted it.
+        session.give_up(Record { local: None, remote: Some(remote_of(&current)), ..record.clone() }).await?;
+        let precondition = match self.capabilities.preconditions {
+            Support::Yes => Precondition::Match(current.etag),
+            Support::No => Precondition::None,
+        };
+        match self.store.delete(&object_key, &precondition).await {
+            Ok(()) => {
+                session.remove(key, Urgency::Now)?;
+                Ok(Deleted::Yes)
+            }
+            Err(error) if error.kind() == StoreErrorKind::PreconditionFailed && self.is_gone(&object_key).await => {
+                session.remove(key, Urgency::Later)?;
+                Ok(Deleted::Before)
+            }
+            Err(error) => {
+                let outcome = match error.kind() {
+                    StoreErrorKind::PreconditionFailed => Outcome::Conflict,
+                    _ => Outcome::Failed,
+                };
+                Ok(not(outcome, &Chain(&error)))
+            }
+        }
+    }
+
+    /// Whether there is no object, after a request for it failed: somebody else, or a request of an earlier run or try
+    /// that arrived late, has deleted it.
+    async fn is_gone(&self, object_key: &str) -> bool {
+        matches!(self.store.head(object_key).await, Err(error) if error.kind() == StoreErrorKind::NotFound)
+    }
+}
+
+enum Deleted {
+    Yes,
+    No(Ended),
+    /// Somebody else has.
+    Before,
+}

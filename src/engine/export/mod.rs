@@ -1,0 +1,479 @@
+//! [`export`] and [`export_since`]: from a tree to a bucket.
+//!
+//! What has to be done is decided in three steps: [`Scan`] tells what is not as it was recorded, [`Contents`] opens it and
+//! compares its content where only that can tell, and [`plan::step`](crate::plan::step) says what that takes. Then the
+//! bucket is asked whether it still holds what is recorded, and the request is made under the condition that it does.
+
+mod delete;
+mod plan;
+mod put;
+
+pub use plan::{Planned, plan_export};
+
+use crate::engine::agreed::{fresh_since, identity};
+use crate::engine::contents::{Contents, Subject, Unsent};
+use crate::engine::journal::Urgency;
+use crate::engine::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
+use crate::engine::scan::{Directories, Recorded, Scan, ScanError, Sight, look};
+use crate::engine::selection::Selection;
+use crate::engine::session::{Seen, Session, StateError};
+use crate::engine::spool::Spool;
+use crate::engine::state::StateStore;
+use crate::entry::Chain;
+use crate::escape::escape;
+use crate::key::{Key, Prefix};
+use crate::mode::FileType;
+use crate::plan::{Change, Deletes, MetadataChange, OnConflict, Step};
+use crate::profile::Profile;
+use crate::snapshot::{Names, Record, Remote};
+use crate::status::Status;
+use crate::store::{Capabilities, Counted, ListRequest, ObjectStore, Support};
+use crate::timestamp::Timestamp;
+use crate::tree::{Look, Tree};
+use futures_util::{StreamExt, stream};
+
+/// How often a file that changes while it is read is tried, and a request whose condition failed.
+const ATTEMPTS: u32 = 3;
+
+/// How many entries are announced to the journal at once.
+const ANNOUNCED: usize = 256;
+
+/// How an export is done.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ExportOptions {
+    /// The rules of the mapping.
+    pub profile: Profile,
+    /// Where in the bucket; the whole of it by default.
+    pub prefix: Prefix,
+    /// How many entries at once.
+    pub jobs: Jobs,
+    /// How many threads look at the tree, at most; as many as the machine has processors by default.
+    pub lookers: Jobs,
+    /// Which part of the tree.
+    pub selection: Selection,
+    /// What happens to objects whose files are gone. Needs a state.
+    pub deletes: Deletes,
+    /// What happens to objects that have changed as well. Needs a state.
+    pub on_conflict: OnConflict,
+    /// Whether a file whose size and mtime are as recorded while its inode has changed is read.
+    pub same_times: SameTimes,
+    /// Whether directories that have not changed are read.
+    pub directories: Directories,
+    /// What the bucket is called, so that a state of another bucket is told from this one's. Any text that is the same in
+    /// every run and differs from bucket to bucket, such as endpoint and name. Needed with a state.
+    pub bucket: Box<str>,
+}
+
+/// What is thought of a file whose size and mtime are as recorded while its inode has changed: an attribute or a name of it,
+/// or a write with the mtime put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum SameTimes {
+    /// Its content is compared. `chmod` of a large file then costs reading it, though not sending it.
+    #[default]
+    Compare,
+    /// Its content is taken to be the same. A write with the mtime put back is missed then.
+    Trust,
+}
+
+impl ExportOptions {
+    /// To the whole bucket, by the rules of a profile; nothing is deleted, and what changed on both sides is left alone.
+    #[must_use]
+    pub fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            prefix: Prefix::default(),
+            jobs: Jobs::default(),
+            lookers: std::thread::available_parallelism().map_or(Jobs::ONE, Jobs::from),
+            selection: Selection::default(),
+            deletes: Deletes::default(),
+            on_conflict: OnConflict::default(),
+            same_times: SameTimes::default(),
+            directories: Directories::default(),
+            bucket: "".into(),
+        }
+    }
+
+    /// Below a prefix.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: Prefix) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    /// So many entries at once.
+    #[must_use]
+    pub const fn with_jobs(mut self, jobs: Jobs) -> Self {
+        self.jobs = jobs;
+        self
+    }
+
+    /// So many threads that look at the tree, at most.
+    #[must_use]
+    pub const fn with_lookers(mut self, lookers: Jobs) -> Self {
+        self.lookers = lookers;
+        self
+    }
+
+    /// This part of the tree.
+    #[must_use]
+    pub fn with_selection(mut self, selection: Selection) -> Self {
+        self.selection = selection;
+        self
+    }
+
+    /// What happens to objects whose files are gone.
+    #[must_use]
+    pub const fn with_deletes(mut self, deletes: Deletes) -> Self {
+        self.deletes = deletes;
+        self
+    }
+
+    /// What happens to objects that have changed as well.
+    #[must_use]
+    pub const fn with_on_conflict(mut self, on_conflict: OnConflict) -> Self {
+        self.on_conflict = on_conflict;
+        self
+    }
+
+    /// Whether a file whose size and mtime are as recorded while its inode has changed is read.
+    #[must_use]
+    pub const fn with_same_times(mut self, same_times: SameTimes) -> Self {
+        self.same_times = same_times;
+        self
+    }
+
+    /// Whether directories that have not changed are read.
+    #[must_use]
+    pub const fn with_directories(mut self, directories: Directories) -> Self {
+        self.directories = directories;
+        self
+    }
+
+    /// What the bucket is called.
+    #[must_use]
+    pub fn with_bucket(mut self, bucket: &str) -> Self {
+        self.bucket = bucket.into();
+        self
+    }
+}
+
+/// Exports everything in a tree: every file, directory and link becomes an object.
+///
+/// - An object shows one version of its file: one that changes while it is read is read again, three times at most, and
+///   then reported; the bucket keeps what it had.
+/// - Whatever the bucket held under these keys is overwritten. Nothing is deleted.
+/// - An entry that fails is one problem of the report, and the run goes on.
+///
+/// # Errors
+/// [`RunError`] when the tree cannot be read at all.
+///
+/// ```
+/// use posix_s3::engine::{ExportOptions, Silent, export};
+/// use posix_s3::{Profile, store::MemoryStore, tree::MemoryTree};
+///
+/// let (tree, bucket) = (MemoryTree::new(), MemoryStore::new());
+/// let options = ExportOptions::new(Profile::fsx());
+/// let report = futures_executor::block_on(export(&tree, &bucket, &options, &Silent))?;
+/// assert_eq!(report.entries, 0);
+/// # Ok::<(), posix_s3::engine::RunError>(())
+/// ```
+pub async fn export<T: Tree, S: ObjectStore + ?Sized>(
+    tree: &T,
+    store: &S,
+    options: &ExportOptions,
+    progress: &dyn Progress,
+) -> Result<Report, RunError> {
+    run(tree, store, None, options, progress).await
+}
+
+/// Exports what was created or modified, data or metadata, since the last export to or import from this bucket.
+///
+/// What both sides last agreed on is in `state`. A first run finds nothing there: it exports everything, and looks at each
+/// object that is in the bucket already.
+///
+/// - What has not changed costs no request. If only attributes have changed, the data is not sent again.
+/// - An object that somebody else has changed or deleted meanwhile is neither overwritten nor deleted, but for what
+///   [`ExportOptions::on_conflict`] says.
+/// - What is gone from the tree is deleted as [`ExportOptions::deletes`] says, last of all.
+/// - A run that is cut short anywhere loses nothing: the next one goes on where it stopped, and sends nothing again that
+///   the store has acknowledged.
+///
+/// A state that is damaged, or that of another directory or bucket, says nothing: each object is looked at, nothing is
+/// deleted, and a problem of the report says so.
+///
+/// # Errors
+/// [`RunError`] when the tree cannot be read at all or the state fails. What was done by then is recorded.
+pub async fn export_since<T: Tree, S: ObjectStore + ?Sized>(
+    tree: &T,
+    store: &S,
+    state: &dyn StateStore,
+    options: &ExportOptions,
+    progress: &dyn Progress,
+) -> Result<Report, RunError> {
+    run(tree, store, Some(state), options, progress).await
+}
+
+async fn run<T: Tree, S: ObjectStore + ?Sized>(
+    tree: &T,
+    store: &S,
+    state: Option<&dyn StateStore>,
+    options: &ExportOptions,
+    progress: &dyn Progress,
+) -> Result<Report, RunError> {
+    let store = &Counted::new(store);
+    let mut recorder = Recorder::new(Direction::Export, progress);
+    let exported = async {
+        let session = begin(tree, state, options).await?;
+        let exported = match Export::new(tree, store, session.as_ref(), options, progress).await {
+            Ok(run) => run.all(&mut recorder).await,
+            Err(error) => Err(error),
+        };
+        let seen = if exported.is_ok() { Seen::Everything } else { Seen::Part };
+        if let Some(session) = session {
+            exported.and(session.finish(seen, tree.now()).await.map_err(RunErrorKind::State))
+        } else {
+            exported
+        }
+    };
+    let exported: Result<(), RunErrorKind> = exported.await;
+    let finished = exported.and(tree.finish().await.map_err(RunErrorKind::Tree));
+    let report = recorder.finish(store.calls());
+    match finished {
+        Ok(()) => Ok(report),
+        Err(kind) => Err(RunError::new(kind, report)),
+    }
+}
+
+async fn begin<'s, T: Tree>(
+    tree: &T,
+    state: Option<&'s dyn StateStore>,
+    options: &ExportOptions,
+) -> Result<Option<Session<'s>>, RunErrorKind> {
+    tree.begin().await?;
+    let Some(state) = state else { return Ok(None) };
+    let identity = identity(tree, &options.bucket, &options.prefix)?;
+    Ok(Some(Session::begin(state, identity, tree.now()).await?))
+}
+
+pub(super) struct Export<'r, T, S: ?Sized> {
+    tree: &'r T,
+    store: &'r Counted<&'r S>,
+    session: Option<&'r Session<'r>>,
+    options: &'r ExportOptions,
+    progress: &'r dyn Progress,
+    contents: Contents<'r, T>,
+    capabilities: Capabilities,
+    /// Nothing is known of a bucket that is not empty: each object is looked at before it is put.
+    verify: bool,
+    started: Timestamp,
+}
+
+/// What a sight has come to.
+enum Taken {
+    Counted(u64),
+    Ended(Ended),
+    Gone(Record),
+    Nothing,
+}
+
+/// What is to be done about something that is there.
+struct Decision {
+    subject: Subject,
+    change: Change,
+    step: Step,
+    remote: Option<Remote>,
+    record: Option<Record>,
+    names: Names,
+}
+
+impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
+    async fn new(
+        tree: &'r T,
+        store: &'r Counted<&'r S>,
+        session: Option<&'r Session<'r>>,
+        options: &'r ExportOptions,
+        progress: &'r dyn Progress,
+    ) -> Result<Self, RunErrorKind> {
+        let started = tree.now();
+        let capabilities = store.capabilities();
+        let verify = match session {
+            Some(session) if session.records().is_none() => {
+                let prefix = options.prefix.as_str().to_owned();
+                let request = ListRequest { prefix, max_keys: Some(1), ..ListRequest::default() };
+                let page = store.list(&request).await?;
+                !page.objects.is_empty() || page.next.is_some()
+            }
+            _ => false,
+        };
+        let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
+        let contents = Contents::new(tree, md5, options.same_times, fresh_since(started));
+        Ok(Self { tree, store, session, options, progress, contents, capabilities, verify, started })
+    }
+
+    fn scan(&self) -> Scan<'r, T> {
+        let ExportOptions { selection, directories, lookers, .. } = self.options;
+        Scan::new(self.tree, self.session, selection, *directories, lookers.get())
+    }
+
+    async fn all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
+        if let Some(session) = self.session {
+            session.say_disbelief(recorder);
+        }
+        let mut gone = Spool::new();
+        let announced = self.scan().sights().ready_chunks(ANNOUNCED).then(|sights| async {
+            // What could not be announced is not put.
+            let announced = self.announce(&sights).await;
+            stream::iter(announced.map_or_else(|error| vec![Err(error.into())], |()| sights))
+        });
+        let sights = announced.flatten().map(|sight| self.take(sight));
+        let mut taken = sights.buffer_unordered(self.options.jobs.get()).boxed();
+        while let Some(taken) = taken.next().await {
+            match taken? {
+                Taken::Counted(count) => recorder.unchanged(count),
+                Taken::Ended(ended) => recorder.end(ended),
+                Taken::Gone(record) => gone.push(&record)?,
+                Taken::Nothing => {}
+            }
+        }
+        drop(taken);
+        self.delete(gone, recorder).await
+    }
+
+    /// Says of all that is new and comes now that it is about to be put, in one go: waiting for the disk costs more than a
+    /// request to a store that is near.
+    async fn announce(&self, sights: &[Result<Sight, ScanError>]) -> Result<(), StateError> {
+        let Some(session) = self.session else { return Ok(()) };
+        let new = sights.iter().filter_map(|sight| match sight {
+            Ok(Sight::Present { key, status, record: None, names }) => Some((key, self.local(status, *names))),
+            _ => None,
+        });
+        session.intend(new).await
+    }
+
+    /// Does what a sight takes.
+    async fn take(&self, sight: Result<Sight, ScanError>) -> Result<Taken, RunErrorKind> {
+        match sight? {
+            Sight::Unchanged(count) => Ok(Taken::Counted(count)),
+            Sight::Present { key, status, record, names } => {
+                let known = record.is_some();
+                let ended = self.present(&key, status, record, names).await?;
+                self.session.inspect(|session| session.withdraw(&key));
+                if !known && matches!(ended.outcome, Outcome::Skipped | Outcome::Failed | Outcome::Conflict) {
+                    self.name_only(key)?;
+                }
+                Ok(Taken::Ended(ended))
+            }
+            Sight::Gone(record) if record.remote.is_none() => {
+                self.session.map_or(Ok(()), |session| session.remove(&record.key, Urgency::Later))?;
+                Ok(Taken::Nothing)
+            }
+            Sight::Gone(record) => Ok(Taken::Gone(record)),
+            other => {
+                let (path, ended, recorded) = no_entry(other);
+                if let (Recorded::No, Ok(key)) = (recorded, Key::from_bytes(&path)) {
+                    self.name_only(key)?;
+                }
+                Ok(Taken::Ended(ended))
+            }
+        }
+    }
+
+    /// Records that a name is there, so that the directory around it need not be read for it to be looked at again.
+    fn name_only(&self, key: Key) -> Result<(), StateError> {
+        let Some(session) = self.session else { return Ok(()) };
+        session.record(Record { key, local: None, remote: None }, Urgency::Later)
+    }
+
+    /// Exports something that is there, and tries again when it changes meanwhile.
+    async fn present(
+        &self,
+        key: &Key,
+        status: Status,
+        record: Option<Record>,
+        names: Names,
+    ) -> Result<Ended, StateError> {
+        let mut status = status;
+        for _ in 0..ATTEMPTS {
+            let done = match self.decide(key, status, record.clone(), names).await {
+                Ok(decision) => self.carry_out(key, decision).await?,
+                Err(unsent) => Err(unsent),
+            };
+            match done {
+                Ok(ended) | Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => {
+                    return Ok(ended);
+                }
+                // A directory or link is looked at anew; a file is when it is opened.
+                Err(Unsent::Changed) => {
+                    if let Some(now) = self.look_again(key).await {
+                        status = now;
+                    }
+                }
+            }
+        }
+        Ok(unstable(key))
+    }
+
+    async fn look_again(&self, key: &Key) -> Option<Status> {
+        match look(self.tree, key.as_str()).await {
+            Look::Found(status) if (status.file_type == FileType::Directory) == key.is_directory() => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Decides what is to be done about something that is there.
+    async fn decide(
+        &self,
+        key: &Key,
+        status: Status,
+        record: Option<Record>,
+        names: Names,
+    ) -> Result<Decision, Unsent> {
+        let (local, remote) = record.as_ref().map_or((None, None), |record| (record.local, record.remote.clone()));
+        // Without an object, and as it was recorded, it is a directory that an import has made for what is in it.
+        let change = |status: &Status| match &local {
+            Some(local) => Change::of(local, status, &self.options.profile),
+            None => Change::New,
+        };
+        let metadata = match (self.capabilities.replace_metadata, &remote) {
+            (Support::Yes, Some(_)) => MetadataChange::InPlace,
+            _ => MetadataChange::ByPut,
+        };
+        let body_md5 = remote.as_ref().and_then(Remote::body_md5);
+        let (subject, change) = self.contents.open(key, status, change, metadata, body_md5).await?;
+        let step = crate::plan::step(&change, metadata);
+        Ok(Decision { subject, change, step, remote, record, names })
+    }
+}
+
+impl From<ScanError> for RunErrorKind {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Root(error) => Self::Tree(error),
+            ScanError::State(error) => Self::State(error),
+        }
+    }
+}
+
+/// How something that is no entry ends.
+fn no_entry(sight: Sight) -> (Box<[u8]>, Ended, Recorded) {
+    match sight {
+        Sight::Skipped { path, reason, recorded } => {
+            let ended = Ended::new(escape(&path), Outcome::Skipped).because(Chain(&reason));
+            (path, ended, recorded)
+        }
+        Sight::Failed { path, error, recorded } => {
+            let ended = Ended::new(escape(&path), Outcome::Failed).because(Chain(&error));
+            (path, ended, recorded)
+        }
+        Sight::Unchanged(_) | Sight::Present { .. } | Sight::Gone(_) => {
+            (Box::default(), Ended::new("", Outcome::Unchanged), Recorded::Yes)
+        }
+    }
+}
+
+fn unstable(key: &Key) -> Ended {
+    let reason = format!("unstable: it changed while it was read, {ATTEMPTS} times over; the bucket keeps what it had");
+    Ended::new(key, Outcome::Failed).because(reason)
+}
