@@ -41,7 +41,7 @@ impl std::fmt::Display for Planned {
 /// counts what would come of it. Of a state only what an earlier run left undone is tidied up.
 ///
 /// # Errors
-/// As [`export_since`].
+/// As [`export_since`](super::export_since).
 pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
     tree: &T,
     store: &S,
