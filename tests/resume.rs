@@ -335,28 +335,26 @@ fn expected_of(start: &World) -> Objects {
     world.objects()
 }
 
-#[test]
-fn a_first_export_that_is_cut_anywhere_is_completed_by_the_next() {
-    let start = World::new(workload::tree());
-    let expected = expected_of(&start);
+/// Cuts an export with one, some and many jobs, and lets what was under way arrive never, at once, late or last; where it
+/// does arrive, every `step`th cut is made.
+fn cut_with_every_arrival(start: &World, step: usize) {
+    let expected = expected_of(start);
     for (jobs, from) in [(1, 0), (3, 1), (16, 2)] {
-        cut_everywhere(&start, &expected, jobs, 7, from, |_| Arrival::Never);
-        cut_everywhere(&start, &expected, jobs, 23, from, |_| Arrival::First);
-        cut_everywhere(&start, &expected, jobs, 23, from + 3, |cut| Arrival::During(cut * 7 % 300));
-        cut_everywhere(&start, &expected, jobs, 23, from + 6, |_| Arrival::Last);
+        cut_everywhere(start, &expected, jobs, 7, from, |_| Arrival::Never);
+        cut_everywhere(start, &expected, jobs, step, from, |_| Arrival::First);
+        cut_everywhere(start, &expected, jobs, step, from + 3, |cut| Arrival::During(cut * 7 % 300));
+        cut_everywhere(start, &expected, jobs, step, from + 6, |_| Arrival::Last);
     }
 }
 
 #[test]
+fn a_first_export_that_is_cut_anywhere_is_completed_by_the_next() {
+    cut_with_every_arrival(&World::new(workload::tree()), 23);
+}
+
+#[test]
 fn an_export_of_changes_that_is_cut_anywhere_is_completed_by_the_next() {
-    let start = changed();
-    let expected = expected_of(&start);
-    for (jobs, from) in [(1, 0), (3, 1), (16, 2)] {
-        cut_everywhere(&start, &expected, jobs, 7, from, |_| Arrival::Never);
-        cut_everywhere(&start, &expected, jobs, 11, from, |_| Arrival::First);
-        cut_everywhere(&start, &expected, jobs, 11, from + 3, |cut| Arrival::During(cut * 7 % 300));
-        cut_everywhere(&start, &expected, jobs, 11, from + 6, |_| Arrival::Last);
-    }
+    cut_with_every_arrival(&changed(), 11);
 }
 
 #[test]

@@ -216,10 +216,18 @@ impl<'p> Recorder<'p> {
         }
     }
 
-    pub(super) fn finish(mut self, store_calls: StoreCalls) -> Report {
+    /// The report of a run, or why it stopped and the report of what was done by then.
+    pub(super) fn finish(
+        mut self,
+        store_calls: StoreCalls,
+        ended: Result<(), RunErrorKind>,
+    ) -> Result<Report, RunError> {
         self.report.store_calls = store_calls;
         self.report.problems.sort();
-        self.report
+        match ended {
+            Ok(()) => Ok(self.report),
+            Err(kind) => Err(RunError::new(kind, self.report)),
+        }
     }
 }
 

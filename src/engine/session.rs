@@ -1,12 +1,13 @@
 //! [`Session`]: the state of a link during one run, from the snapshot it starts from to the one it leaves.
 
-use super::agreed::fresh_since;
+use super::agreed::{fresh_since, identity};
 use super::journal::{self, Base, Intents, Journal, Line, Sorted, Urgency};
-use super::report::{Outcome, Recorder};
+use super::report::{Outcome, Recorder, RunErrorKind};
 use super::state::{Part, StateRead, StateStore};
-use crate::key::Key;
+use crate::key::{Key, Prefix};
 use crate::snapshot::{Edit, Header, Identity, Local, Record, SnapshotError, SnapshotReader, SnapshotWriter, overlay};
 use crate::timestamp::Timestamp;
+use crate::tree::Tree;
 use std::collections::HashMap;
 use std::io::{self, BufWriter};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -51,12 +52,21 @@ pub(super) struct Session<'s> {
 }
 
 impl<'s> Session<'s> {
+    /// Begins a run on a tree; without a state there is nothing to be known.
+    pub(super) async fn of<T: Tree>(
+        tree: &T,
+        state: Option<&'s dyn StateStore>,
+        bucket: &str,
+        prefix: &Prefix,
+    ) -> Result<Option<Self>, RunErrorKind> {
+        tree.begin().await?;
+        let Some(state) = state else { return Ok(None) };
+        let identity = identity(tree, bucket, prefix)?;
+        Ok(Some(Self::begin(state, identity, tree.now()).await?))
+    }
+
     /// Reads what there is, and merges what a run that was cut short has left.
-    pub(super) async fn begin(
-        state: &'s dyn StateStore,
-        identity: Identity,
-        started: Timestamp,
-    ) -> Result<Self, StateError> {
+    async fn begin(state: &'s dyn StateStore, identity: Identity, started: Timestamp) -> Result<Self, StateError> {
         let (mut snapshot, mut disbelief) = open(state, identity)?.believed();
         let id = snapshot.as_ref().map_or(0, SnapshotReader::id);
         let mut intents = Intents::new();

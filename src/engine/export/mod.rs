@@ -10,7 +10,7 @@ mod put;
 
 pub use plan::{Planned, plan_export};
 
-use crate::engine::agreed::{fresh_since, identity};
+use crate::engine::agreed::fresh_since;
 use crate::engine::contents::{Contents, Subject, Unsent};
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
@@ -225,7 +225,7 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
     let store = &Counted::new(store);
     let mut recorder = Recorder::new(Direction::Export, progress);
     let exported = async {
-        let session = begin(tree, state, options).await?;
+        let session = Session::of(tree, state, &options.bucket, &options.prefix).await?;
         let exported = match Export::new(tree, store, session.as_ref(), options, progress).await {
             Ok(run) => run.all(&mut recorder).await,
             Err(error) => Err(error),
@@ -239,22 +239,7 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
     };
     let exported: Result<(), RunErrorKind> = exported.await;
     let finished = exported.and(tree.finish().await.map_err(RunErrorKind::Tree));
-    let report = recorder.finish(store.calls());
-    match finished {
-        Ok(()) => Ok(report),
-        Err(kind) => Err(RunError::new(kind, report)),
-    }
-}
-
-async fn begin<'s, T: Tree>(
-    tree: &T,
-    state: Option<&'s dyn StateStore>,
-    options: &ExportOptions,
-) -> Result<Option<Session<'s>>, RunErrorKind> {
-    tree.begin().await?;
-    let Some(state) = state else { return Ok(None) };
-    let identity = identity(tree, &options.bucket, &options.prefix)?;
-    Ok(Some(Session::begin(state, identity, tree.now()).await?))
+    recorder.finish(store.calls(), finished)
 }
 
 pub(super) struct Export<'r, T, S: ?Sized> {

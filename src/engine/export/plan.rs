@@ -1,16 +1,16 @@
 //! [`plan_export`]: what an export would do.
 
-use super::{Decision, Export, ExportOptions, begin, no_entry, unstable};
+use super::{Decision, Export, ExportOptions, no_entry, unstable};
 use crate::engine::contents::Unsent;
 use crate::engine::report::{Direction, Ended, Outcome, Recorder, Report, RunError, RunErrorKind, Silent};
 use crate::engine::scan::{ScanError, Sight};
+use crate::engine::session::Session;
 use crate::engine::spool::Spool;
 use crate::engine::state::StateStore;
 use crate::entry::Chain;
 use crate::key::Key;
 use crate::mode::FileType;
-use crate::plan;
-use crate::plan::{Change, Step};
+use crate::plan::{self, Change, Step};
 use crate::snapshot::Record;
 use crate::store::{Counted, ObjectStore};
 use crate::tree::Tree;
@@ -52,7 +52,7 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
     let store = &Counted::new(store);
     let mut recorder = Recorder::new(Direction::Export, &Silent);
     let planned = async {
-        let session = begin(tree, state, options).await?;
+        let session = Session::of(tree, state, &options.bucket, &options.prefix).await?;
         let run = &Export::new(tree, store, session.as_ref(), options, &Silent).await?;
         if let Some(session) = &session {
             session.say_disbelief(&mut recorder);
@@ -94,8 +94,7 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
     };
     let planned: Result<(), RunErrorKind> = planned.await;
     let finished = planned.and(tree.finish().await.map_err(RunErrorKind::Tree));
-    let report = recorder.finish(store.calls());
-    finished.map(|()| report.clone()).map_err(|kind| RunError::new(kind, report))
+    recorder.finish(store.calls(), finished)
 }
 
 /// What a sight would come to.

@@ -10,8 +10,7 @@ use crate::entry::Chain;
 use crate::etag::ETag;
 use crate::key::Key;
 use crate::mode::FileType;
-use crate::plan;
-use crate::plan::{OnConflict, Payload, Step, StoreOp};
+use crate::plan::{self, OnConflict, Payload, Step, StoreOp};
 use crate::snapshot::{Local, Names, Record, Remote};
 use crate::status::Status;
 use crate::store::{

@@ -18,7 +18,7 @@ mod remove;
 pub use plan::plan_import;
 
 use self::remove::Late;
-use super::agreed::{age_of, age_of_object, fresh_since, identity};
+use super::agreed::{age_of, fresh_since, remote_of};
 use super::contents::Contents;
 use super::export::SameTimes;
 use super::journal::Urgency;
@@ -198,8 +198,7 @@ async fn run<S: ObjectStore + ?Sized, T: Tree>(
     let store = &Counted::new(store);
     let mut recorder = Recorder::new(Direction::Import, progress);
     let imported = async {
-        tree.begin().await?;
-        let session = begin(tree, state, options).await?;
+        let session = Session::of(tree, state, &options.bucket, &options.prefix).await?;
         let run = &Import::new(store, tree, session.as_ref(), options, progress);
         let imported = run.all(&mut recorder).await;
         // What was done is recorded once it is on the disk, and not before.
@@ -215,21 +214,7 @@ async fn run<S: ObjectStore + ?Sized, T: Tree>(
         imported.and(finished).and(recorded).and(closed)
     };
     let imported: Result<(), RunErrorKind> = imported.await;
-    let report = recorder.finish(store.calls());
-    match imported {
-        Ok(()) => Ok(report),
-        Err(kind) => Err(RunError::new(kind, report)),
-    }
-}
-
-async fn begin<'s, T: Tree>(
-    tree: &T,
-    state: Option<&'s dyn StateStore>,
-    options: &ImportOptions,
-) -> Result<Option<Session<'s>>, RunErrorKind> {
-    let Some(state) = state else { return Ok(None) };
-    let identity = identity(tree, &options.bucket, &options.prefix)?;
-    Ok(Some(Session::begin(state, identity, tree.now()).await?))
+    recorder.finish(store.calls(), imported)
 }
 
 pub(super) struct Import<'r, S: ?Sized, T> {
@@ -446,13 +431,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
     /// What is recorded of an object. One whose Last-Modified has whole seconds can change within the second that it
     /// shows; one that is recorded so for a while has not.
     fn remote(&self, meta: &ObjectMeta, before: Option<&Record>, md5: Option<[u8; 16]>) -> Remote {
-        let mut remote = Remote {
-            etag: meta.etag.clone(),
-            size: meta.size,
-            last_modified: Some(meta.last_modified),
-            md5,
-            age: age_of_object(Some(meta.last_modified)),
-        };
+        let mut remote = Remote { md5, ..remote_of(meta) };
         if let Some(before) = before.and_then(|record| record.remote.as_ref()) {
             let same = (&before.etag, before.last_modified) == (&remote.etag, remote.last_modified);
             if same && self.session.is_some_and(|session| session.is_older_than_grain(self.started)) {

@@ -1,10 +1,11 @@
 //! [`plan_import`]: what an import would do, and why.
 
 use super::object::{Decision, Why};
-use super::{Import, ImportOptions, Turn, begin, decode, refused, store_failure, tree_failure};
+use super::{Import, ImportOptions, Turn, decode, refused, store_failure, tree_failure};
 use crate::engine::export::Planned;
 use crate::engine::listing::{Item, Listed, Listing, ROOT, shadowed};
 use crate::engine::report::{Direction, Ended, Outcome, Recorder, Report, RunError, RunErrorKind, Silent};
+use crate::engine::session::Session;
 use crate::engine::state::StateStore;
 use crate::escape::escape;
 use crate::key::Key;
@@ -32,8 +33,7 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
     let store = &Counted::new(store);
     let mut recorder = Recorder::new(Direction::Import, &Silent);
     let planned = async {
-        tree.begin().await?;
-        let session = begin(tree, state, options).await?;
+        let session = Session::of(tree, state, &options.bucket, &options.prefix).await?;
         let run = &Import::new(store, tree, session.as_ref(), options, &Silent);
         if let Some(session) = &session {
             session.say_disbelief(&mut recorder);
@@ -77,8 +77,7 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
         Ok(())
     };
     let planned: Result<(), RunErrorKind> = planned.await;
-    let report = recorder.finish(store.calls());
-    planned.map(|()| report.clone()).map_err(|kind| RunError::new(kind, report))
+    recorder.finish(store.calls(), planned)
 }
 
 fn planned(key: &Key, step: Step, reason: &str) -> Planned {
