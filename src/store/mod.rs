@@ -7,6 +7,8 @@ mod erased;
 mod memory;
 
 pub mod conformance;
+#[cfg(any(feature = "s3", feature = "aws-sdk-s3"))]
+pub mod s3;
 
 pub use crate::etag::ETag;
 pub use crate::io::{Body, Source, SourceError};
@@ -344,6 +346,15 @@ pub enum StoreErrorKind {
     /// The key holds another version than the precondition names.
     #[error("the object is not the version expected")]
     PreconditionFailed,
+    /// There is no such bucket.
+    #[error("there is no such bucket")]
+    NoSuchBucket,
+    /// The bucket is elsewhere: another region or endpoint.
+    #[error("the bucket is in another region")]
+    WrongRegion,
+    /// The object is in an archived storage class, and its bytes cannot be read before it is restored.
+    #[error("the object is archived")]
+    Archived,
     /// The store does not permit the call.
     #[error("access denied")]
     Denied,
