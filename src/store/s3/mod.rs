@@ -1,9 +1,17 @@
 //! S3 and the servers that speak its protocol: two doors, one behaviour.
 
+mod batch;
 mod calls;
 mod error;
 #[cfg(feature = "s3")]
 mod http;
+mod log;
+mod options;
+mod probe;
+mod retry;
+mod room;
+mod store;
+mod upload;
 
 pub use calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
 pub use error::{CallError, Refused};
@@ -11,3 +19,7 @@ pub use error::{CallError, Refused};
 pub use http::{
     Addressing, Agent, Bucket, Exchange, HttpCalls, HttpClient, HttpError, InvalidBucket, SignError, Signer,
 };
+pub use log::{FileUploadLog, UploadLog};
+pub use options::S3Options;
+pub use retry::RetryPolicy;
+pub use store::S3Store;
