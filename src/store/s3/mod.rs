@@ -1,7 +1,27 @@
 //! S3 and the servers that speak its protocol: two doors, one behaviour.
 
 mod calls;
+#[cfg(feature = "s3")]
+mod credentials;
+#[cfg(feature = "s3")]
+mod endpoint;
+#[cfg(feature = "s3")]
+mod environment;
 mod error;
+#[cfg(feature = "s3")]
+mod profiles;
+#[cfg(feature = "s3")]
+mod region;
 
 pub use calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
+#[cfg(feature = "s3")]
+pub use credentials::{Credentials, KeyPart, Keys, KeysError};
+#[cfg(feature = "s3")]
+pub use endpoint::{Addressing, AddressingError, Endpoint, EndpointError};
+#[cfg(feature = "s3")]
+pub use environment::{Elsewhere, Environment, EnvironmentError};
 pub use error::{CallError, Refused};
+#[cfg(feature = "s3")]
+pub use profiles::ProfileFileError;
+#[cfg(feature = "s3")]
+pub use region::{Region, RegionError};
