@@ -338,7 +338,7 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
         let payload = payload(bytes).await;
         let put = self.inner.made(|| self.inner.calls.put(key, &payload, &headers, &options.precondition)).await;
         drop(held);
-        put.map_err(|error| error.at(Operation::Put, key))
+        put.map_err(|error| unmatched(error, &options.precondition).at(Operation::Put, key))
     }
 
     async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
@@ -392,13 +392,15 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
                 };
             }
         };
-        match deleted {
-            // With a version asked for, S3 says that there is no such key.
-            Err(error) if error.kind() == StoreErrorKind::NotFound => {
-                Err(StoreError::new(Operation::Delete, key, StoreErrorKind::PreconditionFailed).with_source(error))
-            }
-            other => other.map_err(|error| error.at(Operation::Delete, key)),
-        }
+        deleted.map_err(|error| unmatched(error, precondition).at(Operation::Delete, key))
+    }
+}
+
+/// Where a version is asked for and there is none, S3 says that there is no such key.
+pub(super) fn unmatched(error: CallError, precondition: &Precondition) -> CallError {
+    match (error.kind(), precondition) {
+        (StoreErrorKind::NotFound, Precondition::Match(_)) => error.with_kind(StoreErrorKind::PreconditionFailed),
+        _ => error,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::calls::{Part, S3Calls, UnfinishedUpload, Upload};
 use super::error::CallError;
-use super::store::{Failed, Inner, PARTS_AT_ONCE, S3Store, parts, payload, unread};
+use super::store::{Failed, Inner, PARTS_AT_ONCE, S3Store, parts, payload, unmatched, unread};
 use crate::etag::ETag;
 use crate::store::{Body, ObjectMeta, Operation, Precondition, PutOutput, StoreError, StoreErrorKind};
 use crate::timestamp::Timestamp;
@@ -75,7 +75,10 @@ impl<C: S3Calls> S3Store<C> {
             .try_collect::<Vec<Part>>()
             .await;
         match parts {
-            Ok(parts) => self.complete(begun, &parts, precondition).await.map_err(at),
+            Ok(parts) => {
+                let completed = self.complete(begun, &parts, precondition).await;
+                completed.map_err(|error| at(unmatched(error, precondition)))
+            }
             Err(error) => {
                 begun.abort().await;
                 Err(error)

@@ -4,27 +4,19 @@ use super::answer::{self, Answer};
 use super::xml;
 use crate::etag::ETag;
 use crate::store::s3::calls::{Fetched, Part, Payload, UnfinishedUpload, Upload, UploadPage};
+use crate::store::s3::endpoint::{Addressing, Endpoint};
 use crate::store::s3::error::CallError;
 use crate::store::{ListPage, ListRequest, ObjectMeta, Precondition, PutOutput, StoreErrorKind};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, RANGE};
-use http::{Method, Request, Response, Uri, header};
+use http::{Method, Request, Response, header};
 use md5::{Digest, Md5};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 use thiserror::Error;
-
-/// How a bucket is named in the address of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Addressing {
-    /// `https://host/bucket/key`: servers other than AWS.
-    Path,
-    /// `https://bucket.host/key`: AWS.
-    Virtual,
-}
 
 /// A bucket, as far as requests to it are concerned: they are made here, and answers read. No I/O is done.
 ///
@@ -34,7 +26,8 @@ pub enum Addressing {
 /// ```
 /// use posix_s3::store::s3::{Addressing, Bucket};
 ///
-/// let bucket = Bucket::new("https://s3.eu-west-1.amazonaws.com", "data", Addressing::Virtual)?;
+/// let endpoint = "https://s3.eu-west-1.amazonaws.com".parse()?;
+/// let bucket = Bucket::new(&endpoint, "data", Addressing::VirtualHosted)?;
 /// let request = bucket.head("a/../b c/")?.into_parts().0;
 /// assert_eq!(request.uri(), "https://data.s3.eu-west-1.amazonaws.com/a/../b%20c/");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -67,49 +60,32 @@ const OWN_HEADERS: [HeaderName; 7] = [
     header::RANGE,
 ];
 
-/// Why there can be no such bucket.
+/// A name that no bucket has.
 #[derive(Debug, Error)]
+#[error("invalid bucket name \"{name}\": expected {expected}")]
 #[non_exhaustive]
-pub enum InvalidBucket {
-    /// The name cannot be one.
-    #[error("invalid bucket name \"{name}\": expected {expected}")]
-    Name {
-        /// The name, safe to print.
-        name: Box<str>,
-        /// What was expected.
-        expected: &'static str,
-    },
-    /// The endpoint is no address.
-    #[error("invalid endpoint \"{endpoint}\": expected http:// or https://, a host and no query")]
-    Endpoint {
-        /// The endpoint, safe to print.
-        endpoint: Box<str>,
-    },
+pub struct InvalidBucket {
+    /// The name, safe to print.
+    pub name: Box<str>,
+    /// What was expected.
+    pub expected: &'static str,
 }
 
 impl Bucket {
-    /// A bucket at an endpoint, such as `https://s3.eu-west-1.amazonaws.com` or `http://127.0.0.1:9000`. The endpoint may
-    /// have a path, which stands before everything else.
+    /// A bucket at an endpoint.
     ///
     /// # Errors
-    /// [`InvalidBucket::Name`]: 3 to 63 lower-case letters, digits, dots and hyphens for the address of AWS; elsewhere
-    /// also other characters, but no slash. [`InvalidBucket::Endpoint`].
-    pub fn new(endpoint: &str, name: &str, addressing: Addressing) -> Result<Self, InvalidBucket> {
-        let wrong = || InvalidBucket::Endpoint { endpoint: crate::escape::excerpt(endpoint.as_bytes()) };
-        let uri: Uri = endpoint.parse().map_err(|_| wrong())?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(wrong()) };
-        if !matches!(scheme, "http" | "https") || uri.query().is_some() || authority.as_str().contains('@') {
-            return Err(wrong());
-        }
-        let base = uri.path().trim_end_matches('/');
+    /// [`InvalidBucket`]: a name before a host has 3 to 63 lower-case letters, digits, dots and hyphens; in a path also
+    /// other characters, but no slash.
+    pub fn new(endpoint: &Endpoint, name: &str, addressing: Addressing) -> Result<Self, InvalidBucket> {
         check_name(name, addressing)?;
-        let encoded = utf8_percent_encode(name, QUERY);
+        let (scheme, authority, base) = (endpoint.scheme(), endpoint.authority(), endpoint.base_path());
         let (root, address) = match addressing {
             Addressing::Path => {
-                let address = format!("{scheme}://{authority}{base}/{encoded}");
+                let address = format!("{scheme}://{authority}{base}/{}", utf8_percent_encode(name, QUERY));
                 (format!("{address}/"), address)
             }
-            Addressing::Virtual => {
+            Addressing::VirtualHosted => {
                 let root = format!("{scheme}://{name}.{authority}{base}/");
                 (root.clone(), root)
             }
@@ -396,10 +372,10 @@ const COPY_SOURCE_IF_MATCH: HeaderName = HeaderName::from_static("x-amz-copy-sou
 const METADATA_DIRECTIVE: HeaderName = HeaderName::from_static("x-amz-metadata-directive");
 
 fn check_name(name: &str, addressing: Addressing) -> Result<(), InvalidBucket> {
-    let wrong = |expected| InvalidBucket::Name { name: crate::escape::excerpt(name.as_bytes()), expected };
+    let wrong = |expected| InvalidBucket { name: crate::escape::excerpt(name.as_bytes()), expected };
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     match addressing {
-        Addressing::Virtual if !(3..=63).contains(&name.len()) || !name.bytes().all(is_plain) => {
+        Addressing::VirtualHosted if !(3..=63).contains(&name.len()) || !name.bytes().all(is_plain) => {
             Err(wrong("3 to 63 lower-case letters, digits, dots and hyphens"))
         }
         _ if name.is_empty()
@@ -506,4 +482,58 @@ impl<T> fmt::Debug for Exchange<T> {
 
 fn unfit(error: impl Into<http::Error>) -> CallError {
     CallError::unanswered(StoreErrorKind::InvalidRequest, error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(endpoint: &str, name: &str, addressing: Addressing) -> Result<Bucket, InvalidBucket> {
+        Bucket::new(&endpoint.parse().unwrap(), name, addressing)
+    }
+
+    #[test]
+    fn a_key_is_in_the_path_byte_for_byte() {
+        let bucket = bucket("http://127.0.0.1:9000/base", "my_bucket", Addressing::Path).unwrap();
+        for (key, path) in [
+            ("a", "/base/my_bucket/a"),
+            ("a/", "/base/my_bucket/a/"),
+            ("/a//b", "/base/my_bucket//a//b"),
+            ("..", "/base/my_bucket/.."),
+            ("a/../b", "/base/my_bucket/a/../b"),
+            ("a b+%41?q#f", "/base/my_bucket/a%20b%2B%2541%3Fq%23f"),
+            ("\u{e9}\u{1}\n", "/base/my_bucket/%C3%A9%01%0A"),
+        ] {
+            let exchange = bucket.head(key).unwrap();
+            assert_eq!(exchange.request().uri().path(), path, "{key:?}");
+            assert_eq!(exchange.request().uri().query(), None, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_bucket_has_is_refused() {
+        for (name, addressing) in [
+            ("", Addressing::Path),
+            ("a/b", Addressing::Path),
+            ("..", Addressing::Path),
+            ("a\nb", Addressing::Path),
+            ("Upper", Addressing::VirtualHosted),
+            ("ab", Addressing::VirtualHosted),
+        ] {
+            assert!(bucket("http://h", name, addressing).is_err(), "{name:?}");
+        }
+        let refused = bucket("http://h", "a/b", Addressing::Path).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "invalid bucket name \"a/b\": expected a name without slashes and control characters"
+        );
+    }
+
+    #[test]
+    fn a_header_of_the_request_itself_is_not_one_of_the_object() {
+        let bucket = bucket("http://h", "bucket", Addressing::Path).unwrap();
+        let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("elsewhere"))]);
+        let refused = bucket.put("a", &Payload::new(Bytes::new()), &headers, &Precondition::None).unwrap_err();
+        assert_eq!(refused.kind(), StoreErrorKind::InvalidRequest);
+    }
 }

@@ -11,11 +11,12 @@ mod sign;
 mod xml;
 
 pub use agent::Agent;
-pub use bucket::{Addressing, Bucket, Exchange, InvalidBucket};
+pub use bucket::{Bucket, Exchange, InvalidBucket};
 pub use client::{HttpClient, HttpError};
 pub use sign::{SignError, Signer};
 
 use super::calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
+use super::environment::Environment;
 use super::error::CallError;
 use crate::etag::ETag;
 use crate::store::{ListPage, ListRequest, ObjectMeta, Precondition, PutOutput, StoreErrorKind};
@@ -36,6 +37,15 @@ impl HttpCalls {
     #[must_use]
     pub fn new(bucket: Bucket, signer: Signer) -> Self {
         Self::with_client(bucket, signer, Agent::new())
+    }
+
+    /// Requests to a bucket of this name, where and as whom the environment says.
+    ///
+    /// # Errors
+    /// [`InvalidBucket`] for a name that no bucket has.
+    pub fn from_environment(environment: &Environment, bucket: &str) -> Result<Self, InvalidBucket> {
+        let bucket = Bucket::new(environment.endpoint(), bucket, environment.addressing(bucket))?;
+        Ok(Self::new(bucket, Signer::new(environment.region(), environment.credentials())))
     }
 }
 

@@ -1,7 +1,8 @@
 //! [`Signer`]: requests become those of somebody.
 
 use super::bucket::Exchange;
-use aws_credential_types::Credentials;
+use crate::store::s3::credentials::{Credentials, Keys};
+use crate::store::s3::region::Region;
 use aws_sigv4::http_request::{
     PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningParams, SigningSettings,
     UriPathNormalizationMode, sign,
@@ -16,37 +17,35 @@ use thiserror::Error;
 
 /// Signs requests by AWS Signature Version 4, as S3 wants it: the path as it is, and the SHA-256 of the body with it.
 pub struct Signer {
-    region: Box<str>,
-    credentials: Option<Box<Source>>,
+    region: Region,
+    source: Option<Box<Source>>,
     settings: SigningSettings,
 }
 
-/// Where the credentials of each request come from.
-type Source = dyn Fn() -> Result<Credentials, Box<dyn StdError + Send + Sync>> + Send + Sync;
+/// Where the keys of each request come from.
+type Source = dyn Fn() -> Result<Keys, Box<dyn StdError + Send + Sync>> + Send + Sync;
 
 impl Signer {
-    /// Signs as whoever has these keys; the session token goes with temporary ones.
+    /// Signs in the name of these credentials; anonymous requests are not signed.
     #[must_use]
-    pub fn new(region: &str, access_key_id: &str, secret_access_key: &str, session_token: Option<&str>) -> Self {
-        let token = session_token.map(str::to_owned);
-        let credentials = Credentials::new(access_key_id, secret_access_key, token, None, "posix-s3");
-        Self::with_source(region, move || Ok(credentials.clone()))
+    pub fn new(region: &Region, credentials: &Credentials) -> Self {
+        match credentials {
+            Credentials::Anonymous => Self { region: region.clone(), source: None, settings: settings() },
+            Credentials::Keys(keys) => {
+                let keys = keys.clone();
+                Self::with_source(region, move || Ok(keys.clone()))
+            }
+        }
     }
 
-    /// Signs with credentials that are asked for before each request, for those that expire.
+    /// Signs with keys that are asked for before each request, for those that expire.
     ///
     /// It should answer at once: what it fetches it fetches elsewhere.
     pub fn with_source(
-        region: &str,
-        source: impl Fn() -> Result<Credentials, Box<dyn StdError + Send + Sync>> + Send + Sync + 'static,
+        region: &Region,
+        source: impl Fn() -> Result<Keys, Box<dyn StdError + Send + Sync>> + Send + Sync + 'static,
     ) -> Self {
-        Self { region: region.into(), credentials: Some(Box::new(source)), settings: settings() }
-    }
-
-    /// Signs nothing: requests are nobody's, for public buckets.
-    #[must_use]
-    pub fn anonymous() -> Self {
-        Self { region: "".into(), credentials: None, settings: settings() }
+        Self { region: region.clone(), source: Some(Box::new(source)), settings: settings() }
     }
 
     /// Adds the headers that sign a request.
@@ -54,8 +53,9 @@ impl Signer {
     /// # Errors
     /// [`SignError::Credentials`] when there are none, [`SignError::Header`] when a header is no UTF-8.
     pub fn sign<T>(&self, exchange: &mut Exchange<T>, now: SystemTime) -> Result<(), SignError> {
-        let Some(source) = &self.credentials else { return Ok(()) };
-        let identity = source().map_err(SignError::Credentials)?.into();
+        let Some(source) = &self.source else { return Ok(()) };
+        let keys = source().map_err(SignError::Credentials)?;
+        let identity = keys.as_signer().clone().into();
         let checksum = exchange.sha256_hex();
         let request = exchange.request_mut();
         if let Some(authority) = request.uri().authority() {
@@ -70,7 +70,7 @@ impl Signer {
             }
             let params: SigningParams<'_> = v4::SigningParams::builder()
                 .identity(&identity)
-                .region(&self.region)
+                .region(self.region.as_str())
                 .name("s3")
                 .time(now)
                 .settings(self.settings.clone())
@@ -111,7 +111,7 @@ fn settings() -> SigningSettings {
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let anonymous = self.credentials.is_none();
+        let anonymous = self.source.is_none();
         f.debug_struct("Signer").field("region", &self.region).field("anonymous", &anonymous).finish_non_exhaustive()
     }
 }
