@@ -4,20 +4,28 @@
 //! cargo run --example posix-s3 -- export DIR dir:BUCKET
 //! cargo run --example posix-s3 -- import dir:BUCKET DIR
 //! cargo run --example posix-s3 -- audit dir:BUCKET
+//! cargo run --features s3 --example posix-s3 -- export DIR s3://BUCKET/PREFIX
 //! ```
+//!
+//! Where S3 is, and who asks, is said by the usual AWS variables and profiles; with `POSIX_S3_NO_SIGN_REQUEST` set, nobody
+//! in particular asks, which public buckets allow.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
+
+#[path = "posix-s3/place.rs"]
+mod place;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use place::{Place, Purpose};
 use posix_s3::engine::{
     Audit, ExportOptions, FileState, ImportOptions, Jobs, Outcome, Planned, Problem, Progress, Remark, Report,
     RunError, Selection, StateStore, Verdict, audit, export, export_since, import, import_since, plan_export,
     plan_import,
 };
 use posix_s3::plan::{Brake, Deletes, OnConflict};
-use posix_s3::store::{DirectoryStore, DynObjectStore, MemoryStore};
+use posix_s3::store::MemoryStore;
 use posix_s3::tree::{LocalTree, MemoryTree};
 use posix_s3::{Key, Prefix, Profile};
 use std::collections::BTreeMap;
@@ -31,7 +39,7 @@ use std::time::Duration;
 
 /// Keeps POSIX trees in S3, in the schema of FSx for Lustre, DataSync, File Gateway and S3 Files.
 ///
-/// A STORE is `dir:PATH` (a bucket in a directory) or `memory:` (a bucket that is gone at the end).
+/// A STORE is `dir:PATH` (a bucket in a directory), `s3://BUCKET/PREFIX`, or `memory:` (a bucket that is gone at the end).
 #[derive(Parser)]
 #[command(name = "posix-s3", version)]
 struct Arguments {
@@ -45,7 +53,7 @@ enum Command {
     Export {
         /// The directory.
         dir: PathBuf,
-        /// `dir:PATH` or `memory:`.
+        /// `dir:PATH`, `s3://BUCKET/PREFIX` or `memory:`.
         store: String,
         #[command(flatten)]
         run: Run,
@@ -54,7 +62,7 @@ enum Command {
     },
     /// Fetches a store into a directory, which is made if it is not there.
     Import {
-        /// `dir:PATH` or `memory:`.
+        /// `dir:PATH`, `s3://BUCKET/PREFIX` or `memory:`.
         store: String,
         /// The directory.
         dir: PathBuf,
@@ -65,7 +73,7 @@ enum Command {
     },
     /// Says what an import would refuse, default or repair, and why.
     Audit {
-        /// `dir:PATH` or `memory:`.
+        /// `dir:PATH`, `s3://BUCKET/PREFIX` or `memory:`.
         store: String,
         #[command(flatten)]
         options: Options,
@@ -74,7 +82,7 @@ enum Command {
     Plan {
         /// The directory.
         dir: PathBuf,
-        /// `dir:PATH` or `memory:`.
+        /// `dir:PATH`, `s3://BUCKET/PREFIX` or `memory:`.
         store: String,
         #[command(flatten)]
         run: Run,
@@ -195,9 +203,9 @@ impl Run {
     }
 
     /// Opens the state, which is not in the directory that it is about: each run would change it.
-    fn open_state(&self, store: &str, dir: &Path) -> Result<Option<FileState>, Failure> {
+    fn open_state(&self, store: &Place, dir: &Path) -> Result<Option<FileState>, Failure> {
         let Some(path) = &self.state else { return Ok(None) };
-        if store == "memory:" {
+        if matches!(store, Place::Memory) {
             return Err(Failure::of(
                 "--state",
                 "a bucket in memory is gone at the end, and nothing is agreed on with it",
@@ -289,22 +297,24 @@ fn run(command: &Command) -> Result<bool, Failure> {
     }
 }
 
-fn export_options(store: &str, run: &Run, options: &Options) -> Result<ExportOptions, Failure> {
+fn export_options(store: &Place, run: &Run, options: &Options) -> Result<ExportOptions, Failure> {
     Ok(ExportOptions::new(options.profile())
-        .with_prefix(options.prefix.clone())
+        .with_prefix(store.prefix(&options.prefix)?)
         .with_jobs(options.jobs()?)
         .with_lookers(options.lookers()?)
         .with_selection(run.selection()?)
         .with_deletes(run.deletes())
         .with_on_conflict(run.on_conflict())
-        .with_bucket(&bucket_name(store)?))
+        .with_bucket(&store.name()?))
 }
 
 fn run_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Result<bool, Failure> {
     let tree = open_tree(dir)?;
-    let export_options = export_options(store, run, options)?;
-    let state = run.open_state(store, dir)?;
-    let store = open_store_apart(store, dir, Missing::Make)?;
+    let store = Place::parse(store)?;
+    let export_options = export_options(&store, run, options)?;
+    let state = run.open_state(&store, dir)?;
+    check_apart(&store, dir)?;
+    let store = store.open(Purpose::Write(run.state.as_deref()), &export_options.prefix)?;
     let bar = Bar::new(options.json);
     let report = futures_executor::block_on(async {
         match &state {
@@ -317,15 +327,16 @@ fn run_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Result<b
 
 fn run_plan_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Result<bool, Failure> {
     let tree = open_tree(dir)?;
-    let export_options = export_options(store, run, options)?;
-    let state = run.open_state(store, dir)?;
-    check_apart(store, dir)?;
-    let store: Arc<dyn DynObjectStore> = match store.strip_prefix("dir:").map(Path::new) {
+    let store = Place::parse(store)?;
+    let export_options = export_options(&store, run, options)?;
+    let state = run.open_state(&store, dir)?;
+    check_apart(&store, dir)?;
+    let store = match &store {
         // A bucket that is not there yet is an empty one.
-        Some(path) if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) => {
+        Place::Directory(path) if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) => {
             Arc::new(MemoryStore::new())
         }
-        _ => open_store(store, Missing::Refuse)?,
+        _ => store.open(Purpose::Plan, &export_options.prefix)?,
     };
     let (bar, mut plan) = (Bar::new(options.json), Plan::new(options.json));
     let state = state.as_ref().map(|state| state as &dyn StateStore);
@@ -335,15 +346,17 @@ fn run_plan_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Res
 }
 
 fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<bool, Failure> {
+    let store = Place::parse(store)?;
     let import_options = ImportOptions::new(options.profile())
-        .with_prefix(options.prefix.clone())
+        .with_prefix(store.prefix(&options.prefix)?)
         .with_jobs(options.jobs()?)
         .with_selection(run.selection()?)
         .with_deletes(run.deletes())
         .with_on_conflict(run.on_conflict())
-        .with_bucket(&bucket_name(store)?);
-    let state = run.open_state(store, dir)?;
-    let store = open_store_apart(store, dir, Missing::Refuse)?;
+        .with_bucket(&store.name()?);
+    let state = run.open_state(&store, dir)?;
+    check_apart(&store, dir)?;
+    let store = store.open(Purpose::Read, &import_options.prefix)?;
     let bar = Bar::new(options.json);
     if run.dry_run {
         let mut plan = Plan::new(options.json);
@@ -368,57 +381,18 @@ fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<b
     show(report, &bar, options.json)
 }
 
-/// What a store is called in a state: the same whatever way leads to it.
-fn bucket_name(store: &str) -> Result<String, Failure> {
-    match store.strip_prefix("dir:") {
-        Some(path) => {
-            let real = real_path(Path::new(path)).map_err(|error| Failure::from_error(store, &error))?;
-            Ok(format!("dir:{}", real.display()))
-        }
-        None => Ok(store.to_owned()),
-    }
-}
-
 fn open_tree(dir: &Path) -> Result<LocalTree, Failure> {
     LocalTree::open(dir).map_err(|error| Failure::from_error(dir.display(), &error))
 }
 
-/// What to do about a bucket that is not there.
-#[derive(Clone, Copy)]
-enum Missing {
-    Make,
-    Refuse,
-}
-
-fn open_store(store: &str, missing: Missing) -> Result<Arc<dyn DynObjectStore>, Failure> {
-    if store == "memory:" {
-        return Ok(Arc::new(MemoryStore::new()));
-    }
-    if let Some(path) = store.strip_prefix("dir:").filter(|path| !path.is_empty()) {
-        let opened = match missing {
-            Missing::Make => DirectoryStore::open(path),
-            Missing::Refuse => DirectoryStore::open_existing(path),
-        };
-        return Ok(Arc::new(opened.map_err(|error| Failure::from_error(store, &error))?));
-    }
-    if store.starts_with("s3://") {
-        return Err(Failure::of(store, "this version has no S3 client yet; use `dir:PATH`"));
-    }
-    Err(Failure::of(format!("{store:?}"), "expected a store, `dir:PATH` or `memory:`"))
-}
-
-/// Opens a store that is neither in the directory nor around it: a bucket that holds itself would grow with every run.
-fn open_store_apart(store: &str, dir: &Path, missing: Missing) -> Result<Arc<dyn DynObjectStore>, Failure> {
-    check_apart(store, dir)?;
-    open_store(store, missing)
-}
-
-fn check_apart(store: &str, dir: &Path) -> Result<(), Failure> {
-    if let Some(bucket) = store.strip_prefix("dir:") {
-        let failed = |error| Failure::from_error(store, &error);
-        let (bucket, dir) = (real_path(Path::new(bucket)).map_err(failed)?, real_path(dir).map_err(failed)?);
+/// Refuses a bucket that is in the directory or around it: one that holds itself would grow with every run.
+fn check_apart(store: &Place, dir: &Path) -> Result<(), Failure> {
+    if let Place::Directory(bucket) = store {
+        let store = format!("dir:{}", bucket.display());
+        let failed = |error| Failure::from_error(&store, &error);
+        let (bucket, dir) = (real_path(bucket).map_err(failed)?, real_path(dir).map_err(failed)?);
         if bucket.starts_with(&dir) || dir.starts_with(&bucket) {
-            return Err(Failure::of(store, format!("the bucket and {} lie in one another", dir.display())));
+            return Err(Failure::of(&store, format!("the bucket and {} lie in one another", dir.display())));
         }
     }
     Ok(())
@@ -554,7 +528,9 @@ fn align_numbers(table: &mut Table) {
 }
 
 fn run_audit(store: &str, options: &Options) -> Result<bool, Failure> {
-    let store = open_store(store, Missing::Refuse)?;
+    let store = Place::parse(store)?;
+    let prefix = store.prefix(&options.prefix)?;
+    let store = store.open(Purpose::Read, &prefix)?;
     let profile = options.profile();
     let mut remarks = Vec::new();
     let mut shown: BTreeMap<Verdict, usize> = BTreeMap::new();
@@ -569,7 +545,7 @@ fn run_audit(store: &str, options: &Options) -> Result<bool, Failure> {
         }
         *shown = shown.saturating_add(1);
     };
-    let audit = futures_executor::block_on(audit(&store, &options.prefix, &profile, remark))
+    let audit = futures_executor::block_on(audit(&store, &prefix, &profile, remark))
         .map_err(|error| Failure::from_error("audit", &error))?;
     if options.json {
         print_json(&serde_json::json!({ "audit": audit, "remarks": remarks }))?;

@@ -2,7 +2,7 @@
 
 use super::session::StateError;
 use crate::plan::{Braked, Disorder};
-use crate::store::{StoreCalls, StoreError};
+use crate::store::{Capabilities, StoreCalls, StoreError, Support};
 use crate::tree::TreeError;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -105,6 +105,8 @@ pub struct Report {
     pub bytes: u64,
     /// How often each call of the store was made.
     pub store_calls: StoreCalls,
+    /// What the store does not do, and what the run therefore does not promise, in words.
+    pub lacking: Vec<Box<str>>,
     /// What there is to say, in the order of the keys as they are shown.
     pub problems: Vec<Problem>,
     /// How many problems are not listed.
@@ -132,6 +134,7 @@ impl Report {
             conflicts: 0,
             bytes: 0,
             store_calls: StoreCalls { list: 0, head: 0, get: 0, put: 0, copy: 0, delete: 0 },
+            lacking: Vec::new(),
             problems: Vec::new(),
             problems_omitted: 0,
         }
@@ -198,6 +201,23 @@ impl<'p> Recorder<'p> {
     pub(super) fn braked(&mut self, braked: Braked) {
         self.remark(".", Outcome::Conflict, braked);
         self.report.braked = Some(braked);
+    }
+
+    /// Says what a run that changes objects cannot promise with such a store.
+    pub(super) fn lacking(&mut self, capabilities: Capabilities) {
+        let Capabilities { preconditions, checksums, replace_metadata, .. } = capabilities;
+        for (support, lacking) in [
+            (
+                preconditions,
+                "no preconditions: what somebody else puts at the same moment may be overwritten unnoticed",
+            ),
+            (checksums, "no checksums: a body that is damaged on its way may be stored"),
+            (replace_metadata, "metadata is not replaced in place: data is sent again where only attributes changed"),
+        ] {
+            if support == Support::No {
+                self.report.lacking.push(lacking.into());
+            }
+        }
     }
 
     /// Says something about what is no entry.

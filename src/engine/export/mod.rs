@@ -224,6 +224,7 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
 ) -> Result<Report, RunError> {
     let store = &Counted::new(store);
     let mut recorder = Recorder::new(Direction::Export, progress);
+    recorder.lacking(store.capabilities());
     let exported = async {
         let session = Session::of(tree, state, &options.bucket, &options.prefix).await?;
         let exported = match Export::new(tree, store, session.as_ref(), options, progress).await {

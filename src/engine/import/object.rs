@@ -432,7 +432,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     async fn fetch(&self, key: &Key, listed: &Listed, present: Present, around: &[Missing]) -> Result<Done, Ended> {
         let GetOutput { meta, mut body } = self
             .store
-            .get(&listed.object.key, &GetOptions::default())
+            .get(&listed.object.key, &GetOptions { expected_size: Some(listed.object.size), ..GetOptions::default() })
             .await
             .map_err(|error| store_failure(key, &error))?;
         let profile = &self.options.profile;
