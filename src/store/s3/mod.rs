@@ -2,6 +2,10 @@
 
 mod calls;
 mod error;
+#[cfg(feature = "aws-sdk-s3")]
+mod sdk;
 
 pub use calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
 pub use error::{CallError, Refused};
+#[cfg(feature = "aws-sdk-s3")]
+pub use sdk::SdkCalls;

@@ -1,0 +1,748 @@
+//! [`SdkCalls`]: the requests of S3 through a client of the AWS SDK.
+//!
+//! Four things the SDK does not do as this crate needs them:
+//!
+//! 1. It refuses a whole answer for the sake of one header that it cannot read: user metadata given twice, a flag that
+//!    is neither `true` nor `false`. So the headers of an answer are taken from it before the SDK looks, and read here
+//!    ([`Exchange`]).
+//! 2. It sends each header of an object through a setter of its own. What a put stores is a [`HeaderMap`], so it is laid
+//!    into the request as it is, before that is signed ([`Exchange::with_headers`]).
+//! 3. It hands out the keys of a listing as they came, percent-encoded ([`decode`]).
+//! 4. It writes keys into XML that XML cannot carry, where the server fails or, worse, deletes another
+//!    ([`survives_xml`]).
+
+use super::calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
+use super::error::CallError;
+use crate::escape::excerpt;
+use crate::etag::ETag;
+use crate::metadata::{MISSING_META, USER_METADATA_PREFIX};
+use crate::store::{ListPage, ListRequest, ListedObject, ObjectMeta, Precondition, PutOutput, StoreErrorKind};
+use crate::timestamp::Timestamp;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::client::customize::CustomizableOperation;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextMut as Received, BeforeTransmitInterceptorContextMut as Unsigned,
+};
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{
+    ConfigBag, Intercept, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents,
+};
+use aws_sdk_s3::error::{BoxError, BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Delete, EncodingType, MetadataDirective,
+    ObjectIdentifier,
+};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use thiserror::Error;
+
+/// The requests of S3 through an `aws_sdk_s3::Client`: its credentials, its endpoint, its region, its HTTP stack.
+///
+/// - Each call is one request; what the client is configured to do about retries is not done, since the store above
+///   tries again itself. Timeouts hold as configured.
+/// - Every body goes with its SHA-256 and no other checksum; no body that comes is checked here.
+/// - An answer with a header that is not UTF-8 cannot be read through this client at all. It is
+///   [`StoreErrorKind::Corrupt`].
+#[derive(Clone)]
+pub struct SdkCalls {
+    client: Client,
+    bucket: Box<str>,
+}
+
+impl SdkCalls {
+    /// The requests to one bucket; by its name, or by the ARN of an access point.
+    #[must_use]
+    pub fn new(client: Client, bucket: &str) -> Self {
+        Self { client, bucket: bucket.into() }
+    }
+
+    /// The name of the bucket.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+}
+
+impl fmt::Debug for SdkCalls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SdkCalls").field("bucket", &self.bucket).finish_non_exhaustive()
+    }
+}
+
+impl S3Calls for SdkCalls {
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, CallError> {
+        let exchange = Exchange::new();
+        let call = self
+            .client
+            .list_objects_v2()
+            .bucket(&*self.bucket)
+            .encoding_type(EncodingType::Url)
+            .set_prefix((!request.prefix.is_empty()).then(|| request.prefix.clone()))
+            .set_continuation_token(request.token.clone())
+            .set_max_keys(request.max_keys.map(i32::from));
+        let page = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+        let encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let objects = page.contents().iter().map(|object| {
+            let key = decode(present(object.key(), "Key")?, encoded)?;
+            let size = present(object.size(), "Size")?;
+            Ok(ListedObject {
+                size: u64::try_from(size).map_err(|_| Unreadable::new("Size", &size.to_string()))?,
+                etag: etag(present(object.e_tag(), "ETag")?),
+                last_modified: timestamp(present(object.last_modified(), "LastModified")?)?,
+                key,
+            })
+        });
+        let objects = objects.collect::<Result<_, CallError>>()?;
+        let next = match page.is_truncated() {
+            Some(true) => Some(present(page.next_continuation_token(), "NextContinuationToken")?.to_owned()),
+            _ => None,
+        };
+        Ok(ListPage { objects, next })
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta, CallError> {
+        let exchange = Exchange::new();
+        let call = self.client.head_object().bucket(&*self.bucket).key(key);
+        exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+        let answer = exchange.answer()?;
+        let size = present(answer.content_length()?, "Content-Length")?;
+        answer.meta(size)
+    }
+
+    async fn get(
+        &self,
+        key: &str,
+        range: Option<Range<u64>>,
+        if_match: Option<&ETag>,
+        limit: u64,
+    ) -> Result<Fetched, CallError> {
+        // The SDK would check the body itself if it were asked for the checksum, and fail in ways that cannot be told
+        // apart. So it is the header that asks.
+        let checksum = HeaderMap::from_iter([(CHECKSUM_MODE.clone(), HeaderValue::from_static("ENABLED"))]);
+        let exchange = Exchange::with_headers(&checksum)?;
+        let call = self
+            .client
+            .get_object()
+            .bucket(&*self.bucket)
+            .key(key)
+            .set_range(range.as_ref().map(range_header).transpose()?)
+            .set_if_match(if_match.map(|etag| etag.as_str().to_owned()));
+        let output = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+        let answer = exchange.answer()?;
+        let (part, size) = answer.extent()?;
+        let wanted = range.map_or(0..size, |range| range.start..range.end.min(size));
+        if part != wanted {
+            return Err(OtherRange { wanted, found: part }.into());
+        }
+        let meta = answer.meta(size)?;
+        let sha256 = if part == (0..size) { answer.sha256() } else { None };
+        let length = part.end.saturating_sub(part.start);
+        let bytes = if length > limit { None } else { Some(read(output.body, length).await?) };
+        Ok(Fetched { meta, bytes, sha256 })
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        body: &Payload,
+        headers: &HeaderMap,
+        precondition: &Precondition,
+    ) -> Result<PutOutput, CallError> {
+        let exchange = Exchange::with_headers(headers)?;
+        let (if_match, if_none_match) = conditions(precondition);
+        let call = self
+            .client
+            .put_object()
+            .bucket(&*self.bucket)
+            .key(key)
+            .body(ByteStream::from(body.bytes().clone()))
+            .checksum_sha256(BASE64.encode(body.sha256()))
+            .set_if_match(if_match)
+            .set_if_none_match(if_none_match);
+        exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+        Ok(PutOutput { etag: exchange.answer()?.etag()?, last_modified: None })
+    }
+
+    async fn copy_onto_itself(
+        &self,
+        key: &str,
+        headers: &HeaderMap,
+        if_match: Option<&ETag>,
+    ) -> Result<PutOutput, CallError> {
+        let exchange = Exchange::with_headers(headers)?;
+        let call = self
+            .client
+            .copy_object()
+            .bucket(&*self.bucket)
+            .key(key)
+            .copy_source(copy_source(&self.bucket, key))
+            .metadata_directive(MetadataDirective::Replace)
+            .set_copy_source_if_match(if_match.map(|etag| etag.as_str().to_owned()));
+        let output = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+        let result = present(output.copy_object_result(), "CopyObjectResult")?;
+        Ok(PutOutput {
+            etag: etag(present(result.e_tag(), "ETag")?),
+            last_modified: result.last_modified().map(timestamp).transpose()?,
+        })
+    }
+
+    async fn delete(&self, key: &str, if_match: Option<&ETag>) -> Result<(), CallError> {
+        let exchange = Exchange::new();
+        let call = self
+            .client
+            .delete_object()
+            .bucket(&*self.bucket)
+            .key(key)
+            .set_if_match(if_match.map(|etag| etag.as_str().to_owned()));
+        match exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error)) {
+            Ok(_) => Ok(()),
+            Err(error) if if_match.is_none() && error.kind() == StoreErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete_batch(&self, keys: &[Box<str>]) -> Result<Vec<Result<(), CallError>>, CallError> {
+        let exchange = Exchange::new();
+        let output;
+        let mut refused = HashMap::new();
+        let together: Vec<&str> = keys.iter().map(|key| &**key).filter(|key| survives_xml(key)).collect();
+        if !together.is_empty() {
+            let objects = together.iter().map(|key| ObjectIdentifier::builder().key(*key).build());
+            let objects = objects.collect::<Result<Vec<_>, BuildError>>().map_err(unbuilt)?;
+            let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(unbuilt)?;
+            let call = self
+                .client
+                .delete_objects()
+                .bucket(&*self.bucket)
+                .delete(delete)
+                .checksum_algorithm(ChecksumAlgorithm::Sha256);
+            output = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+            refused.extend(output.errors().iter().map(|error| (error.key().unwrap_or_default(), error)));
+            // An error that is said of none of the keys may be about any of them.
+            if let Some((_, error)) = refused.iter().find(|(key, _)| !together.contains(key)) {
+                return Err(exchange.refused_within(error));
+            }
+        }
+        let mut answers = Vec::with_capacity(keys.len());
+        for key in keys {
+            answers.push(match refused.get(&**key) {
+                _ if !survives_xml(key) => self.delete(key, None).await,
+                None => Ok(()),
+                Some(error) => match exchange.refused_within(error) {
+                    error if error.kind() == StoreErrorKind::NotFound => Ok(()),
+                    error => Err(error),
+                },
+            });
+        }
+        Ok(answers)
+    }
+
+    async fn create_upload(&self, key: &str, headers: &HeaderMap) -> Result<Box<str>, CallError> {
+        let exchange = Exchange::with_headers(headers)?;
+        let call = self
+            .client
+            .create_multipart_upload()
+            .bucket(&*self.bucket)
+            .key(key)
+            .checksum_algorithm(ChecksumAlgorithm::Sha256);
+        let output = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+        Ok(present(output.upload_id(), "UploadId")?.into())
+    }
+
+    async fn upload_part(&self, upload: Upload<'_>, number: u16, body: &Payload) -> Result<Part, CallError> {
+        let exchange = Exchange::new();
+        let call = self
+            .client
+            .upload_part()
+            .bucket(&*self.bucket)
+            .key(upload.key)
+            .upload_id(upload.id)
+            .part_number(i32::from(number))
+            .body(ByteStream::from(body.bytes().clone()))
+            .checksum_sha256(BASE64.encode(body.sha256()));
+        exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+        let answer = exchange.answer()?;
+        Ok(Part { number, etag: answer.etag()?, sha256: answer.text(&CHECKSUM_SHA256).map(Into::into) })
+    }
+
+    async fn copy_part(
+        &self,
+        upload: Upload<'_>,
+        number: u16,
+        range: Range<u64>,
+        if_match: &ETag,
+    ) -> Result<Part, CallError> {
+        let exchange = Exchange::new();
+        let call = self
+            .client
+            .upload_part_copy()
+            .bucket(&*self.bucket)
+            .key(upload.key)
+            .upload_id(upload.id)
+            .part_number(i32::from(number))
+            .copy_source(copy_source(&self.bucket, upload.key))
+            .copy_source_range(range_header(&range)?)
+            .copy_source_if_match(if_match.as_str());
+        let output = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+        let result = present(output.copy_part_result(), "CopyPartResult")?;
+        Ok(Part {
+            number,
+            etag: etag(present(result.e_tag(), "ETag")?),
+            sha256: result.checksum_sha256().map(Into::into),
+        })
+    }
+
+    async fn complete_upload(
+        &self,
+        upload: Upload<'_>,
+        parts: &[Part],
+        precondition: &Precondition,
+    ) -> Result<PutOutput, CallError> {
+        let exchange = Exchange::new();
+        let (if_match, if_none_match) = conditions(precondition);
+        let parts = parts.iter().map(|part| {
+            CompletedPart::builder()
+                .part_number(i32::from(part.number))
+                .e_tag(part.etag.as_str())
+                .set_checksum_sha256(part.sha256.as_deref().map(str::to_owned))
+                .build()
+        });
+        let call = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&*self.bucket)
+            .key(upload.key)
+            .upload_id(upload.id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build())
+            .set_if_match(if_match)
+            .set_if_none_match(if_none_match);
+        let output = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+        Ok(PutOutput { etag: etag(present(output.e_tag(), "ETag")?), last_modified: None })
+    }
+
+    async fn abort_upload(&self, upload: Upload<'_>) -> Result<(), CallError> {
+        let exchange = Exchange::new();
+        let call = self.client.abort_multipart_upload().bucket(&*self.bucket).key(upload.key).upload_id(upload.id);
+        match exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.answer().is_some_and(|answer| answer.code() == "NoSuchUpload") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list_uploads(&self, prefix: &str, after: Option<&UnfinishedUpload>) -> Result<UploadPage, CallError> {
+        let exchange = Exchange::new();
+        let call = self
+            .client
+            .list_multipart_uploads()
+            .bucket(&*self.bucket)
+            .encoding_type(EncodingType::Url)
+            .set_prefix((!prefix.is_empty()).then(|| prefix.to_owned()))
+            .set_key_marker(after.map(|upload| upload.key.clone()))
+            .set_upload_id_marker(after.map(|upload| upload.id.clone()));
+        let page = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+        let encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let uploads = page.uploads().iter().map(|upload| {
+            Ok(UnfinishedUpload {
+                key: decode(present(upload.key(), "Key")?, encoded)?,
+                id: present(upload.upload_id(), "UploadId")?.to_owned(),
+                initiated: timestamp(present(upload.initiated(), "Initiated")?)?,
+            })
+        });
+        let uploads = uploads.collect::<Result<Vec<_>, CallError>>()?;
+        let is_last = page.is_truncated() != Some(true);
+        if !is_last {
+            // The next page starts behind the last upload of this one.
+            present(uploads.last(), "Upload")?;
+        }
+        Ok(UploadPage { uploads, is_last })
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        futures_timer::Delay::new(duration).await;
+    }
+}
+
+static CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
+static CHECKSUM_SHA256: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+
+/// One request and its answer, as far as this crate and not the SDK sees to their headers.
+#[derive(Clone, Debug)]
+struct Exchange {
+    /// The headers of the object, in place of those that the SDK thinks it should have.
+    object: Option<Arc<[(String, String)]>>,
+    answer: Arc<Mutex<Option<Answer>>>,
+}
+
+impl Exchange {
+    /// A request with no headers but those of the SDK.
+    fn new() -> Self {
+        Self { object: None, answer: Arc::default() }
+    }
+
+    /// A request with these headers besides. The SDK carries UTF-8 only.
+    fn with_headers(headers: &HeaderMap) -> Result<Self, CallError> {
+        let object = headers.iter().map(|(name, value)| match str::from_utf8(value.as_bytes()) {
+            Ok(value) => Ok((name.as_str().to_owned(), value.to_owned())),
+            Err(_) => Err(UnsentHeader { name: name.as_str().into(), value: excerpt(value.as_bytes()) }.into()),
+        });
+        Ok(Self { object: Some(object.collect::<Result<_, CallError>>()?), ..Self::new() })
+    }
+
+    /// Makes the operation one request with the headers of this exchange, which then holds its answer.
+    fn on<T, E, B>(&self, operation: CustomizableOperation<T, E, B>) -> CustomizableOperation<T, E, B> {
+        let config = aws_sdk_s3::config::Config::builder()
+            .retry_config(RetryConfig::disabled())
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        operation.config_override(config).interceptor(self.clone())
+    }
+
+    fn answer(&self) -> Result<Answer, CallError> {
+        // Invariant: an operation succeeds only after its answer went through the interceptor.
+        present(self.heard(), "answer")
+    }
+
+    fn heard(&self) -> Option<Answer> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the failure of the operation is to the store.
+    fn failure<E>(&self, error: SdkError<E, HttpResponse>) -> CallError
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        let answer = self.heard();
+        match (error, answer) {
+            // An answer of 200 without a code is none of an error, but one that the SDK could not read.
+            (SdkError::ServiceError(error), Some(answer)) if !answer.is_success() || error.err().code().is_some() => {
+                let (code, message) = (error.err().code().unwrap_or_default(), error.err().message());
+                answer.refused(code, message.unwrap_or_default())
+            }
+            (error @ SdkError::ConstructionFailure(_), _) => {
+                CallError::unanswered(StoreErrorKind::InvalidRequest, error)
+            }
+            (SdkError::DispatchFailure(error), _) if error.is_user() => CallError::unanswered(
+                StoreErrorKind::InvalidRequest,
+                SdkError::<E, HttpResponse>::DispatchFailure(error),
+            ),
+            (error, None) => match unreadable_header(&error) {
+                Some(unreadable) => unreadable.into(),
+                None => CallError::unanswered(StoreErrorKind::Transient, error),
+            },
+            (error, Some(_)) => CallError::unanswered(StoreErrorKind::Transient, error),
+        }
+    }
+
+    /// What is said of one key within an answer of 200.
+    fn refused_within(&self, error: &aws_sdk_s3::types::Error) -> CallError {
+        let (code, message) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
+        self.heard().unwrap_or_default().refused(code, message)
+    }
+}
+
+impl Intercept for Exchange {
+    fn name(&self) -> &'static str {
+        "Exchange"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut Unsigned<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(object) = &self.object else { return Ok(()) };
+        let headers = context.request_mut().headers_mut();
+        // Of a body that it knows nothing about the SDK says `application/octet-stream`.
+        headers.remove(CONTENT_TYPE.as_str());
+        for (name, _) in object.iter() {
+            headers.remove(name);
+        }
+        for (name, value) in object.iter() {
+            headers.try_append(name.clone(), value.clone())?;
+        }
+        Ok(())
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut Received<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response_mut();
+        let answer = Answer::new(response.status().as_u16(), response.headers());
+        if answer.is_success() {
+            // What is left is for the SDK itself: the framing of the body, and the clock.
+            for name in answer.headers.keys().filter(|name| **name != CONTENT_LENGTH && **name != http::header::DATE) {
+                response.headers_mut().remove(name);
+            }
+        }
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        Ok(())
+    }
+}
+
+/// Status and headers of an answer.
+#[derive(Clone, Debug, Default)]
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+}
+
+impl Answer {
+    fn new<'a>(status: u16, headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            // Both came in through types with the same rules.
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes()))
+            {
+                map.append(name, value);
+            }
+        }
+        Self { status, headers: map }
+    }
+
+    fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    fn text(&self, name: &HeaderName) -> Option<&str> {
+        str::from_utf8(self.headers.get(name)?.as_bytes()).ok()
+    }
+
+    fn refused(&self, code: &str, message: &str) -> CallError {
+        let retry_after = self.text(&RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
+        CallError::refused(self.status, code, message, self.text(&REQUEST_ID).unwrap_or_default())
+            .with_retry_after(retry_after.map(Duration::from_secs))
+    }
+
+    fn etag(&self) -> Result<ETag, CallError> {
+        Ok(etag(present(self.text(&ETAG), "ETag")?))
+    }
+
+    fn content_length(&self) -> Result<Option<u64>, CallError> {
+        let Some(text) = self.text(&CONTENT_LENGTH) else { return Ok(None) };
+        Ok(Some(text.parse().map_err(|_| Unreadable::new("Content-Length", text))?))
+    }
+
+    /// Which bytes the body has, of how many.
+    fn extent(&self) -> Result<(Range<u64>, u64), CallError> {
+        let length = self.content_length()?;
+        if self.status != 206 {
+            let size = present(length, "Content-Length")?;
+            return Ok((0..size, size));
+        }
+        let text = present(self.text(&CONTENT_RANGE), "Content-Range")?;
+        let (part, size) = content_range(text).ok_or_else(|| Unreadable::new("Content-Range", text))?;
+        match length {
+            Some(length) if Some(length) != part.end.checked_sub(part.start) => {
+                Err(Unreadable::new("Content-Length", &length.to_string()).into())
+            }
+            _ => Ok((part, size)),
+        }
+    }
+
+    /// The checksum of the whole object; that of an object put in parts is of its parts, and says how many.
+    fn sha256(&self) -> Option<[u8; 32]> {
+        BASE64.decode(self.text(&CHECKSUM_SHA256)?).ok()?.try_into().ok()
+    }
+
+    fn meta(&self, size: u64) -> Result<ObjectMeta, CallError> {
+        let modified = present(self.text(&LAST_MODIFIED), "Last-Modified")?;
+        let time = DateTime::from_str(modified, DateTimeFormat::HttpDate);
+        let time = time.map_err(|_| Unreadable::new("Last-Modified", modified))?;
+        let kept = self.headers.iter().filter(|(name, _)| {
+            **name == CONTENT_TYPE || **name == MISSING_META || name.as_str().starts_with(USER_METADATA_PREFIX)
+        });
+        let mut headers = HeaderMap::new();
+        for (name, value) in kept {
+            headers.append(name, value.clone());
+        }
+        Ok(ObjectMeta { size, etag: self.etag()?, last_modified: timestamp(&time)?, headers })
+    }
+}
+
+/// The bytes of a body whose length is known.
+async fn read(mut body: ByteStream, length: u64) -> Result<Bytes, CallError> {
+    // A server that only says that a body is large gets no more memory than this for it.
+    const AT_ONCE: u64 = 1 << 24;
+    let mut whole = BytesMut::with_capacity(usize::try_from(length.min(AT_ONCE)).unwrap_or(0));
+    let found = |whole: &BytesMut| OtherLength { expected: length, found: whole.len() as u64 };
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| CallError::unanswered(StoreErrorKind::Transient, error))?;
+        whole.extend_from_slice(&piece);
+        if whole.len() as u64 > length {
+            return Err(CallError::unanswered(StoreErrorKind::Corrupt, found(&whole)));
+        }
+    }
+    if (whole.len() as u64) < length {
+        return Err(CallError::unanswered(StoreErrorKind::Transient, found(&whole)));
+    }
+    Ok(whole.freeze())
+}
+
+/// `bucket/key` as `x-amz-copy-source` takes it.
+fn copy_source(bucket: &str, key: &str) -> String {
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+    let between = if bucket.starts_with("arn:") { "/object/" } else { "/" };
+    format!("{}{between}{}", utf8_percent_encode(bucket, ENCODED), utf8_percent_encode(key, ENCODED))
+}
+
+/// The key that a listing names. Where the server did not say that it encoded, it did not.
+fn decode(text: &str, encoded: bool) -> Result<String, CallError> {
+    if !encoded {
+        return Ok(text.to_owned());
+    }
+    // The encoding is that of forms: `+` is a space, and a plus is `%2B`.
+    let text = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
+    match percent_decode_str(&text).decode_utf8() {
+        Ok(key) => Ok(key.into_owned()),
+        Err(_) => Err(Unreadable::new("Key", &text).into()),
+    }
+}
+
+/// Whether a key comes out of XML as it went in, at any server: XML has no control characters, line ends are
+/// normalised, and there are servers that trim.
+fn survives_xml(key: &str) -> bool {
+    let bare = |character: char| character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}' | '\u{2028}');
+    key.trim() == key && !key.contains(bare)
+}
+
+fn range_header(range: &Range<u64>) -> Result<String, CallError> {
+    match range.end.checked_sub(1) {
+        Some(last) if last >= range.start => Ok(format!("bytes={}-{last}", range.start)),
+        // S3 answers the whole object.
+        _ => Err(CallError::unanswered(StoreErrorKind::InvalidRequest, EmptyRange { range: range.clone() })),
+    }
+}
+
+/// `bytes 0-9/100`: which part, and the size of the whole.
+fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
+    let (part, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, last) = part.split_once('-')?;
+    let (start, last, size): (u64, u64, u64) = (start.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+    (start <= last && last < size).then(|| (start..last.saturating_add(1), size))
+}
+
+/// The version that a text names; without the quotes that it has in a header, it is the same.
+fn etag(text: &str) -> ETag {
+    if text.ends_with('"') { ETag::new(text) } else { ETag::new(&format!("\"{text}\"")) }
+}
+
+/// `If-Match` and `If-None-Match`.
+fn conditions(precondition: &Precondition) -> (Option<String>, Option<String>) {
+    match precondition {
+        Precondition::None => (None, None),
+        Precondition::Match(etag) => (Some(etag.as_str().to_owned()), None),
+        Precondition::Absent => (None, Some("*".to_owned())),
+    }
+}
+
+fn timestamp(time: &DateTime) -> Result<Timestamp, CallError> {
+    let unreadable = || Unreadable::new("time", &time.to_string()).into();
+    Timestamp::from_unix(time.secs(), time.subsec_nanos()).ok_or_else(unreadable)
+}
+
+fn unbuilt(error: BuildError) -> CallError {
+    CallError::unanswered(StoreErrorKind::InvalidRequest, error)
+}
+
+/// What must be in an answer.
+fn present<T>(value: Option<T>, what: &'static str) -> Result<T, CallError> {
+    value.ok_or_else(|| CallError::unanswered(StoreErrorKind::Corrupt, Absent { what }))
+}
+
+/// The HTTP stack of the SDK throws away an answer with a header that is not UTF-8, and only the text of its error says
+/// that this was why.
+fn unreadable_header(error: &(dyn StdError + 'static)) -> Option<Unreadable> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if text.starts_with("header `") && text.contains("non-UTF8") {
+            return Some(Unreadable::new("header", &text));
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[derive(Debug, Error)]
+#[error("expected {what} in the answer, found none")]
+struct Absent {
+    what: &'static str,
+}
+
+#[derive(Debug, Error)]
+#[error("expected a readable {what} in the answer, found \"{text}\"")]
+struct Unreadable {
+    what: &'static str,
+    text: Box<str>,
+}
+
+impl Unreadable {
+    fn new(what: &'static str, text: &str) -> Self {
+        Self { what, text: excerpt(text.as_bytes()) }
+    }
+}
+
+impl From<Unreadable> for CallError {
+    fn from(error: Unreadable) -> Self {
+        Self::unanswered(StoreErrorKind::Corrupt, error)
+    }
+}
+
+#[derive(Debug, Error)]
+#[error("expected a body of {expected} bytes, found {found}")]
+struct OtherLength {
+    expected: u64,
+    found: u64,
+}
+
+#[derive(Debug, Error)]
+#[error("expected the bytes {wanted:?} in the answer, found {found:?}")]
+struct OtherRange {
+    wanted: Range<u64>,
+    found: Range<u64>,
+}
+
+impl From<OtherRange> for CallError {
+    fn from(error: OtherRange) -> Self {
+        Self::unanswered(StoreErrorKind::Corrupt, error)
+    }
+}
+
+#[derive(Debug, Error)]
+#[error("expected a range of at least one byte, found {range:?}")]
+struct EmptyRange {
+    range: Range<u64>,
+}
+
+#[derive(Debug, Error)]
+#[error("expected a header of UTF-8, which is all that this client sends, found {name}: \"{value}\"")]
+struct UnsentHeader {
+    name: Box<str>,
+    value: Box<str>,
+}
+
+impl From<UnsentHeader> for CallError {
+    fn from(error: UnsentHeader) -> Self {
+        Self::unanswered(StoreErrorKind::InvalidRequest, error)
+    }
+}
