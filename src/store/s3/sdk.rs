@@ -94,6 +94,11 @@ impl S3Calls for SdkCalls {
             .set_continuation_token(request.token.clone())
             .set_max_keys(request.max_keys.map(i32::from));
         let page = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
+        // The SDK takes XML that breaks off for XML that ends. A page that was cut must not pass for the last one.
+        let found = page.contents().len();
+        if let Some(count) = page.key_count().filter(|count| usize::try_from(*count) != Ok(found)) {
+            return Err(CallError::unanswered(StoreErrorKind::Transient, OtherCount { count, found }));
+        }
         let encoded = page.encoding_type() == Some(&EncodingType::Url);
         let objects = page.contents().iter().map(|object| {
             let key = decode(present(object.key(), "Key")?, encoded)?;
@@ -106,9 +111,10 @@ impl S3Calls for SdkCalls {
             })
         });
         let objects = objects.collect::<Result<_, CallError>>()?;
-        let next = match page.is_truncated() {
-            Some(true) => Some(present(page.next_continuation_token(), "NextContinuationToken")?.to_owned()),
-            _ => None,
+        let next = if present(page.is_truncated(), "IsTruncated")? {
+            Some(present(page.next_continuation_token(), "NextContinuationToken")?.to_owned())
+        } else {
+            None
         };
         Ok(ListPage { objects, next })
     }
@@ -145,7 +151,9 @@ impl S3Calls for SdkCalls {
         let (part, size) = answer.extent()?;
         let wanted = range.map_or(0..size, |range| range.start..range.end.min(size));
         if part != wanted {
-            return Err(OtherRange { wanted, found: part }.into());
+            let ignored = answer.status != 206;
+            let kind = if ignored { StoreErrorKind::Unsupported } else { StoreErrorKind::Corrupt };
+            return Err(CallError::unanswered(kind, OtherRange { wanted, found: part }));
         }
         let meta = answer.meta(size)?;
         let sha256 = if part == (0..size) { answer.sha256() } else { None };
@@ -169,6 +177,7 @@ impl S3Calls for SdkCalls {
             .bucket(&*self.bucket)
             .key(key)
             .body(ByteStream::from(body.bytes().clone()))
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(BASE64.encode(body.sha256()))
             .set_if_match(if_match)
             .set_if_none_match(if_none_match);
@@ -272,6 +281,7 @@ impl S3Calls for SdkCalls {
             .upload_id(upload.id)
             .part_number(i32::from(number))
             .body(ByteStream::from(body.bytes().clone()))
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(BASE64.encode(body.sha256()));
         exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
         let answer = exchange.answer()?;
@@ -363,7 +373,7 @@ impl S3Calls for SdkCalls {
             })
         });
         let uploads = uploads.collect::<Result<Vec<_>, CallError>>()?;
-        let is_last = page.is_truncated() != Some(true);
+        let is_last = !present(page.is_truncated(), "IsTruncated")?;
         if !is_last {
             // The next page starts behind the last upload of this one.
             present(uploads.last(), "Upload")?;
@@ -426,26 +436,22 @@ impl Exchange {
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
-        let answer = self.heard();
-        match (error, answer) {
-            // An answer of 200 without a code is none of an error, but one that the SDK could not read.
-            (SdkError::ServiceError(error), Some(answer)) if !answer.is_success() || error.err().code().is_some() => {
-                let (code, message) = (error.err().code().unwrap_or_default(), error.err().message());
-                answer.refused(code, message.unwrap_or_default())
+        if let (SdkError::ServiceError(error), Some(answer)) = (&error, self.heard()) {
+            let (code, message) = (error.err().code(), error.err().message().unwrap_or_default());
+            // With neither an error in the status nor one in the body, it is an answer that the SDK could not read.
+            if !answer.is_success() || code.is_some() {
+                return answer.refused(code.unwrap_or_default(), message);
             }
-            (error @ SdkError::ConstructionFailure(_), _) => {
-                CallError::unanswered(StoreErrorKind::InvalidRequest, error)
-            }
-            (SdkError::DispatchFailure(error), _) if error.is_user() => CallError::unanswered(
-                StoreErrorKind::InvalidRequest,
-                SdkError::<E, HttpResponse>::DispatchFailure(error),
-            ),
-            (error, None) => match unreadable_header(&error) {
-                Some(unreadable) => unreadable.into(),
-                None => CallError::unanswered(StoreErrorKind::Transient, error),
-            },
-            (error, Some(_)) => CallError::unanswered(StoreErrorKind::Transient, error),
         }
+        if let Some(unreadable) = unreadable_header(&error) {
+            return unreadable.into();
+        }
+        let kind = match &error {
+            SdkError::ConstructionFailure(_) => StoreErrorKind::InvalidRequest,
+            SdkError::DispatchFailure(failure) if failure.is_user() => StoreErrorKind::InvalidRequest,
+            _ => StoreErrorKind::Transient,
+        };
+        CallError::unanswered(kind, error)
     }
 
     /// What is said of one key within an answer of 200.
@@ -643,7 +649,7 @@ fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
 
 /// The version that a text names; without the quotes that it has in a header, it is the same.
 fn etag(text: &str) -> ETag {
-    if text.ends_with('"') { ETag::new(text) } else { ETag::new(&format!("\"{text}\"")) }
+    if text.starts_with('"') || text.starts_with("W/") { ETag::new(text) } else { ETag::new(&format!("\"{text}\"")) }
 }
 
 /// `If-Match` and `If-None-Match`.
@@ -716,16 +722,17 @@ struct OtherLength {
 }
 
 #[derive(Debug, Error)]
+#[error("expected a page of {count} keys, found {found}")]
+struct OtherCount {
+    count: i32,
+    found: usize,
+}
+
+#[derive(Debug, Error)]
 #[error("expected the bytes {wanted:?} in the answer, found {found:?}")]
 struct OtherRange {
     wanted: Range<u64>,
     found: Range<u64>,
-}
-
-impl From<OtherRange> for CallError {
-    fn from(error: OtherRange) -> Self {
-        Self::unanswered(StoreErrorKind::Corrupt, error)
-    }
 }
 
 #[derive(Debug, Error)]
