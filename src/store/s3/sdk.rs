@@ -753,3 +753,156 @@ impl From<UnsentHeader> for CallError {
         Self::unanswered(StoreErrorKind::InvalidRequest, error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::error::ErrorMetadata;
+    use aws_sdk_s3::operation::head_object::HeadObjectError;
+
+    fn answer(status: u16, headers: &[(&'static str, &'static str)]) -> Answer {
+        Answer::new(status, headers.iter().copied())
+    }
+
+    fn source(error: &CallError) -> String {
+        error.source().unwrap().to_string()
+    }
+
+    #[test]
+    fn keys_of_a_listing_are_decoded_once_and_only_if_encoded() {
+        assert_eq!(decode("a+b%2Bc%2541%C3%A9%0A", true).unwrap(), "a b+c%41é\n");
+        assert_eq!(decode("a+b%2B", false).unwrap(), "a+b%2B");
+        assert_eq!(decode(" x ", true).unwrap(), " x ");
+        assert_eq!(decode("100%", true).unwrap(), "100%");
+        let error = decode("caf%E9", true).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        assert_eq!(source(&error), "expected a readable Key in the answer, found \"caf%E9\"");
+    }
+
+    #[test]
+    fn a_copy_source_is_encoded_but_for_its_slashes() {
+        assert_eq!(copy_source("my.bucket", "a//../é +%\n~"), "my.bucket/a//../%C3%A9%20%2B%25%0A~");
+        let arn = "arn:aws:s3:us-east-1:1:accesspoint/p";
+        assert_eq!(copy_source(arn, "k"), "arn%3Aaws%3As3%3Aus-east-1%3A1%3Aaccesspoint/p/object/k");
+    }
+
+    #[test]
+    fn keys_that_xml_changes_are_deleted_alone() {
+        for key in ["a", "a//b", "..", "a b", "é", "q'\"<&>", "🦀"] {
+            assert!(survives_xml(key), "{key:?}");
+        }
+        for key in [" a", "a ", "a\u{1}", "a\nb", "a\rb", "a\tb", "a\u{7f}", "a\u{85}", "a\u{2028}b", "a\u{ffff}"] {
+            assert!(!survives_xml(key), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_as_headers_say_them() {
+        assert_eq!(range_header(&(5..10)).unwrap(), "bytes=5-9");
+        for range in [Range { start: 5, end: 5 }, Range { start: 0, end: 0 }, Range { start: 6, end: 5 }] {
+            assert_eq!(range_header(&range).unwrap_err().kind(), StoreErrorKind::InvalidRequest);
+        }
+        assert_eq!(content_range("bytes 5-9/100"), Some((5..10, 100)));
+        for text in ["bytes 5-9/*", "bytes */100", "5-9/100", "bytes 9-5/100", "bytes 5-100/100", "bytes a-9/100"] {
+            assert_eq!(content_range(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn size_is_that_of_the_whole_object() {
+        let whole = answer(200, &[("content-length", "5")]);
+        assert_eq!(whole.extent().unwrap(), (0..5, 5));
+        let part = answer(206, &[("content-length", "2"), ("content-range", "bytes 1-2/5")]);
+        assert_eq!(part.extent().unwrap(), (1..3, 5));
+        let other = answer(206, &[("content-length", "3"), ("content-range", "bytes 1-2/5")]);
+        assert_eq!(other.extent().unwrap_err().kind(), StoreErrorKind::Corrupt);
+        let unknown = answer(200, &[]).extent().unwrap_err();
+        assert_eq!(source(&unknown), "expected Content-Length in the answer, found none");
+    }
+
+    #[test]
+    fn headers_are_kept_as_they_came() {
+        let answer = answer(
+            200,
+            &[
+                ("etag", "\"a\""),
+                ("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT"),
+                ("content-type", "text/plain"),
+                ("x-amz-meta-file-owner", "1"),
+                ("x-amz-meta-file-owner", "2"),
+                ("x-amz-meta-name", "é"),
+                ("x-amz-missing-meta", "1"),
+                ("x-amz-storage-class", "GLACIER"),
+            ],
+        );
+        let meta = answer.meta(7).unwrap();
+        assert_eq!((meta.size, meta.last_modified.seconds()), (7, 1_767_225_600));
+        assert_eq!(meta.headers.len(), 5);
+        assert_eq!(meta.headers.get_all("x-amz-meta-file-owner").iter().count(), 2);
+        assert_eq!(meta.headers["x-amz-meta-name"].as_bytes(), "é".as_bytes());
+    }
+
+    #[test]
+    fn a_version_is_the_same_with_and_without_quotes() {
+        assert_eq!(etag("abc"), etag("\"abc\""));
+        assert_eq!(etag("W/\"abc\"").as_str(), "W/\"abc\"");
+    }
+
+    #[test]
+    fn the_checksum_of_parts_is_not_that_of_the_object() {
+        let whole = answer(200, &[("x-amz-checksum-sha256", "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=")]);
+        assert_eq!(whole.sha256(), Some(*Payload::new(Bytes::from_static(b"hello")).sha256()));
+        let parts = answer(200, &[("x-amz-checksum-sha256", "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=-2")]);
+        assert_eq!(parts.sha256(), None);
+    }
+
+    #[test]
+    fn a_body_is_as_long_as_it_was_said_to_be() {
+        let body = || ByteStream::from_static(b"hello");
+        let read = |length| futures_executor::block_on(read(body(), length)).map_err(|error| error.kind());
+        assert_eq!(read(5), Ok(Bytes::from_static(b"hello")));
+        assert_eq!(read(6), Err(StoreErrorKind::Transient));
+        assert_eq!(read(4), Err(StoreErrorKind::Corrupt));
+    }
+
+    #[test]
+    fn a_header_that_is_not_utf8_is_refused_before_it_is_sent() {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_bytes(b"caf\xe9").unwrap())]);
+        let error = Exchange::with_headers(&headers).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::InvalidRequest);
+        assert_eq!(
+            source(&error),
+            "expected a header of UTF-8, which is all that this client sends, found content-type: \"caf\\xe9\""
+        );
+    }
+
+    #[test]
+    fn failures() {
+        let failed = |status: u16, headers: &[(&'static str, &'static str)], code: Option<&str>| {
+            let exchange = Exchange::new();
+            *exchange.answer.lock().unwrap() = Some(answer(status, headers));
+            let mut meta = ErrorMetadata::builder();
+            if let Some(code) = code {
+                meta = meta.code(code).message("said");
+            }
+            let response = HttpResponse::new(status.try_into().unwrap(), "".into());
+            exchange.failure(SdkError::service_error(HeadObjectError::generic(meta.build()), response))
+        };
+        let error = failed(503, &[("retry-after", "7"), ("x-amz-request-id", "RID")], Some("SlowDown"));
+        assert_eq!((error.kind(), error.retry_after()), (StoreErrorKind::Throttled, Some(Duration::from_secs(7))));
+        assert_eq!(error.answer().map(|answer| answer.request_id()), Some("RID"));
+        assert_eq!(source(&error), "the answer was 503 SlowDown: said");
+        assert_eq!(failed(403, &[], None).kind(), StoreErrorKind::Denied);
+        assert_eq!(failed(200, &[], Some("InternalError")).kind(), StoreErrorKind::Transient);
+        // An answer that could not be read: nobody knows what it said.
+        let error = failed(200, &[], None);
+        assert_eq!((error.kind(), error.answer(), error.is_unheard()), (StoreErrorKind::Transient, None, true));
+        let unbuilt = SdkError::<HeadObjectError, HttpResponse>::construction_failure("no key");
+        assert_eq!(Exchange::new().failure(unbuilt).kind(), StoreErrorKind::InvalidRequest);
+        let late = SdkError::<HeadObjectError, HttpResponse>::timeout_error("late");
+        assert_eq!(Exchange::new().failure(late).kind(), StoreErrorKind::Transient);
+        let unread = "header `x-amz-meta-a=\u{fffd}` contains non-UTF8 octet at index 0";
+        let unread = SdkError::<HeadObjectError, HttpResponse>::timeout_error(unread);
+        assert_eq!(Exchange::new().failure(unread).kind(), StoreErrorKind::Corrupt);
+    }
+}
