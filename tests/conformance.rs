@@ -979,7 +979,8 @@ mod broken {
             let pieces = stream::unfold(0, move |start: u64| {
                 let (store, key) = (store.clone(), key.clone());
                 async move {
-                    let options = GetOptions { range: Some(start..size.min(start + (1 << 20))), if_match: None };
+                    let options =
+                        GetOptions { range: Some(start..size.min(start + (1 << 20))), ..GetOptions::default() };
                     let mut output = store.get(&key, &options).await.ok().filter(|_| start < size)?;
                     let piece = output.body.next().await?;
                     let end = start + piece.as_ref().unwrap().len() as u64;

@@ -119,6 +119,8 @@ pub struct Capabilities {
     pub replace_metadata: Support,
     /// The `ETag` of an object put in one piece is the MD5 of its body. Where it is not, an export keeps digests itself.
     pub md5_etags: Support,
+    /// A body that is damaged on its way to the store is refused.
+    pub checksums: Support,
 }
 
 impl Capabilities {
@@ -128,6 +130,16 @@ impl Capabilities {
         preconditions: Support::Yes,
         replace_metadata: Support::Yes,
         md5_etags: Support::Yes,
+        checksums: Support::Yes,
+    };
+
+    /// A store of which nothing of it is known.
+    pub const NONE: Self = Self {
+        ordered_listing: Support::No,
+        preconditions: Support::No,
+        replace_metadata: Support::No,
+        md5_etags: Support::No,
+        checksums: Support::No,
     };
 
     /// The same, with this said of ordered listings.
@@ -148,6 +160,13 @@ impl Capabilities {
     #[must_use]
     pub const fn with_md5_etags(mut self, md5_etags: Support) -> Self {
         self.md5_etags = md5_etags;
+        self
+    }
+
+    /// The same, with this said of checksums.
+    #[must_use]
+    pub const fn with_checksums(mut self, checksums: Support) -> Self {
+        self.checksums = checksums;
         self
     }
 
@@ -221,6 +240,9 @@ pub struct GetOptions {
     pub range: Option<Range<u64>>,
     /// The version that is wanted.
     pub if_match: Option<ETag>,
+    /// The size that a listing said, if there was one; a store may fetch a large object in parts from the start. It need not
+    /// be right.
+    pub expected_size: Option<u64>,
 }
 
 /// The answer to a get.

@@ -163,6 +163,12 @@ impl Payload {
         Self { bytes, sha256 }
     }
 
+    /// The same bytes with the checksum of others, to see whether a store notices.
+    pub(super) fn damaged(&self) -> Self {
+        let sha256 = self.sha256.map(|byte| !byte);
+        Self { bytes: self.bytes.clone(), sha256 }
+    }
+
     /// The bytes.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {

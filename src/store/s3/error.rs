@@ -125,6 +125,11 @@ impl StdError for CallError {
     }
 }
 
+/// The bytes that were fetched are not those that were put.
+#[derive(Debug, Error)]
+#[error("the SHA-256 of what was fetched is not that of what was put")]
+pub(super) struct Checksum;
+
 /// What kind of failure an answer stands for. The code tells more than the status, where there is one; answers to `HEAD`
 /// have none.
 fn kind_of(status: u16, code: &str) -> StoreErrorKind {

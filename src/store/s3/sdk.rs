@@ -92,7 +92,7 @@ impl S3Calls for SdkCalls {
             .encoding_type(EncodingType::Url)
             .set_prefix((!request.prefix.is_empty()).then(|| request.prefix.clone()))
             .set_continuation_token(request.token.clone())
-            .set_max_keys(request.max_keys.map(i32::from));
+            .set_max_keys(request.max_keys.map(|max| i32::from(max.clamp(1, 1000))));
         let page = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
         // The SDK takes XML that breaks off for XML that ends. A page that was cut must not pass for the last one.
         let found = page.contents().len();
@@ -135,10 +135,16 @@ impl S3Calls for SdkCalls {
         if_match: Option<&ETag>,
         limit: u64,
     ) -> Result<Fetched, CallError> {
-        // The SDK would check the body itself if it were asked for the checksum, and fail in ways that cannot be told
-        // apart. So it is the header that asks.
-        let checksum = HeaderMap::from_iter([(CHECKSUM_MODE.clone(), HeaderValue::from_static("ENABLED"))]);
-        let exchange = Exchange::with_headers(&checksum)?;
+        let exchange = match range {
+            // Some servers would answer the checksum of the whole.
+            Some(_) => Exchange::new(),
+            // The SDK would check the body itself if it were asked for the checksum, and fail in ways that cannot be told
+            // apart. So it is the header that asks.
+            None => Exchange::with_headers(&HeaderMap::from_iter([(
+                CHECKSUM_MODE.clone(),
+                HeaderValue::from_static("ENABLED"),
+            )]))?,
+        };
         let call = self
             .client
             .get_object()
@@ -149,6 +155,7 @@ impl S3Calls for SdkCalls {
         let output = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
         let answer = exchange.answer()?;
         let (part, size) = answer.extent()?;
+        let is_whole = range.is_none();
         let wanted = range.map_or(0..size, |range| range.start..range.end.min(size));
         if part != wanted {
             let ignored = answer.status != 206;
@@ -156,7 +163,7 @@ impl S3Calls for SdkCalls {
             return Err(CallError::unanswered(kind, OtherRange { wanted, found: part }));
         }
         let meta = answer.meta(size)?;
-        let sha256 = if part == (0..size) { answer.sha256() } else { None };
+        let sha256 = if is_whole { answer.sha256() } else { None };
         let length = part.end.saturating_sub(part.start);
         let bytes = if length > limit { None } else { Some(read(output.body, length).await?) };
         Ok(Fetched { meta, bytes, sha256 })
@@ -388,7 +395,12 @@ impl S3Calls for SdkCalls {
 
 static CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 static CHECKSUM_SHA256: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
+static BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
+static CHECKSUM_TYPE: HeaderName = HeaderName::from_static("x-amz-checksum-type");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+
+/// The longest wait that is taken from an answer, in seconds.
+const LONGEST_WAIT: u64 = 300;
 
 /// One request and its answer, as far as this crate and not the SDK sees to their headers.
 #[derive(Clone, Debug)]
@@ -534,9 +546,15 @@ impl Answer {
     }
 
     fn refused(&self, code: &str, message: &str) -> CallError {
-        let retry_after = self.text(&RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
-        CallError::refused(self.status, code, message, self.text(&REQUEST_ID).unwrap_or_default())
-            .with_retry_after(retry_after.map(Duration::from_secs))
+        let retry_after = self.text(&RETRY_AFTER).and_then(|seconds| seconds.trim().parse::<u64>().ok());
+        let request_id = self.text(&REQUEST_ID).unwrap_or_default();
+        let is_elsewhere = (300..400).contains(&self.status) || code == "AuthorizationHeaderMalformed";
+        let message = match self.text(&BUCKET_REGION) {
+            Some(region) if is_elsewhere => format!("{message} (the bucket is in the region {region})"),
+            _ => message.to_owned(),
+        };
+        CallError::refused(self.status, code, message.trim(), request_id)
+            .with_retry_after(retry_after.map(|seconds| Duration::from_secs(seconds.min(LONGEST_WAIT))))
     }
 
     fn etag(&self) -> Result<ETag, CallError> {
@@ -567,6 +585,9 @@ impl Answer {
 
     /// The checksum of the whole object; that of an object put in parts is of its parts, and says how many.
     fn sha256(&self) -> Option<[u8; 32]> {
+        if self.text(&CHECKSUM_TYPE) == Some("COMPOSITE") {
+            return None;
+        }
         BASE64.decode(self.text(&CHECKSUM_SHA256)?).ok()?.try_into().ok()
     }
 
@@ -574,11 +595,8 @@ impl Answer {
         let modified = present(self.text(&LAST_MODIFIED), "Last-Modified")?;
         let time = DateTime::from_str(modified, DateTimeFormat::HttpDate);
         let time = time.map_err(|_| Unreadable::new("Last-Modified", modified))?;
-        let kept = self.headers.iter().filter(|(name, _)| {
-            **name == CONTENT_TYPE || **name == MISSING_META || name.as_str().starts_with(USER_METADATA_PREFIX)
-        });
         let mut headers = HeaderMap::new();
-        for (name, value) in kept {
+        for (name, value) in self.headers.iter().filter(|(name, _)| is_of_object(name)) {
             headers.append(name, value.clone());
         }
         Ok(ObjectMeta { size, etag: self.etag()?, last_modified: timestamp(&time)?, headers })
@@ -631,6 +649,15 @@ fn survives_xml(key: &str) -> bool {
     key.trim() == key && !key.contains(bare)
 }
 
+/// Whether a header belongs to the object, and not to the answer.
+fn is_of_object(name: &HeaderName) -> bool {
+    *name == CONTENT_TYPE
+        || *name == MISSING_META
+        || name.as_str().starts_with(USER_METADATA_PREFIX)
+        || name.as_str().starts_with("x-amz-server-side-encryption")
+        || matches!(name.as_str(), "x-amz-storage-class" | "x-amz-restore")
+}
+
 fn range_header(range: &Range<u64>) -> Result<String, CallError> {
     match range.end.checked_sub(1) {
         Some(last) if last >= range.start => Ok(format!("bytes={}-{last}", range.start)),
@@ -661,9 +688,9 @@ fn conditions(precondition: &Precondition) -> (Option<String>, Option<String>) {
     }
 }
 
+/// A time, to the second: `Last-Modified` has no more, and what a listing adds to it no head answers.
 fn timestamp(time: &DateTime) -> Result<Timestamp, CallError> {
-    let unreadable = || Unreadable::new("time", &time.to_string()).into();
-    Timestamp::from_unix(time.secs(), time.subsec_nanos()).ok_or_else(unreadable)
+    Timestamp::from_unix(time.secs(), 0).ok_or_else(|| Unreadable::new("time", &time.to_string()).into())
 }
 
 fn unbuilt(error: BuildError) -> CallError {
@@ -833,11 +860,13 @@ mod tests {
                 ("x-amz-meta-name", "é"),
                 ("x-amz-missing-meta", "1"),
                 ("x-amz-storage-class", "GLACIER"),
+                ("x-amz-request-id", "RID"),
+                ("cache-control", "no-store"),
             ],
         );
         let meta = answer.meta(7).unwrap();
         assert_eq!((meta.size, meta.last_modified.seconds()), (7, 1_767_225_600));
-        assert_eq!(meta.headers.len(), 5);
+        assert_eq!(meta.headers.len(), 6);
         assert_eq!(meta.headers.get_all("x-amz-meta-file-owner").iter().count(), 2);
         assert_eq!(meta.headers["x-amz-meta-name"].as_bytes(), "é".as_bytes());
     }

@@ -1,0 +1,370 @@
+//! What the answers of S3 say.
+
+use super::xml::{InvalidAnswer, Step, invalid, read};
+use crate::etag::ETag;
+use crate::metadata::{MISSING_META, USER_METADATA_PREFIX};
+use crate::store::s3::calls::{Fetched, Part, UnfinishedUpload, UploadPage};
+use crate::store::s3::error::CallError;
+use crate::store::{ListPage, ListedObject, ObjectMeta, PutOutput, StoreErrorKind};
+use crate::timestamp::Timestamp;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, LAST_MODIFIED, RETRY_AFTER};
+use http::{Response, StatusCode};
+use percent_encoding::percent_decode;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
+
+/// The longest wait that is taken from an answer.
+const LONGEST_WAIT: u64 = 300;
+
+/// An answer as a client hands it out.
+pub(super) type Answer = Response<Option<Bytes>>;
+
+/// The head and the body of an answer that is none of failure.
+pub(super) fn accepted(answer: Answer) -> Result<(http::response::Parts, Option<Bytes>), CallError> {
+    let (parts, body) = answer.into_parts();
+    if parts.status.is_success() {
+        return Ok((parts, body));
+    }
+    Err(refused(parts.status, &parts.headers, body.as_deref().unwrap_or_default()))
+}
+
+/// The body of an answer that is XML. One of 200 may still tell of a failure.
+pub(super) fn document(answer: Answer) -> Result<(HeaderMap, Bytes), CallError> {
+    let (parts, body) = accepted(answer)?;
+    let body = body.ok_or(InvalidAnswer::Missing("an answer that is not too long"))?;
+    let mut root = None;
+    // What cannot be read is said by whoever reads it.
+    let _ = read(&body, |step| {
+        if let Step::Open(name) = step {
+            root = Some(name == "Error");
+            return Err(InvalidAnswer::Missing("nothing else"));
+        }
+        Ok(())
+    });
+    if root == Some(true) {
+        return Err(refused(parts.status, &parts.headers, &body));
+    }
+    Ok((parts.headers, body))
+}
+
+fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CallError {
+    let mut found: HashMap<&'static str, String> = HashMap::new();
+    // An answer that is no XML, such as that of a proxy, has its status.
+    let _ = read(body, |step| {
+        if let Step::Close { name, text } = step {
+            for wanted in ["Code", "Message", "RequestId", "Region"] {
+                if name == wanted {
+                    found.entry(wanted).or_insert_with(|| text.to_owned());
+                }
+            }
+        }
+        Ok(())
+    });
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let mut message = found.remove("Message").unwrap_or_default();
+    let region = found.remove("Region").unwrap_or_else(|| header("x-amz-bucket-region"));
+    let code = found.remove("Code").unwrap_or_default();
+    if !region.is_empty() && (status.is_redirection() || code == "AuthorizationHeaderMalformed") {
+        message = format!("{message} (the bucket is in the region {region})");
+    }
+    let request_id = found.remove("RequestId").unwrap_or_else(|| header("x-amz-request-id"));
+    let wait = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
+    CallError::refused(status.as_u16(), &code, message.trim(), &request_id)
+        .with_retry_after(wait.map(|seconds| Duration::from_secs(seconds.min(LONGEST_WAIT))))
+}
+
+/// The `ETag` of an answer, in quotes.
+fn etag(text: &str) -> ETag {
+    if text.starts_with('"') || text.starts_with("W/") { ETag::new(text) } else { ETag::new(&format!("\"{text}\"")) }
+}
+
+fn etag_of(headers: &HeaderMap) -> Result<ETag, InvalidAnswer> {
+    let text = headers.get(ETAG).and_then(|value| value.to_str().ok()).ok_or(InvalidAnswer::Missing("an ETag"))?;
+    Ok(etag(text))
+}
+
+/// A time, to the second: `Last-Modified` has no more, and what a listing adds to it no head answers.
+fn seconds(time: OffsetDateTime) -> Timestamp {
+    Timestamp::from_unix(time.unix_timestamp(), 0).unwrap_or(Timestamp::EPOCH)
+}
+
+fn time_of_header(text: &str) -> Result<Timestamp, InvalidAnswer> {
+    OffsetDateTime::parse(text, &Rfc2822).map(seconds).map_err(|_| invalid("a time of HTTP", text))
+}
+
+fn time_of_xml(text: &str) -> Result<Timestamp, InvalidAnswer> {
+    OffsetDateTime::parse(text, &Rfc3339).map(seconds).map_err(|_| invalid("a time", text))
+}
+
+fn number(what: &'static str, text: &str) -> Result<u64, InvalidAnswer> {
+    text.trim().parse().map_err(|_| invalid(what, text))
+}
+
+/// Whether a header belongs to the object, and not to the answer.
+fn is_of_object(name: &str) -> bool {
+    name == CONTENT_TYPE.as_str()
+        || name == MISSING_META.as_str()
+        || name.starts_with(USER_METADATA_PREFIX)
+        || name.starts_with("x-amz-server-side-encryption")
+        || matches!(name, "x-amz-storage-class" | "x-amz-restore")
+}
+
+fn meta(headers: &HeaderMap, size: u64) -> Result<ObjectMeta, InvalidAnswer> {
+    let time = headers.get(LAST_MODIFIED).and_then(|value| value.to_str().ok());
+    let last_modified = time_of_header(time.ok_or(InvalidAnswer::Missing("Last-Modified"))?)?;
+    let mut kept = HeaderMap::new();
+    for (name, value) in headers.iter().filter(|(name, _)| is_of_object(name.as_str())) {
+        kept.append(name, value.clone());
+    }
+    Ok(ObjectMeta { size, etag: etag_of(headers)?, last_modified, headers: kept })
+}
+
+fn header_number(headers: &HeaderMap) -> Result<u64, InvalidAnswer> {
+    let text = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    number("a length", text.ok_or(InvalidAnswer::Missing("Content-Length"))?)
+}
+
+pub(super) fn head(answer: Answer) -> Result<ObjectMeta, CallError> {
+    let (parts, _) = accepted(answer)?;
+    Ok(meta(&parts.headers, header_number(&parts.headers)?)?)
+}
+
+/// The answer to a get; `range` is what was asked for.
+pub(super) fn fetched(answer: Answer, range: Option<&std::ops::Range<u64>>) -> Result<Fetched, CallError> {
+    let (parts, bytes) = accepted(answer)?;
+    let headers = &parts.headers;
+    let size = if parts.status == StatusCode::PARTIAL_CONTENT {
+        let text = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let text = text.ok_or(InvalidAnswer::Missing("Content-Range"))?;
+        let wrong = || invalid("the range that was asked for", text);
+        let (first, rest) = text.strip_prefix("bytes ").and_then(|rest| rest.split_once('-')).ok_or_else(wrong)?;
+        let (last, size) = rest.split_once('/').ok_or_else(wrong)?;
+        let (first, last) = (number("a range", first)?, number("a range", last)?);
+        let size = number("a size", size)?;
+        let end = last.saturating_add(1);
+        let asked = range.is_some_and(|range| range.start == first && range.end.min(size) == end);
+        let length = end.checked_sub(first);
+        if !asked || bytes.as_ref().is_some_and(|bytes| Some(bytes.len() as u64) != length) {
+            return Err(wrong().into());
+        }
+        size
+    } else if range.is_some() {
+        return Err(invalid("a part of the object", parts.status.as_str()).into());
+    } else {
+        match &bytes {
+            Some(bytes) => bytes.len() as u64,
+            None => header_number(headers)?,
+        }
+    };
+    let checksum = headers.get("x-amz-checksum-sha256").and_then(|value| value.to_str().ok());
+    let is_whole = !matches!(headers.get("x-amz-checksum-type"), Some(kind) if kind == "COMPOSITE");
+    // That of an object put in parts is no checksum of its bytes, and ends in their number.
+    let sha256 = checksum.filter(|text| is_whole && !text.contains('-')).and_then(digest);
+    Ok(Fetched { meta: meta(headers, size)?, bytes, sha256 })
+}
+
+fn digest(text: &str) -> Option<[u8; 32]> {
+    BASE64_STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+/// The answer to a put.
+pub(super) fn put(answer: Answer) -> Result<PutOutput, CallError> {
+    let (parts, _) = accepted(answer)?;
+    Ok(PutOutput { etag: etag_of(&parts.headers)?, last_modified: None })
+}
+
+pub(super) fn part(answer: Answer, number: u16, sha256: Box<str>) -> Result<Part, CallError> {
+    let (parts, _) = accepted(answer)?;
+    let is_kept = parts.headers.contains_key("x-amz-checksum-sha256");
+    Ok(Part { number, etag: etag_of(&parts.headers)?, sha256: is_kept.then_some(sha256) })
+}
+
+pub(super) fn nothing(answer: Answer) -> Result<(), CallError> {
+    accepted(answer).map(|_| ())
+}
+
+/// The elements of an answer by name, without those inside others of a name.
+fn fields(body: &[u8], root: &'static str) -> Result<HashMap<String, String>, InvalidAnswer> {
+    let mut found = HashMap::new();
+    let mut is_right = false;
+    read(body, |step| {
+        match step {
+            Step::Open(name) => is_right |= name == root,
+            Step::Close { name, text } => {
+                found.entry(name.to_owned()).or_insert_with(|| text.to_owned());
+            }
+        }
+        Ok(())
+    })?;
+    if is_right { Ok(found) } else { Err(InvalidAnswer::Missing(root)) }
+}
+
+pub(super) fn copied(answer: Answer) -> Result<PutOutput, CallError> {
+    let (_, body) = document(answer)?;
+    let fields = fields(&body, "CopyObjectResult")?;
+    let found = fields.get("ETag").ok_or(InvalidAnswer::Missing("an ETag"))?;
+    let last_modified = fields.get("LastModified").map(|text| time_of_xml(text)).transpose()?;
+    Ok(PutOutput { etag: etag(found), last_modified })
+}
+
+pub(super) fn copied_part(answer: Answer, number: u16) -> Result<Part, CallError> {
+    let (_, body) = document(answer)?;
+    let mut fields = fields(&body, "CopyPartResult")?;
+    let found = fields.remove("ETag").ok_or(InvalidAnswer::Missing("an ETag"))?;
+    Ok(Part { number, etag: etag(&found), sha256: fields.remove("ChecksumSHA256").map(Into::into) })
+}
+
+pub(super) fn upload_id(answer: Answer) -> Result<Box<str>, CallError> {
+    let (_, body) = document(answer)?;
+    let mut fields = fields(&body, "InitiateMultipartUploadResult")?;
+    Ok(fields.remove("UploadId").ok_or(InvalidAnswer::Missing("an UploadId"))?.into())
+}
+
+pub(super) fn completed(answer: Answer) -> Result<PutOutput, CallError> {
+    let (_, body) = document(answer)?;
+    let fields = fields(&body, "CompleteMultipartUploadResult")?;
+    let found = fields.get("ETag").ok_or(InvalidAnswer::Missing("an ETag"))?;
+    Ok(PutOutput { etag: etag(found), last_modified: None })
+}
+
+/// A key as a listing shows it.
+fn key(text: &str, is_encoded: bool) -> Result<String, InvalidAnswer> {
+    if !is_encoded {
+        return Ok(text.to_owned());
+    }
+    // As in a form: a space may come as `+`, and a plus comes as `%2B`.
+    let text = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
+    let decoded = percent_decode(text.as_bytes()).decode_utf8();
+    decoded.map(Cow::into_owned).map_err(|_| invalid("a key of UTF-8", &text))
+}
+
+#[derive(Default)]
+struct ListedFields {
+    key: Option<String>,
+    size: Option<u64>,
+    etag: Option<ETag>,
+    last_modified: Option<Timestamp>,
+}
+
+pub(super) fn list(answer: Answer) -> Result<ListPage, CallError> {
+    let (_, body) = document(answer)?;
+    let (mut page, mut current) = (Vec::new(), None::<ListedFields>);
+    let (mut is_encoded, mut is_truncated, mut next, mut is_right) = (false, false, None, false);
+    read(&body, |step| {
+        match (step, &mut current) {
+            (Step::Open("ListBucketResult"), _) => is_right = true,
+            (Step::Open("Contents"), _) => current = Some(ListedFields::default()),
+            (Step::Close { name: "Contents", .. }, Some(fields)) => {
+                page.push((
+                    fields.key.take().ok_or(InvalidAnswer::Missing("a Key"))?,
+                    fields.size.ok_or(InvalidAnswer::Missing("a Size"))?,
+                    fields.etag.take().ok_or(InvalidAnswer::Missing("an ETag"))?,
+                    fields.last_modified.ok_or(InvalidAnswer::Missing("LastModified"))?,
+                ));
+                current = None;
+            }
+            (Step::Close { name: "Key", text }, Some(fields)) => fields.key = Some(text.to_owned()),
+            (Step::Close { name: "Size", text }, Some(fields)) => fields.size = Some(number("a size", text)?),
+            (Step::Close { name: "ETag", text }, Some(fields)) => fields.etag = Some(etag(text)),
+            (Step::Close { name: "LastModified", text }, Some(fields)) => {
+                fields.last_modified = Some(time_of_xml(text)?);
+            }
+            (Step::Close { name: "EncodingType", text }, None) => is_encoded = text == "url",
+            (Step::Close { name: "IsTruncated", text }, None) => is_truncated = text.trim() == "true",
+            (Step::Close { name: "NextContinuationToken", text }, None) => next = Some(text.to_owned()),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if !is_right {
+        return Err(InvalidAnswer::Missing("a ListBucketResult").into());
+    }
+    if is_truncated && next.as_ref().is_none_or(String::is_empty) {
+        return Err(InvalidAnswer::Missing("a NextContinuationToken").into());
+    }
+    let mut objects = Vec::with_capacity(page.len());
+    for (listed, size, etag, last_modified) in page {
+        objects.push(ListedObject { key: key(&listed, is_encoded)?, size, etag, last_modified });
+    }
+    Ok(ListPage { objects, next: next.filter(|_| is_truncated) })
+}
+
+pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
+    let (_, body) = document(answer)?;
+    let mut page = Vec::new();
+    let mut current = None::<(Option<String>, Option<String>, Option<Timestamp>)>;
+    let (mut is_encoded, mut is_truncated, mut is_right) = (false, false, false);
+    read(&body, |step| {
+        match (step, &mut current) {
+            (Step::Open("ListMultipartUploadsResult"), _) => is_right = true,
+            (Step::Open("Upload"), _) => current = Some((None, None, None)),
+            (Step::Close { name: "Upload", .. }, Some((key, id, initiated))) => {
+                page.push((
+                    key.take().ok_or(InvalidAnswer::Missing("a Key"))?,
+                    id.take().ok_or(InvalidAnswer::Missing("an UploadId"))?,
+                    initiated.ok_or(InvalidAnswer::Missing("Initiated"))?,
+                ));
+                current = None;
+            }
+            (Step::Close { name: "Key", text }, Some((key, _, _))) => *key = Some(text.to_owned()),
+            (Step::Close { name: "UploadId", text }, Some((_, id, _))) => *id = Some(text.to_owned()),
+            (Step::Close { name: "Initiated", text }, Some((_, _, initiated))) => *initiated = Some(time_of_xml(text)?),
+            (Step::Close { name: "EncodingType", text }, None) => is_encoded = text == "url",
+            (Step::Close { name: "IsTruncated", text }, None) => is_truncated = text.trim() == "true",
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if !is_right {
+        return Err(InvalidAnswer::Missing("a ListMultipartUploadsResult").into());
+    }
+    let mut uploads = Vec::with_capacity(page.len());
+    for (listed, id, initiated) in page {
+        uploads.push(UnfinishedUpload { key: key(&listed, is_encoded)?, id, initiated });
+    }
+    Ok(UploadPage { uploads, is_last: !is_truncated })
+}
+
+/// What became of each key of a batch, in the order of the request.
+pub(super) fn deleted(answer: Answer, keys: &[Box<str>]) -> Result<Vec<Result<(), CallError>>, CallError> {
+    let (_, body) = document(answer)?;
+    let mut failed: HashMap<String, (String, String)> = HashMap::new();
+    let mut current = None::<(String, String, String)>;
+    let mut is_right = false;
+    read(&body, |step| {
+        match (step, &mut current) {
+            (Step::Open("DeleteResult"), _) => is_right = true,
+            (Step::Open("Error"), _) => current = Some(Default::default()),
+            (Step::Close { name: "Error", .. }, Some((key, code, message))) => {
+                failed.insert(std::mem::take(key), (std::mem::take(code), std::mem::take(message)));
+                current = None;
+            }
+            (Step::Close { name: "Key", text }, Some((key, _, _))) => text.clone_into(key),
+            (Step::Close { name: "Code", text }, Some((_, code, _))) => text.clone_into(code),
+            (Step::Close { name: "Message", text }, Some((_, _, message))) => text.clone_into(message),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if !is_right {
+        return Err(InvalidAnswer::Missing("a DeleteResult").into());
+    }
+    let answered = keys.iter().map(|key| match failed.get(&**key) {
+        None => Ok(()),
+        Some((code, _)) if code == "NoSuchKey" => Ok(()),
+        Some((code, message)) => Err(CallError::refused(StatusCode::OK.as_u16(), code, message, "")),
+    });
+    let answered: Vec<_> = answered.collect();
+    let known = keys.iter().map(|key| &**key).collect::<std::collections::HashSet<&str>>();
+    match failed.keys().find(|key| !known.contains(key.as_str())) {
+        // An error of a key that was not asked about is one of a key whose name came back as another.
+        Some(key) => Err(CallError::unanswered(StoreErrorKind::Corrupt, invalid("a key of the request", key))),
+        None => Ok(answered),
+    }
+}

@@ -1,0 +1,155 @@
+//! The XML of answers: elements as they close, with their text; and that of requests.
+
+use crate::store::StoreErrorKind;
+use crate::store::s3::error::CallError;
+use quick_xml::Reader;
+use quick_xml::escape::{escape, resolve_predefined_entity};
+use quick_xml::events::Event;
+use std::borrow::Cow;
+use thiserror::Error;
+
+/// What an answer is made of, in order.
+pub(super) enum Step<'a> {
+    Open(&'a str),
+    /// The text is whatever stood between the element's own tags, untrimmed.
+    Close {
+        name: &'a str,
+        text: &'a str,
+    },
+}
+
+/// Why an answer could not be read.
+#[derive(Debug, Error)]
+pub(super) enum InvalidAnswer {
+    #[error("expected XML")]
+    Xml(#[source] quick_xml::Error),
+    #[error("expected a character reference, found {0:?}")]
+    Reference(Box<str>),
+    #[error("expected elements up to {MAX_DEPTH} deep")]
+    Depth,
+    #[error("expected the end of {0:?}")]
+    Open(Box<str>),
+    #[error("expected {what}, found {found:?}")]
+    Value { what: &'static str, found: Box<str> },
+    #[error("expected {0}, found nothing")]
+    Missing(&'static str),
+}
+
+/// No answer of S3 is deeper than this.
+const MAX_DEPTH: usize = 16;
+
+impl From<InvalidAnswer> for CallError {
+    fn from(error: InvalidAnswer) -> Self {
+        Self::unanswered(StoreErrorKind::Corrupt, error)
+    }
+}
+
+pub(super) fn invalid(what: &'static str, found: &str) -> InvalidAnswer {
+    InvalidAnswer::Value { what, found: crate::escape::excerpt(found.as_bytes()) }
+}
+
+/// Reads XML from its start to its end.
+pub(super) fn read(xml: &[u8], mut on: impl FnMut(Step<'_>) -> Result<(), InvalidAnswer>) -> Result<(), InvalidAnswer> {
+    let mut reader = Reader::from_reader(xml);
+    reader.config_mut().expand_empty_elements = true;
+    let mut open: Vec<String> = Vec::new();
+    let mut text = String::new();
+    loop {
+        match reader.read_event().map_err(InvalidAnswer::Xml)? {
+            Event::Start(start) => {
+                if open.len() >= MAX_DEPTH {
+                    return Err(InvalidAnswer::Depth);
+                }
+                let name = String::from_utf8_lossy(start.local_name().as_ref()).into_owned();
+                on(Step::Open(&name))?;
+                open.push(name);
+                text.clear();
+            }
+            Event::End(_) => {
+                // Invariant: the reader checks that what is closed was open.
+                let Some(name) = open.pop() else { return Err(InvalidAnswer::Missing("an open element")) };
+                on(Step::Close { name: &name, text: &text })?;
+                text.clear();
+            }
+            Event::Text(part) => text.push_str(&part.decode().map_err(|error| InvalidAnswer::Xml(error.into()))?),
+            Event::CData(part) => text.push_str(&part.decode().map_err(|error| InvalidAnswer::Xml(error.into()))?),
+            Event::GeneralRef(reference) => {
+                let name = reference.decode().map_err(|error| InvalidAnswer::Xml(error.into()))?;
+                let character = reference.resolve_char_ref().map_err(InvalidAnswer::Xml)?;
+                match (character, resolve_predefined_entity(&name)) {
+                    (Some(character), _) => text.push(character),
+                    (None, Some(resolved)) => text.push_str(resolved),
+                    (None, None) => return Err(InvalidAnswer::Reference(crate::escape::excerpt(name.as_bytes()))),
+                }
+            }
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    match open.pop() {
+        Some(name) => Err(InvalidAnswer::Open(crate::escape::excerpt(name.as_bytes()))),
+        None => Ok(()),
+    }
+}
+
+/// Text as it stands in XML; `None` when there is no way to write one of its characters.
+pub(super) fn text(text: &str) -> Option<Cow<'_, str>> {
+    let is_writable = |character: char| match character {
+        '\t' | '\n' | '\r' => true,
+        '\u{fffe}' | '\u{ffff}' => false,
+        _ => character >= ' ',
+    };
+    if !text.chars().all(is_writable) {
+        return None;
+    }
+    let escaped = escape(text);
+    // As they are, a reader would fold them.
+    if escaped.contains(['\t', '\n', '\r']) {
+        let escaped = escaped.replace('\t', "&#9;").replace('\n', "&#10;").replace('\r', "&#13;");
+        return Some(Cow::Owned(escaped));
+    }
+    Some(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(xml: &str) -> Result<Vec<(String, String)>, InvalidAnswer> {
+        let mut found = Vec::new();
+        read(xml.as_bytes(), |step| {
+            if let Step::Close { name, text } = step {
+                found.push((name.to_owned(), text.to_owned()));
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn text_is_neither_trimmed_nor_folded() {
+        let found = texts("<?xml version=\"1.0\"?>\n<a xmlns=\"urn:x\"><Key> sp &amp;&#x41;&#10;\u{e9} </Key><b/></a>")
+            .unwrap();
+        let expected = [("Key", " sp &A\n\u{e9} "), ("b", ""), ("a", "")];
+        assert_eq!(found, expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        for (xml, message) in [
+            ("<a>&lol;</a>", "expected a character reference, found \"lol\""),
+            ("<a><b></b>", "expected the end of \"a\""),
+            ("<a></b>", "expected XML"),
+            (&"<a>".repeat(17), "expected elements up to 16 deep"),
+        ] {
+            assert_eq!(texts(xml).unwrap_err().to_string(), message, "{xml}");
+        }
+    }
+
+    #[test]
+    fn a_character_that_xml_has_not_is_not_written() {
+        assert_eq!(text("a<&\u{e9}\n ").as_deref(), Some("a&lt;&amp;\u{e9}&#10; "));
+        assert_eq!(text("a\u{1}"), None);
+        assert_eq!(text("\u{ffff}"), None);
+    }
+}

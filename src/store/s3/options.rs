@@ -1,0 +1,120 @@
+//! [`S3Options`]: the choices of a store on S3.
+
+use super::log::UploadLog;
+use super::retry::RetryPolicy;
+use http::header::{HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
+use std::sync::Arc;
+
+/// The choices of a store on S3.
+#[derive(Clone, Debug)]
+pub struct S3Options {
+    pub(super) part_size: u64,
+    pub(super) memory: u64,
+    pub(super) requests: u64,
+    pub(super) copy_limit: u64,
+    pub(super) retries: RetryPolicy,
+    pub(super) headers: HeaderMap,
+    pub(super) log: Option<Arc<dyn UploadLog>>,
+    pub(super) probe_prefix: String,
+}
+
+/// Parts are no smaller than this, in bytes: 8 MiB. Objects up to this size have the MD5 of their bytes as `ETag`.
+const LEAST_PART: u64 = 8 << 20;
+/// What S3 copies in one request, in bytes: 5 GiB. It is also the largest part.
+const MOST_AT_ONCE: u64 = 5 << 30;
+
+impl S3Options {
+    /// Objects of up to `bytes` go over the wire in one request, larger ones in parts of this size; 8 MiB, which is also
+    /// the least. S3 takes 10,000 parts, so those of objects over 80 GiB are larger.
+    #[must_use]
+    pub fn with_part_size(mut self, bytes: u64) -> Self {
+        self.part_size = bytes.clamp(LEAST_PART, MOST_AT_ONCE);
+        self
+    }
+
+    /// How many bytes of bodies are in memory at most, if no part is larger; 64 MiB.
+    #[must_use]
+    pub const fn with_memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// How many requests are under way at most, 1 or more; 64. It is less as long as the store asks for fewer.
+    #[must_use]
+    pub const fn with_requests(mut self, requests: u16) -> Self {
+        self.requests = if requests == 0 { 1 } else { requests as u64 };
+        self
+    }
+
+    /// The metadata of objects of up to `bytes` is replaced by one copy, that of larger ones by a copy in parts; 5 GiB,
+    /// which is also the most that S3 takes.
+    #[must_use]
+    pub fn with_copy_limit(mut self, bytes: u64) -> Self {
+        self.copy_limit = bytes.clamp(LEAST_PART, MOST_AT_ONCE);
+        self
+    }
+
+    /// How requests that failed are made again.
+    #[must_use]
+    pub const fn with_retries(mut self, retries: RetryPolicy) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// The storage class of what is put, such as `STANDARD_IA`; that of the bucket by default. Replacing metadata leaves
+    /// that of an object as it is.
+    ///
+    /// # Errors
+    /// When it is no text for a header.
+    pub fn with_storage_class(mut self, class: &str) -> Result<Self, InvalidHeaderValue> {
+        self.headers.insert(STORAGE_CLASS, HeaderValue::from_str(class)?);
+        Ok(self)
+    }
+
+    /// How the store encrypts what is put: `AES256`, or `aws:kms` with the id of a key or that of the account; as the bucket
+    /// says by default. Replacing metadata leaves that of an object as it is.
+    ///
+    /// # Errors
+    /// When it is no text for a header.
+    pub fn with_encryption(mut self, algorithm: &str, kms_key_id: Option<&str>) -> Result<Self, InvalidHeaderValue> {
+        self.headers.insert(ENCRYPTION, HeaderValue::from_str(algorithm)?);
+        if let Some(id) = kms_key_id {
+            self.headers.insert(ENCRYPTION_KEY, HeaderValue::from_str(id)?);
+        }
+        Ok(self)
+    }
+
+    /// Where multipart uploads are noted down, so that one that a crash has left behind is found again and aborted.
+    #[must_use]
+    pub fn with_upload_log(mut self, log: Arc<dyn UploadLog>) -> Self {
+        self.log = Some(log);
+        self
+    }
+
+    /// Below which prefix [`connect`](super::S3Store::connect) may put the few objects by which it finds out what the
+    /// store can do; the whole bucket by default.
+    #[must_use]
+    pub fn with_probe_prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.probe_prefix);
+        self
+    }
+}
+
+pub(super) const STORAGE_CLASS: HeaderName = HeaderName::from_static("x-amz-storage-class");
+pub(super) const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
+pub(super) const ENCRYPTION_KEY: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id");
+
+impl Default for S3Options {
+    fn default() -> Self {
+        Self {
+            part_size: LEAST_PART,
+            memory: 64 << 20,
+            requests: 64,
+            copy_limit: MOST_AT_ONCE,
+            retries: RetryPolicy::default(),
+            headers: HeaderMap::new(),
+            log: None,
+            probe_prefix: String::new(),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a store can do, found out by trying.
+
+use super::calls::{Payload, S3Calls};
+use super::error::CallError;
+use super::store::S3Store;
+use crate::etag::ETag;
+use crate::metadata::FILE_OWNER;
+use crate::store::{Capabilities, ListRequest, Operation, Precondition, StoreError, StoreErrorKind, Support};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use md5::{Digest, Md5};
+
+/// What was found out.
+#[derive(Debug)]
+pub(super) struct Probed {
+    pub(super) capabilities: Capabilities,
+    /// In words, what is missing.
+    pub(super) lacks: Vec<Box<str>>,
+}
+
+impl Probed {
+    /// Nothing was tried, so nothing is promised.
+    pub(super) const fn nothing() -> Self {
+        let capabilities = Capabilities::NONE;
+        Self { capabilities, lacks: Vec::new() }
+    }
+
+    fn lack(&mut self, what: &str) {
+        self.lacks.push(what.into());
+    }
+}
+
+/// Asks for a page, which has to be in order.
+pub(super) async fn read<C: S3Calls>(store: &S3Store<C>) -> Result<Probed, StoreError> {
+    let inner = &store.inner;
+    let prefix = &inner.options.probe_prefix;
+    let request = ListRequest { prefix: prefix.clone(), ..ListRequest::default() };
+    let page = inner.made(|| inner.calls.list(&request)).await.map_err(|error| error.at(Operation::List, prefix))?;
+    let mut probed = Probed::nothing();
+    let keys = || page.objects.iter().map(|object| object.key.as_str());
+    if keys().zip(keys().skip(1)).all(|(before, behind)| before < behind) {
+        probed.capabilities = probed.capabilities.with_ordered_listing(Support::Yes);
+    } else {
+        probed.lack("listings are not in key order");
+    }
+    Ok(probed)
+}
+
+/// Puts a few objects, and looks what becomes of them.
+pub(super) async fn write<C: S3Calls>(store: &S3Store<C>, probed: &mut Probed) -> Result<(), StoreError> {
+    let inner = &store.inner;
+    let root = format!("{}.posix-s3-probe-{:016x}/", inner.options.probe_prefix, fastrand::u64(..));
+    let tried = try_out(store, &root, probed).await;
+    let mut cleared = Ok(());
+    for name in NAMES {
+        let key = format!("{root}{name}");
+        let deleted = inner.made(|| inner.calls.delete(&key, None)).await;
+        if cleared.is_ok() {
+            cleared = deleted.map_err(|error| error.at(Operation::Delete, &key));
+        }
+    }
+    tried?;
+    cleared
+}
+
+/// In key order. What lies between a key and its directory is where orders differ.
+const NAMES: [&str; 5] = ["a", "a b+%41", "a-", "a/", "a0"];
+
+async fn try_out<C: S3Calls>(store: &S3Store<C>, root: &str, probed: &mut Probed) -> Result<(), StoreError> {
+    let inner = &store.inner;
+    let key = format!("{root}{}", NAMES[0]);
+    let at = |error: CallError| error.at(Operation::Put, &key);
+    let body = Payload::new(Bytes::from_static(b"posix-s3"));
+    let headers = owner(1);
+    let (none, absent) = (Precondition::None, Precondition::Absent);
+    let mut etag = ETag::new("");
+    for name in NAMES {
+        let key = format!("{root}{name}");
+        let put = inner.made(|| inner.calls.put(&key, &body, &headers, &none)).await;
+        etag = put.map_err(|error| error.at(Operation::Put, &key))?.etag;
+    }
+    let mut capabilities = probed.capabilities.with_md5_etags(Support::Yes);
+    if etag != ETag::from_md5(Md5::digest(body.bytes()).into()) {
+        capabilities = capabilities.with_md5_etags(Support::No);
+        probed.lack("ETags are not the MD5 of the bytes; digests are kept instead");
+    }
+
+    let request = ListRequest { prefix: root.to_owned(), ..ListRequest::default() };
+    let page = inner.made(|| inner.calls.list(&request)).await.map_err(|error| error.at(Operation::List, root))?;
+    let listed = page.objects.iter().map(|object| object.key.strip_prefix(root).unwrap_or_default());
+    if !listed.eq(NAMES) {
+        capabilities = capabilities.with_ordered_listing(Support::No);
+        probed.lack("listings do not have each key, as it was put, in key order");
+    }
+
+    // Each of these has to be refused. Answers that are lost are asked for again, so that no lack is made up.
+    let wrong = ETag::from_md5([0x5a; 16]);
+    let matching = Precondition::Match(wrong.clone());
+    let other = owner(2);
+    let puts_over = inner.made(|| inner.calls.put(&key, &body, &headers, &absent)).await;
+    let puts_wrong = inner.made(|| inner.calls.put(&key, &body, &headers, &matching)).await;
+    let copies_wrong = inner.made(|| inner.calls.copy_onto_itself(&key, &other, Some(&wrong))).await;
+    let deletes_wrong = inner.made(|| inner.calls.delete(&key, Some(&wrong))).await;
+    // And this has to be done.
+    let matches = Precondition::Match(etag.clone());
+    let puts_right = inner.made(|| inner.calls.put(&key, &body, &headers, &matches)).await;
+    let lacking: Vec<&str> = [
+        (is_refused(&puts_over), "If-None-Match on put"),
+        (is_refused(&puts_wrong), "If-Match on put"),
+        (puts_right.is_ok(), "If-Match on put"),
+        (is_refused(&copies_wrong), "x-amz-copy-source-if-match"),
+        (is_refused(&deletes_wrong), "If-Match on delete"),
+    ]
+    .into_iter()
+    .filter_map(|(is_right, what)| (!is_right).then_some(what))
+    .collect();
+    if lacking.is_empty() {
+        capabilities = capabilities.with_preconditions(Support::Yes);
+    } else {
+        let mut lacking = lacking;
+        lacking.dedup();
+        let what = lacking.join(", ");
+        probed.lack(&format!(
+            "preconditions are not honoured ({what}); a change by somebody else at the same moment is not noticed"
+        ));
+    }
+
+    // It may be gone by now.
+    inner.made(|| inner.calls.put(&key, &body, &headers, &none)).await.map_err(at)?;
+    let replaced = inner.made(|| inner.calls.copy_onto_itself(&key, &other, None)).await;
+    let head = inner.made(|| inner.calls.head(&key)).await.map_err(|error| error.at(Operation::Head, &key))?;
+    let is_replaced = head.headers.get(&FILE_OWNER) == other.get(&FILE_OWNER) && head.size == body.bytes().len() as u64;
+    if replaced.is_ok() && is_replaced {
+        capabilities = capabilities.with_replace_metadata(Support::Yes);
+    } else {
+        probed.lack("metadata is not replaced in place; objects are put again instead");
+    }
+
+    let damaged = body.damaged();
+    match inner.calls.put(&key, &damaged, &headers, &none).await {
+        Err(error) if error.answer().is_some() => capabilities = capabilities.with_checksums(Support::Yes),
+        Err(error) => return Err(at(error)),
+        Ok(_) => probed.lack("checksums are not checked; a body that is damaged on the way is stored"),
+    }
+    probed.capabilities = capabilities;
+    Ok(())
+}
+
+fn is_refused<T>(result: &Result<T, CallError>) -> bool {
+    matches!(result, Err(error) if error.kind() == StoreErrorKind::PreconditionFailed)
+}
+
+fn owner(id: u32) -> HeaderMap {
+    HeaderMap::from_iter([(FILE_OWNER.clone(), HeaderValue::from(id))])
+}

@@ -1,0 +1,233 @@
+//! [`Room`]: how much may be under way at once, in whatever unit; and [`Limiter`], which finds out how much a store takes.
+
+use futures_channel::oneshot;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A room of a size that may change. Whoever does not fit waits, first come, first served.
+pub(super) struct Room {
+    state: Mutex<State>,
+}
+
+struct State {
+    size: u64,
+    held: u64,
+    waiting: VecDeque<(u64, oneshot::Sender<Held>)>,
+}
+
+/// A place in a room, given back when dropped.
+pub(super) struct Held {
+    room: Arc<Room>,
+    weight: u64,
+}
+
+impl Room {
+    pub(super) fn new(size: u64) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(State { size, held: 0, waiting: VecDeque::new() }) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place. What is larger than the room waits until it is empty.
+    pub(super) async fn enter(self: &Arc<Self>, weight: u64) -> Held {
+        let receiver = {
+            let mut state = self.state();
+            if state.waiting.is_empty() && state.fits(weight) {
+                state.held = state.held.saturating_add(weight);
+                return Held { room: Arc::clone(self), weight };
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.waiting.push_back((weight, sender));
+            receiver
+        };
+        // Invariant: a sender leaves the queue only to send.
+        receiver.await.unwrap_or_else(|_| Held { room: Arc::clone(self), weight: 0 })
+    }
+
+    fn resize(self: &Arc<Self>, size: u64) {
+        self.state().size = size;
+        self.admit();
+    }
+
+    /// Lets in whoever fits now.
+    fn admit(self: &Arc<Self>) {
+        loop {
+            let (weight, sender) = {
+                let mut state = self.state();
+                match state.waiting.front() {
+                    Some((weight, _)) if state.fits(*weight) => {}
+                    _ => return,
+                }
+                let Some(first) = state.waiting.pop_front() else { return };
+                state.held = state.held.saturating_add(first.0);
+                first
+            };
+            // Whoever does not wait any more gives the place back by dropping it.
+            let _ = sender.send(Held { room: Arc::clone(self), weight });
+        }
+    }
+}
+
+impl State {
+    const fn fits(&self, weight: u64) -> bool {
+        self.held == 0 || self.held.saturating_add(weight) <= self.size
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut state = self.room.state();
+        state.held = state.held.saturating_sub(self.weight);
+        drop(state);
+        self.room.admit();
+    }
+}
+
+/// How many requests are made at once: as many as allowed, until the store asks for fewer. Halved then, and one more after
+/// each round of requests that went well.
+pub(super) struct Limiter {
+    room: Arc<Room>,
+    most: u64,
+    pace: Mutex<Pace>,
+}
+
+struct Pace {
+    limit: u64,
+    /// How many requests went well since the limit last moved.
+    well: u64,
+    cut: Option<Instant>,
+}
+
+/// Requests under way when the store first complains complain as well; they are one complaint.
+const ONE_COMPLAINT: Duration = Duration::from_millis(250);
+
+impl Limiter {
+    pub(super) fn new(most: u64) -> Self {
+        let pace = Pace { limit: most, well: 0, cut: None };
+        Self { room: Room::new(most), most, pace: Mutex::new(pace) }
+    }
+
+    pub(super) async fn enter(&self) -> Held {
+        self.room.enter(1).await
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request went well.
+    pub(super) fn well(&self) {
+        let mut pace = self.pace();
+        if pace.limit >= self.most {
+            return;
+        }
+        pace.well = pace.well.saturating_add(1);
+        if pace.well >= pace.limit {
+            pace.well = 0;
+            pace.limit = pace.limit.saturating_add(1).min(self.most);
+            self.room.resize(pace.limit);
+        }
+    }
+
+    /// The store asks for fewer requests.
+    pub(super) fn throttled(&self, now: Instant) {
+        let mut pace = self.pace();
+        if pace.cut.is_some_and(|cut| now.saturating_duration_since(cut) < ONE_COMPLAINT) {
+            return;
+        }
+        pace.cut = Some(now);
+        pace.well = 0;
+        pace.limit = (pace.limit / 2).max(1);
+        self.room.resize(pace.limit);
+    }
+
+    #[cfg(test)]
+    fn limit(&self) -> u64 {
+        self.pace().limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use futures_util::future::join3;
+
+    #[test]
+    fn who_does_not_fit_waits_for_those_before() {
+        futures_executor::block_on(async {
+            let room = Room::new(10);
+            let first = room.enter(8).await;
+            let mut second = Box::pin(room.enter(5));
+            let mut third = Box::pin(room.enter(1));
+            assert!((&mut second).now_or_never().is_none());
+            assert!((&mut third).now_or_never().is_none(), "it would fit, and waits for its turn");
+            drop(first);
+            drop(second.await);
+            drop(third.await);
+            assert_eq!(room.state().held, 0);
+        });
+    }
+
+    #[test]
+    fn a_wait_that_is_given_up_holds_nothing() {
+        futures_executor::block_on(async {
+            let room = Room::new(1);
+            let first = room.enter(1).await;
+            let mut given_up = Box::pin(room.enter(1));
+            assert!((&mut given_up).now_or_never().is_none());
+            drop(first);
+            // The place was sent to it, and is dropped with it.
+            drop(given_up);
+            drop(room.enter(1).await);
+            assert_eq!(room.state().held, 0);
+        });
+    }
+
+    #[test]
+    fn what_is_larger_than_the_room_is_alone_in_it() {
+        futures_executor::block_on(async {
+            let room = Room::new(4);
+            let (one, large, other) = join3(
+                async { drop(room.enter(2).await) },
+                async {
+                    assert_eq!(
+                        {
+                            let held = room.enter(9).await;
+                            held.room.state().held
+                        },
+                        9
+                    )
+                },
+                async { drop(room.enter(2).await) },
+            )
+            .await;
+            let ((), (), ()) = (one, large, other);
+            assert_eq!(room.state().held, 0);
+        });
+    }
+
+    #[test]
+    fn the_limit_halves_and_comes_back() {
+        let limiter = Limiter::new(16);
+        let start = Instant::now();
+        limiter.throttled(start);
+        limiter.throttled(start);
+        assert_eq!(limiter.limit(), 8, "one complaint");
+        for second in 1..10 {
+            limiter.throttled(start + Duration::from_secs(second));
+        }
+        assert_eq!(limiter.limit(), 1);
+        for _ in 0..1 + 2 + 3 {
+            limiter.well();
+        }
+        assert_eq!(limiter.limit(), 4);
+        for _ in 0..1000 {
+            limiter.well();
+        }
+        assert_eq!(limiter.limit(), 16);
+    }
+}

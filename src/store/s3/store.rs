@@ -1,0 +1,427 @@
+//! [`S3Store`]: a bucket on S3.
+
+use super::calls::{Fetched, Payload, S3Calls, UnfinishedUpload, Upload};
+use super::error::CallError;
+use super::options::{S3Options, STORAGE_CLASS};
+use super::probe::{self, Probed};
+use super::retry::Retries;
+use super::room::{Limiter, Room};
+use super::{batch::Batches, error::Checksum};
+use crate::store::{
+    Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, ObjectMeta, ObjectStore, Operation, Precondition,
+    PutOptions, PutOutput, StoreError, StoreErrorKind, check_key, check_precondition, check_put,
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::HeaderMap;
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// A bucket on S3, or on a server that speaks its protocol.
+///
+/// - Objects over the part size are put and fetched in parts, several at once; smaller ones in one request. The headers
+///   are the same on both sides of that.
+/// - Every body goes with its SHA-256, which the store checks and keeps. One that is fetched is compared with it, where
+///   the object has one; in any case with its length.
+/// - A request that nobody answered is made again, after which a precondition may fail although the first of them did what
+///   was asked: [`StoreErrorKind::PreconditionFailed`] says what the key holds, not who put it there.
+/// - Dropping a future does not call back a request that is under way. An upload in parts that is dropped is aborted by the
+///   next one, or by [`tidy`](Self::tidy).
+///
+/// Clones share connections, limits and budgets.
+pub struct S3Store<C> {
+    pub(super) inner: Arc<Inner<C>>,
+}
+
+impl<C> Clone for S3Store<C> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+pub(super) struct Inner<C> {
+    pub(super) calls: C,
+    pub(super) options: S3Options,
+    pub(super) retries: Retries,
+    pub(super) limiter: Limiter,
+    /// The bytes of bodies that are in memory.
+    pub(super) memory: Arc<Room>,
+    pub(super) batches: Batches,
+    /// Uploads that were given up and have yet to be aborted.
+    pub(super) abandoned: Mutex<Vec<(String, String)>>,
+    pub(super) probed: Probed,
+}
+
+/// What a request that went well has answered.
+pub(super) struct Answered<T> {
+    pub(super) value: T,
+    /// Whether an earlier try may have been heard as well.
+    pub(super) is_doubtful: bool,
+}
+
+/// A request that failed for good.
+pub(super) struct Failed {
+    pub(super) error: CallError,
+    /// Whether an earlier try may have been heard.
+    pub(super) is_doubtful: bool,
+}
+
+impl<C: S3Calls> S3Store<C> {
+    /// A store of which nothing is known but what is asked of it here: that requests can be made, and what a listing looks
+    /// like. It changes nothing in the bucket, and so promises nothing about changes. For imports and audits.
+    ///
+    /// # Errors
+    /// Those of the first listing: no such bucket, denied, wrong region, no answer.
+    pub async fn connect_to_read(calls: C, options: S3Options) -> Result<Self, StoreError> {
+        let mut store = Self::new(calls, options);
+        let probed = probe::read(&store).await?;
+        store.set(probed);
+        Ok(store)
+    }
+
+    /// A store that was tried out: a few objects are put below [`S3Options::with_probe_prefix`], to find out what it can
+    /// do, and deleted again. What it lacks is in [`lacks`](Self::lacks) and in its [`Capabilities`].
+    ///
+    /// # Errors
+    /// As [`connect_to_read`](Self::connect_to_read), and when nothing can be put or deleted.
+    pub async fn connect(calls: C, options: S3Options) -> Result<Self, StoreError> {
+        let mut store = Self::new(calls, options);
+        let mut probed = probe::read(&store).await?;
+        store.tidy().await?;
+        probe::write(&store, &mut probed).await?;
+        store.set(probed);
+        Ok(store)
+    }
+
+    /// A store whose capabilities are known from elsewhere. Nothing is asked.
+    #[must_use]
+    pub fn with_capabilities(calls: C, options: S3Options, capabilities: Capabilities) -> Self {
+        let mut store = Self::new(calls, options);
+        store.set(Probed { capabilities, lacks: Vec::new() });
+        store
+    }
+
+    fn new(calls: C, options: S3Options) -> Self {
+        let inner = Inner {
+            calls,
+            retries: Retries::new(options.retries),
+            limiter: Limiter::new(options.requests),
+            memory: Room::new(options.memory),
+            batches: Batches::default(),
+            abandoned: Mutex::default(),
+            probed: Probed::nothing(),
+            options,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    fn set(&mut self, probed: Probed) {
+        // Invariant: nobody else has the store yet.
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.probed = probed;
+        }
+    }
+
+    /// What the store does not do as S3 does, in words; what was not tried is not in it.
+    #[must_use]
+    pub fn lacks(&self) -> &[Box<str>] {
+        &self.inner.probed.lacks
+    }
+
+    /// Aborts the uploads that were given up: those of futures that were dropped, and those that the upload log knows of
+    /// from an earlier process. Answers how many there were.
+    ///
+    /// # Errors
+    /// When one cannot be aborted; it is tried again by the next call.
+    pub async fn tidy(&self) -> Result<usize, StoreError> {
+        let mut aborted: usize = 0;
+        for (key, id) in self.inner.abandoned() {
+            let upload = Upload { key: &key, id: &id };
+            self.inner.abort(upload).await.map_err(|error| error.at(Operation::Put, &key))?;
+            aborted = aborted.saturating_add(1);
+        }
+        Ok(aborted)
+    }
+
+    /// The uploads below a prefix that were begun, by whomever, and neither completed nor aborted.
+    ///
+    /// # Errors
+    /// Those of a listing.
+    pub async fn unfinished_uploads(&self, prefix: &str) -> Result<Vec<UnfinishedUpload>, StoreError> {
+        self.inner.uploads(prefix).await.map_err(|error| error.at(Operation::List, prefix))
+    }
+
+    /// Aborts an upload, of whomever it is.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), StoreError> {
+        let Upload { key, id } = Upload { key: &upload.key, id: &upload.id };
+        self.inner.abort(Upload { key, id }).await.map_err(|error| error.at(Operation::Put, key))
+    }
+}
+
+impl<C: S3Calls> Inner<C> {
+    /// Makes a request, again if need be.
+    pub(super) async fn retried<T, F>(&self, call: impl Fn() -> F + Send + Sync) -> Result<Answered<T>, Failed>
+    where
+        F: Future<Output = Result<T, CallError>> + Send,
+    {
+        let (mut tries, mut is_doubtful) = (0_u32, false);
+        loop {
+            let held = self.limiter.enter().await;
+            let begun = Instant::now();
+            let result = call().await;
+            drop(held);
+            tries = tries.saturating_add(1);
+            let error = match result {
+                Ok(value) => {
+                    self.limiter.well();
+                    self.retries.well();
+                    return Ok(Answered { value, is_doubtful });
+                }
+                Err(error) => error,
+            };
+            if error.kind() == StoreErrorKind::Throttled {
+                self.limiter.throttled(begun);
+            }
+            let Some(wait) = self.retries.wait(&error, tries, fastrand::f64()) else {
+                return Err(Failed { error, is_doubtful });
+            };
+            is_doubtful |= error.is_unheard();
+            self.calls.sleep(wait).await;
+        }
+    }
+
+    /// The same, for whoever does not care how often.
+    pub(super) async fn made<T, F>(&self, call: impl Fn() -> F + Send + Sync) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>> + Send,
+    {
+        self.retried(call).await.map(|answered| answered.value).map_err(|failed| failed.error)
+    }
+
+    /// The headers of an object that is put: the caller's, and those of the options.
+    pub(super) fn with_own(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut all = headers.clone();
+        for (name, value) in &self.options.headers {
+            all.entry(name).or_insert_with(|| value.clone());
+        }
+        all
+    }
+
+    /// The size of the parts of an object of `size` bytes.
+    pub(super) fn part_size(&self, size: u64) -> u64 {
+        const MOST_PARTS: u64 = 10_000;
+        size.div_ceil(MOST_PARTS).max(self.options.part_size)
+    }
+
+    /// Fetches an object or a part of it in one request, and checks it.
+    async fn fetch(
+        &self,
+        key: &str,
+        range: Option<Range<u64>>,
+        options: &GetOptions,
+        limit: u64,
+    ) -> Result<Fetched, CallError> {
+        self.made(|| async {
+            let fetched = self.calls.get(key, range.clone(), options.if_match.as_ref(), limit).await?;
+            if let (Some(expected), Some(bytes)) = (fetched.sha256, &fetched.bytes) {
+                let found = payload(bytes.clone()).await;
+                if *found.sha256() != expected {
+                    return Err(CallError::unanswered(StoreErrorKind::Corrupt, Checksum));
+                }
+            }
+            Ok(fetched)
+        })
+        .await
+    }
+
+    /// Fetches a part of an object, with the memory for it.
+    async fn fetch_part(&self, key: &str, range: Range<u64>, options: &GetOptions) -> Result<Bytes, StoreError> {
+        let length = range.end.saturating_sub(range.start);
+        let held = self.memory.enter(length).await;
+        let fetched = self.fetch(key, Some(range), options, length).await;
+        // What is handed out is the reader's to account for.
+        drop(held);
+        let fetched = fetched.map_err(|error| error.at(Operation::Get, key))?;
+        // Invariant: a part is as long as its range, which is the limit.
+        fetched.bytes.ok_or_else(|| StoreError::new(Operation::Get, key, StoreErrorKind::Corrupt))
+    }
+}
+
+/// The bytes with their checksum, taken on another thread when there are many.
+pub(super) async fn payload(bytes: Bytes) -> Payload {
+    const MANY: usize = 128 << 10;
+    if bytes.len() < MANY { Payload::new(bytes) } else { blocking::unblock(move || Payload::new(bytes)).await }
+}
+
+/// How many parts of one object are fetched or put at once. All objects together are bounded by memory and requests.
+pub(super) const PARTS_AT_ONCE: usize = 8;
+
+impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.probed.capabilities
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        let listed = self.inner.made(|| self.inner.calls.list(request)).await;
+        listed.map_err(|error| error.at(Operation::List, &request.prefix))
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+        check_key(Operation::Head, key)?;
+        self.inner.made(|| self.inner.calls.head(key)).await.map_err(|error| error.at(Operation::Head, key))
+    }
+
+    async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
+        check_key(Operation::Get, key)?;
+        let inner = &self.inner;
+        let at = |error: CallError| error.at(Operation::Get, key);
+        let limit = inner.options.part_size;
+        let asked = match &options.range {
+            Some(range) if range.start >= range.end => {
+                return Err(StoreError::new(Operation::Get, key, StoreErrorKind::InvalidRequest));
+            }
+            Some(range) => Some(range.start..range.end.min(range.start.saturating_add(limit))),
+            // Whoever knows that it is large spares the store an answer that is not read to its end.
+            None if options.expected_size.is_some_and(|size| size > limit) => Some(0..limit),
+            None => None,
+        };
+        let mut first = inner.fetch(key, asked.clone(), options, limit).await;
+        if options.range.is_none() && asked.is_some() && is_out_of_range(&first) {
+            // It is empty by now.
+            first = inner.fetch(key, None, options, limit).await;
+        }
+        let Fetched { meta, bytes, .. } = first.map_err(at)?;
+        let end = options.range.as_ref().map_or(meta.size, |range| range.end.min(meta.size));
+        let start = options.range.as_ref().map_or(0, |range| range.start);
+        let rest = start.saturating_add(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))..end;
+        let head = stream::iter(bytes.filter(|bytes| !bytes.is_empty()).map(Ok));
+        if rest.is_empty() {
+            return Ok(GetOutput { meta, body: head.boxed() });
+        }
+        let same = GetOptions { if_match: Some(meta.etag.clone()), ..GetOptions::default() };
+        let (store, key) = (self.clone(), key.to_owned());
+        let parts = parts(rest, limit).map(move |range| {
+            let (store, key, same) = (store.clone(), key.clone(), same.clone());
+            async move {
+                let fetched = store.inner.fetch_part(&key, range, &same).await;
+                fetched.map_err(|error| match error.kind() {
+                    // Another version has taken its place between two parts.
+                    StoreErrorKind::PreconditionFailed | StoreErrorKind::NotFound => {
+                        StoreError::new(Operation::Get, &key, StoreErrorKind::Transient).with_source(error)
+                    }
+                    _ => error,
+                })
+            }
+        });
+        let body = head.chain(stream::iter(parts).buffered(PARTS_AT_ONCE)).boxed();
+        Ok(GetOutput { meta, body })
+    }
+
+    async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        check_put(Operation::Put, key, options)?;
+        let headers = self.inner.with_own(&options.headers);
+        if body.size() > self.inner.options.part_size {
+            return self.put_in_parts(key, &body, &headers, &options.precondition).await;
+        }
+        let held = match &body {
+            Body::Bytes(_) => None,
+            Body::Source(_) => Some(self.inner.memory.enter(body.size()).await),
+        };
+        let length = usize::try_from(body.size()).unwrap_or(usize::MAX);
+        let bytes = body.read(0, length).await.map_err(|error| unread(key, error))?;
+        let payload = payload(bytes).await;
+        let put = self.inner.made(|| self.inner.calls.put(key, &payload, &headers, &options.precondition)).await;
+        drop(held);
+        put.map_err(|error| error.at(Operation::Put, key))
+    }
+
+    async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        check_put(Operation::ReplaceMetadata, key, options)?;
+        let inner = &self.inner;
+        let at = |error: CallError| error.at(Operation::ReplaceMetadata, key);
+        // A copy gives the object the storage class and encryption that it is told, and has a limit in size.
+        let current = match inner.made(|| inner.calls.head(key)).await {
+            Ok(meta) => Some(meta),
+            Err(error) if error.kind() == StoreErrorKind::NotFound => None,
+            Err(error) => return Err(at(error)),
+        };
+        check_precondition(
+            Operation::ReplaceMetadata,
+            key,
+            &options.precondition,
+            current.as_ref().map(|meta| &meta.etag),
+        )?;
+        let Some(current) = current else {
+            return Err(StoreError::new(Operation::ReplaceMetadata, key, StoreErrorKind::NotFound));
+        };
+        let mut headers = options.headers.clone();
+        for (name, value) in &current.headers {
+            let is_kept = name == STORAGE_CLASS || name.as_str().starts_with("x-amz-server-side-encryption");
+            if is_kept && !headers.contains_key(name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        if current.size > inner.options.copy_limit {
+            return self.copy_in_parts(key, &current, &headers).await;
+        }
+        let if_match = match &options.precondition {
+            Precondition::Match(etag) => Some(etag),
+            Precondition::None | Precondition::Absent => None,
+        };
+        inner.made(|| inner.calls.copy_onto_itself(key, &headers, if_match)).await.map_err(at)
+    }
+
+    async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
+        check_key(Operation::Delete, key)?;
+        let inner = &self.inner;
+        let deleted = match precondition {
+            Precondition::None => self.delete_in_batch(key).await,
+            Precondition::Match(etag) => inner.made(|| inner.calls.delete(key, Some(etag))).await,
+            // Nothing is to be deleted if there is something; no request says so.
+            Precondition::Absent => {
+                return match self.head(key).await {
+                    Ok(_) => Err(StoreError::new(Operation::Delete, key, StoreErrorKind::PreconditionFailed)),
+                    Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(()),
+                    Err(error) => Err(error),
+                };
+            }
+        };
+        match deleted {
+            // With a version asked for, S3 says that there is no such key.
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                Err(StoreError::new(Operation::Delete, key, StoreErrorKind::PreconditionFailed).with_source(error))
+            }
+            other => other.map_err(|error| error.at(Operation::Delete, key)),
+        }
+    }
+}
+
+pub(super) fn unread(key: &str, error: crate::store::SourceError) -> StoreError {
+    StoreError::new(Operation::Put, key, StoreErrorKind::Body).with_source(error)
+}
+
+fn is_out_of_range(fetched: &Result<Fetched, CallError>) -> bool {
+    matches!(fetched, Err(error) if error.answer().is_some_and(|answer| answer.status() == 416))
+}
+
+/// A range in parts of `length` bytes.
+pub(super) fn parts(range: Range<u64>, length: u64) -> impl Iterator<Item = Range<u64>> + Send {
+    let mut at = range.start;
+    std::iter::from_fn(move || {
+        let start = at;
+        at = start.saturating_add(length.max(1)).min(range.end);
+        (start < at).then_some(start..at)
+    })
+}
+
+impl<C> fmt::Debug for S3Store<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store").field("capabilities", &self.inner.probed.capabilities).finish_non_exhaustive()
+    }
+}
