@@ -8,7 +8,7 @@
 //! 2. It sends each header of an object through a setter of its own. What a put stores is a [`HeaderMap`], so it is laid
 //!    into the request as it is, before that is signed ([`Exchange::with_headers`]).
 //! 3. It hands out the keys of a listing as they came, percent-encoded ([`decode`]).
-//! 4. It writes keys into XML that XML cannot carry, where the server fails or, worse, deletes another
+//! 4. It writes keys into XML that XML cannot carry, and the server refuses them all or, worse, deletes another
 //!    ([`survives_xml`]).
 
 use super::calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
@@ -54,8 +54,17 @@ use thiserror::Error;
 /// - Each call is one request; what the client is configured to do about retries is not done, since the store above
 ///   tries again itself. Timeouts hold as configured.
 /// - Every body goes with its SHA-256 and no other checksum; no body that comes is checked here.
-/// - An answer with a header that is not UTF-8 cannot be read through this client at all. It is
-///   [`StoreErrorKind::Corrupt`].
+/// - Headers are sent if they are UTF-8, and refused with [`StoreErrorKind::InvalidRequest`] if not. An answer with a
+///   header that is not UTF-8 cannot be read through this client at all: it is [`StoreErrorKind::Corrupt`].
+///
+/// ```no_run
+/// use posix_s3::store::StoreError;
+/// use posix_s3::store::s3::{S3Options, S3Store, SdkCalls};
+///
+/// async fn open(client: aws_sdk_s3::Client) -> Result<S3Store<SdkCalls>, StoreError> {
+///     S3Store::connect(SdkCalls::new(client, "photos"), S3Options::default()).await
+/// }
+/// ```
 #[derive(Clone)]
 pub struct SdkCalls {
     client: Client,
@@ -643,7 +652,7 @@ fn decode(text: &str, encoded: bool) -> Result<String, CallError> {
 }
 
 /// Whether a key comes out of XML as it went in, at any server: XML has no control characters, line ends are
-/// normalised, and there are servers that trim.
+/// normalised, and what reads it may trim.
 fn survives_xml(key: &str) -> bool {
     let bare = |character: char| character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}' | '\u{2028}');
     key.trim() == key && !key.contains(bare)
