@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The requests of S3 of which [`S3Store`](super::S3Store) is made, each made once: what is tried again, and when, is the
 /// store's to decide.
 ///
-/// Both doors implement it: [`HttpCalls`](super::HttpCalls), which makes HTTP requests of its own, and
+/// Both doors implement it: `HttpCalls`, which makes HTTP requests of its own, and
 /// `SdkCalls`, which goes through an `aws_sdk_s3::Client`. Whatever they have in common is
 /// in the store above.
 ///

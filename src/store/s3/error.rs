@@ -158,6 +158,8 @@ fn kind_of(status: u16, code: &str) -> StoreErrorKind {
         "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" | "XAmzContentChecksumMismatch" => {
             StoreErrorKind::Transient
         }
+        // Of a single key it is said within an answer of 200.
+        "AccessDenied" => StoreErrorKind::Denied,
         "InvalidObjectState" => StoreErrorKind::Archived,
         "NotImplemented" | "MethodNotAllowed" => StoreErrorKind::Unsupported,
         "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
@@ -208,6 +210,7 @@ mod tests {
             (412, "", StoreErrorKind::PreconditionFailed),
             (503, "SlowDown", StoreErrorKind::Throttled),
             (403, "AccessDenied", StoreErrorKind::Denied),
+            (200, "AccessDenied", StoreErrorKind::Denied),
             (403, "InvalidObjectState", StoreErrorKind::Archived),
             (301, "PermanentRedirect", StoreErrorKind::WrongRegion),
             (416, "InvalidRange", StoreErrorKind::InvalidRequest),

@@ -20,6 +20,8 @@ mod profiles;
 mod region;
 mod retry;
 mod room;
+#[cfg(feature = "aws-sdk-s3")]
+mod sdk;
 mod store;
 mod upload;
 
@@ -40,4 +42,6 @@ pub use profiles::ProfileFileError;
 #[cfg(feature = "s3")]
 pub use region::{Region, RegionError};
 pub use retry::RetryPolicy;
+#[cfg(feature = "aws-sdk-s3")]
+pub use sdk::SdkCalls;
 pub use store::S3Store;
