@@ -104,9 +104,9 @@ struct Options {
     /// The part of the bucket that is meant, such as `data/in/`; the whole of it by default.
     #[arg(long, default_value = "")]
     prefix: Prefix,
-    /// How many entries are worked on at once.
-    #[arg(long, default_value_t = Jobs::default().get(), value_name = "N")]
-    jobs: usize,
+    /// How many entries are worked on at once; 128 with S3, 16 with a directory.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
     /// How many threads look at the directory; as many as there are processors by default.
     #[arg(long, value_name = "N")]
     lookers: Option<usize>,
@@ -242,8 +242,13 @@ impl Options {
         }
     }
 
-    fn jobs(&self) -> Result<Jobs, Failure> {
-        Jobs::new(self.jobs).ok_or_else(|| Failure::of("--jobs", "expected 1 or more, found 0"))
+    fn jobs(&self, store: &Place) -> Result<Jobs, Failure> {
+        let jobs = self.jobs.unwrap_or(match store {
+            // Most of them wait, for the network or for the disk.
+            Place::S3(_) => 128,
+            Place::Memory | Place::Directory(_) => Jobs::default().get(),
+        });
+        Jobs::new(jobs).ok_or_else(|| Failure::of("--jobs", "expected 1 or more, found 0"))
     }
 }
 
@@ -300,7 +305,7 @@ fn run(command: &Command) -> Result<bool, Failure> {
 fn export_options(store: &Place, run: &Run, options: &Options) -> Result<ExportOptions, Failure> {
     Ok(ExportOptions::new(options.profile())
         .with_prefix(store.prefix(&options.prefix)?)
-        .with_jobs(options.jobs()?)
+        .with_jobs(options.jobs(store)?)
         .with_lookers(options.lookers()?)
         .with_selection(run.selection()?)
         .with_deletes(run.deletes())
@@ -349,7 +354,7 @@ fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<b
     let store = Place::parse(store)?;
     let import_options = ImportOptions::new(options.profile())
         .with_prefix(store.prefix(&options.prefix)?)
-        .with_jobs(options.jobs()?)
+        .with_jobs(options.jobs(&store)?)
         .with_selection(run.selection()?)
         .with_deletes(run.deletes())
         .with_on_conflict(run.on_conflict())

@@ -291,6 +291,9 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
             None if options.expected_size.is_some_and(|size| size > limit) => Some(0..limit),
             None => None,
         };
+        let expected = options.range.as_ref().map(|range| range.end.saturating_sub(range.start));
+        let expected = expected.or(options.expected_size).unwrap_or(0).min(limit);
+        let held = inner.memory.enter(expected).await;
         let mut first = inner.fetch(key, asked.clone(), options, limit).await;
         if options.range.is_none() && asked.is_some() && is_out_of_range(&first) {
             // It is empty by now.
@@ -300,7 +303,9 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
         let end = options.range.as_ref().map_or(meta.size, |range| range.end.min(meta.size));
         let start = options.range.as_ref().map_or(0, |range| range.start);
         let rest = start.saturating_add(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))..end;
-        let head = stream::iter(bytes.filter(|bytes| !bytes.is_empty()).map(Ok));
+        // Once it is handed out it is the reader's to account for.
+        let head = bytes.filter(|bytes| !bytes.is_empty()).map(|bytes| (bytes, held));
+        let head = stream::iter(head.map(|(bytes, _)| Ok(bytes)));
         if rest.is_empty() {
             return Ok(GetOutput { meta, body: head.boxed() });
         }

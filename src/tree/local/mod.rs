@@ -11,6 +11,7 @@
 //! 4. *Another file system may be mounted inside.* Every directory that is opened is compared with the root.
 
 mod directories;
+mod disk;
 mod look;
 mod staging;
 mod sys;
@@ -32,6 +33,7 @@ use crate::status::Status;
 use crate::symlink::SymlinkTarget;
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
+use disk::Disk;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -68,6 +70,7 @@ const LOOKED_AT_INLINE: usize = 32;
 /// ```
 pub struct LocalTree {
     root: Arc<OwnedFd>,
+    disk: Disk,
     mount: Mount,
     directories: Mutex<Directories>,
     staging: Mutex<Option<Arc<Staging>>>,
@@ -100,8 +103,10 @@ impl LocalTree {
         if !look.is_directory() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
+        let root = Arc::new(root);
         Ok(Self {
-            root: Arc::new(root),
+            disk: Disk::new(Arc::clone(&root)),
+            root,
             mount: look.mount(),
             directories: Mutex::default(),
             staging: Mutex::default(),
@@ -205,14 +210,13 @@ impl LocalTree {
             let source = format!("expected {} bytes, found {}", entry.object_size(), staged.length());
             return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(source));
         }
-        let (key, attributes) = (entry.key().clone(), *entry.attributes());
-        let finish = move || {
+        let finish = async {
             staged.end()?;
-            let applied = set_attributes(staged.descriptor(), &attributes)?;
-            staged.sync()?;
-            Ok(as_it_stands(applied, &staged.publish(&parent, Name::last_of(&key)?, standing)?))
+            let applied = set_attributes(staged.descriptor(), entry.attributes())?;
+            let mut staged = self.disk.take(staged).await?;
+            Ok(as_it_stands(applied, &staged.publish(&parent, Name::last_of(entry.key())?, standing)?))
         };
-        blocking::unblock(finish).await.map_err(|error| failed(ATTEMPT, path, error))
+        finish.await.map_err(|error| failed(ATTEMPT, path, error))
     }
 
     fn symlink(&self, entry: &Entry, standing: Standing) -> Result<Applied, TreeError> {
@@ -380,7 +384,7 @@ impl LocalTree {
         .await;
         let look = look.map_err(|error| failed(ATTEMPT, path, error))?;
         let found = found(key.path(), &look, None).ok_or_else(changed)?;
-        Ok(Arc::new(LocalFile { file, found }))
+        Ok(Arc::new(LocalFile { file: Arc::new(file), found }))
     }
 }
 
@@ -415,7 +419,7 @@ impl Tree for LocalTree {
 
     fn keeps_directory_times(&self) -> bool {
         // Where it cannot be told, directories are read.
-        sys::keeps_directory_times(&self.root).unwrap_or(false)
+        sys::is_local(&self.root).unwrap_or(false)
     }
 
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
@@ -534,7 +538,7 @@ fn set_attributes(fd: impl AsFd, attributes: &Attributes) -> io::Result<Applied>
 
 /// A regular file, open to be read.
 struct LocalFile {
-    file: File,
+    file: Arc<File>,
     found: Found,
 }
 
@@ -554,9 +558,18 @@ impl OpenFile for LocalFile {
     }
 
     fn read(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, TreeError>> {
+        /// What is read where it is asked for, in bytes: going to another thread and back takes longer.
+        const INLINE: usize = 64 << 10;
         let path = self.found.entry.key().as_str().as_bytes();
-        let read = read_fully(&self.file, offset, length).map_err(|error| failed("reading", path, error));
-        Box::pin(async { read })
+        let file = Arc::clone(&self.file);
+        Box::pin(async move {
+            let read = if length <= INLINE {
+                read_fully(&file, offset, length)
+            } else {
+                blocking::unblock(move || read_fully(&file, offset, length)).await
+            };
+            read.map_err(|error| failed("reading", path, error))
+        })
     }
 }
 

@@ -409,11 +409,11 @@ pub(super) fn failed(attempt: &'static str, path: &[u8], error: io::Error) -> Tr
     TreeError::new(attempt, path, kind).with_source(error)
 }
 
-/// Whether the file system of a directory is one that moves a directory's times with every name made or removed in it.
+/// Whether the file system of a directory is a local one, by its number in statfs(2): it moves a directory's times with
+/// every name made or removed in it, and `syncfs` brings it to the disk.
 ///
-/// Network and stacked file systems may answer old times out of a cache, so these are local ones, by their numbers in
-/// statfs(2).
-pub(super) fn keeps_directory_times(directory: impl AsFd) -> io::Result<bool> {
+/// Network and stacked file systems may answer old times out of a cache, and may leave `syncfs` to whoever is behind.
+pub(super) fn is_local(directory: impl AsFd) -> io::Result<bool> {
     use rustix::fs::FsWord;
     const EXT: FsWord = 0xef53;
     const XFS: FsWord = 0x5846_5342;

@@ -10,8 +10,10 @@ use thiserror::Error;
 /// The HTTP client that comes with the crate: `ureq` on threads of the `blocking` pool. It keeps connections, speaks TLS by
 /// `rustls` and needs no runtime.
 ///
-/// - A read or a write that nothing comes of takes 30 s at most, a connection 10 s.
-/// - A request takes 60 s at most, and a second more for every 64 KiB that go over the wire.
+/// - A read or a write that nothing comes of takes 30 s at most, a connection 10 s. How long a name may take to resolve is
+///   the system's to say.
+/// - Sending a body and receiving one take 30 s each at most, and a second more for every 64 KiB; the head of an answer
+///   comes within 60 s.
 /// - A proxy is taken from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 #[derive(Clone, Debug)]
 pub struct Agent {
@@ -21,8 +23,10 @@ pub struct Agent {
 /// How long nothing may come.
 const SILENCE: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long a request may take, apart from what its size allows.
-const REQUEST: Duration = Duration::from_secs(60);
+/// How long a body may take, apart from what its size allows.
+const BODY: Duration = Duration::from_secs(30);
+/// How long the head of an answer may take. A copy of 5 GiB is made meanwhile.
+const ANSWER: Duration = Duration::from_secs(60);
 /// The least that has to go over the wire in a second, in bytes.
 const SLOWEST: u64 = 64 << 10;
 /// How many connections are kept. More are not used at once by a store.
@@ -62,6 +66,8 @@ impl Agent {
             .user_agent(concat!("posix-s3/", env!("CARGO_PKG_VERSION")))
             .accept("")
             .timeout_connect(Some(CONNECT))
+            .timeout_send_request(Some(SILENCE))
+            .timeout_recv_response(Some(ANSWER))
             .timeout_per_read(Some(SILENCE))
             .timeout_per_write(Some(SILENCE))
             .max_idle_connections(CONNECTIONS)
@@ -91,14 +97,16 @@ impl HttpClient for Agent {
 fn send(agent: &ureq::Agent, request: Request<Bytes>, limit: u64) -> Result<Response<Option<Bytes>>, HttpError> {
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
-    let bytes = limit.max(body.len() as u64);
-    let time = REQUEST.saturating_add(Duration::from_secs(bytes.checked_div(SLOWEST).unwrap_or(0)));
+    let time = |bytes: u64| BODY.saturating_add(Duration::from_secs(bytes.checked_div(SLOWEST).unwrap_or(0)));
+    // None for the request as a whole: each would be resolved on a thread of its own, to be able to give up.
+    let (sending, receiving) = (Some(time(body.len() as u64)), Some(time(limit)));
     let response = if parts.method == Method::PUT || parts.method == Method::POST {
         let request = Request::from_parts(parts, &*body);
-        agent.run(agent.configure_request(request).timeout_global(Some(time)).build())
+        let request = agent.configure_request(request).timeout_send_body(sending).timeout_recv_body(receiving);
+        agent.run(request.build())
     } else {
         let request = Request::from_parts(parts, ());
-        agent.run(agent.configure_request(request).timeout_global(Some(time)).build())
+        agent.run(agent.configure_request(request).timeout_recv_body(receiving).build())
     };
     let (parts, body) = response.map_err(of_ureq)?.into_parts();
     let body = if is_head { Some(Bytes::new()) } else { read(&parts.headers, body.into_reader(), limit)? };
