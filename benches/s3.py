@@ -193,8 +193,9 @@ class Server:
     url: str
     bucket: str
     environment: dict[str, str]
-    # Of its own alone.
     process: int | None = None
+    # Only ours counts requests.
+    counts_requests: bool = False
 
     def cpu(self) -> float | None:
         if self.process is None:
@@ -203,7 +204,7 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / TICK
 
     def counts(self) -> dict[str, int] | None:
-        if self.process is None:
+        if not self.counts_requests:
             return None
         host, port = self.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
@@ -238,13 +239,13 @@ class Endpoint:
         command = [self.program, "--bucket", self.bucket]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
             try:
-                yield self.at(process.stdout.readline().strip(), process.pid)
+                yield self.at(process.stdout.readline().strip(), process.pid, counts_requests=True)
             finally:
                 process.kill()
 
-    def at(self, url: str, process: int | None) -> Server:
+    def at(self, url: str, process: int | None, counts_requests: bool = False) -> Server:
         environment = {**self.environment, "AWS_ENDPOINT_URL": url, "S3_ENDPOINT_URL": url}
-        return Server(url, self.bucket, environment, process)
+        return Server(url, self.bucket, environment, process, counts_requests)
 
     def describe(self) -> dict:
         if self.outside is None:
