@@ -577,7 +577,7 @@ def one_round(
         if endpoint.outside is not None:
             run([*sweep, leg.url()], scratch, server.environment)
     empty(leg.down)
-    return [one for one in told if one.operation in operations]
+    return [one for one in told if one.operation in operations or one.failed]
 
 
 # ---- What it comes to.
