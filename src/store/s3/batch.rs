@@ -3,6 +3,7 @@
 use super::calls::S3Calls;
 use super::error::CallError;
 use super::store::S3Store;
+use super::wire::survives_xml;
 use futures_channel::oneshot;
 use std::sync::{Mutex, PoisonError};
 
@@ -78,7 +79,7 @@ impl<C: S3Calls> S3Store<C> {
     /// Deletes a key, in one request with others that are deleted at the same time.
     pub(super) async fn delete_in_batch(&self, key: &str) -> Result<(), CallError> {
         let (inner, batches) = (&self.inner, &self.inner.batches);
-        if !fits(key) {
+        if !survives_xml(key) {
             return inner.made(|| inner.calls.delete(key, None)).await;
         }
         let receiver = {
@@ -136,9 +137,4 @@ impl<C: S3Calls> S3Store<C> {
         }
         own
     }
-}
-
-/// Whether XML has every character of a key.
-fn fits(key: &str) -> bool {
-    key.chars().all(|character| character >= ' ' && !matches!(character, '\u{fffe}' | '\u{ffff}'))
 }

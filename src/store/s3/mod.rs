@@ -24,6 +24,7 @@ mod room;
 mod sdk;
 mod store;
 mod upload;
+mod wire;
 
 pub use calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
 #[cfg(feature = "s3")]

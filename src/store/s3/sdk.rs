@@ -9,13 +9,13 @@
 //!    into the request as it is, before that is signed ([`Exchange::with_headers`]).
 //! 3. It hands out the keys of a listing as they came, percent-encoded ([`decode`]).
 //! 4. It writes keys into XML that XML cannot carry, and the server refuses them all or, worse, deletes another
-//!    ([`survives_xml`]).
+//!    (`survives_xml`).
 
 use super::calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
 use super::error::CallError;
+use super::wire::{PATH, decoded_key, etag, is_of_object, retry_after, survives_xml};
 use crate::escape::excerpt;
 use crate::etag::ETag;
-use crate::metadata::{MISSING_META, USER_METADATA_PREFIX};
 use crate::store::{ListPage, ListRequest, ListedObject, ObjectMeta, Precondition, PutOutput, StoreErrorKind};
 use crate::timestamp::Timestamp;
 use aws_sdk_s3::Client;
@@ -39,8 +39,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use std::borrow::Cow;
+use percent_encoding::utf8_percent_encode;
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
@@ -408,9 +407,6 @@ static BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region"
 static CHECKSUM_TYPE: HeaderName = HeaderName::from_static("x-amz-checksum-type");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
-/// The longest wait that is taken from an answer, in seconds.
-const LONGEST_WAIT: u64 = 300;
-
 /// One request and its answer, as far as this crate and not the SDK sees to their headers.
 #[derive(Clone, Debug)]
 struct Exchange {
@@ -555,15 +551,14 @@ impl Answer {
     }
 
     fn refused(&self, code: &str, message: &str) -> CallError {
-        let retry_after = self.text(&RETRY_AFTER).and_then(|seconds| seconds.trim().parse::<u64>().ok());
+        let wait = self.text(&RETRY_AFTER).and_then(retry_after);
         let request_id = self.text(&REQUEST_ID).unwrap_or_default();
         let is_elsewhere = (300..400).contains(&self.status) || code == "AuthorizationHeaderMalformed";
         let message = match self.text(&BUCKET_REGION) {
             Some(region) if is_elsewhere => format!("{message} (the bucket is in the region {region})"),
             _ => message.to_owned(),
         };
-        CallError::refused(self.status, code, message.trim(), request_id)
-            .with_retry_after(retry_after.map(|seconds| Duration::from_secs(seconds.min(LONGEST_WAIT))))
+        CallError::refused(self.status, code, message.trim(), request_id).with_retry_after(wait)
     }
 
     fn etag(&self) -> Result<ETag, CallError> {
@@ -605,7 +600,7 @@ impl Answer {
         let time = DateTime::from_str(modified, DateTimeFormat::HttpDate);
         let time = time.map_err(|_| Unreadable::new("Last-Modified", modified))?;
         let mut headers = HeaderMap::new();
-        for (name, value) in self.headers.iter().filter(|(name, _)| is_of_object(name)) {
+        for (name, value) in self.headers.iter().filter(|(name, _)| is_of_object(name.as_str())) {
             headers.append(name, value.clone());
         }
         Ok(ObjectMeta { size, etag: self.etag()?, last_modified: timestamp(&time)?, headers })
@@ -633,9 +628,8 @@ async fn read(mut body: ByteStream, length: u64) -> Result<Bytes, CallError> {
 
 /// `bucket/key` as `x-amz-copy-source` takes it.
 fn copy_source(bucket: &str, key: &str) -> String {
-    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
     let between = if bucket.starts_with("arn:") { "/object/" } else { "/" };
-    format!("{}{between}{}", utf8_percent_encode(bucket, ENCODED), utf8_percent_encode(key, ENCODED))
+    format!("{}{between}{}", utf8_percent_encode(bucket, PATH), utf8_percent_encode(key, PATH))
 }
 
 /// The key that a listing names. Where the server did not say that it encoded, it did not.
@@ -643,28 +637,7 @@ fn decode(text: &str, encoded: bool) -> Result<String, CallError> {
     if !encoded {
         return Ok(text.to_owned());
     }
-    // The encoding is that of forms: `+` is a space, and a plus is `%2B`.
-    let text = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
-    match percent_decode_str(&text).decode_utf8() {
-        Ok(key) => Ok(key.into_owned()),
-        Err(_) => Err(Unreadable::new("Key", &text).into()),
-    }
-}
-
-/// Whether a key comes out of XML as it went in, at any server: XML has no control characters, line ends are
-/// normalised, and what reads it may trim.
-fn survives_xml(key: &str) -> bool {
-    let bare = |character: char| character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}' | '\u{2028}');
-    key.trim() == key && !key.contains(bare)
-}
-
-/// Whether a header belongs to the object, and not to the answer.
-fn is_of_object(name: &HeaderName) -> bool {
-    *name == CONTENT_TYPE
-        || *name == MISSING_META
-        || name.as_str().starts_with(USER_METADATA_PREFIX)
-        || name.as_str().starts_with("x-amz-server-side-encryption")
-        || matches!(name.as_str(), "x-amz-storage-class" | "x-amz-restore")
+    Ok(decoded_key(text).ok_or_else(|| Unreadable::new("Key", text))?)
 }
 
 fn range_header(range: &Range<u64>) -> Result<String, CallError> {
@@ -684,10 +657,6 @@ fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
 }
 
 /// The version that a text names; without the quotes that it has in a header, it is the same.
-fn etag(text: &str) -> ETag {
-    if text.starts_with('"') || text.starts_with("W/") { ETag::new(text) } else { ETag::new(&format!("\"{text}\"")) }
-}
-
 /// `If-Match` and `If-None-Match`.
 fn conditions(precondition: &Precondition) -> (Option<String>, Option<String>) {
     match precondition {
@@ -820,16 +789,6 @@ mod tests {
         assert_eq!(copy_source("my.bucket", "a//../é +%\n~"), "my.bucket/a//../%C3%A9%20%2B%25%0A~");
         let arn = "arn:aws:s3:us-east-1:1:accesspoint/p";
         assert_eq!(copy_source(arn, "k"), "arn%3Aaws%3As3%3Aus-east-1%3A1%3Aaccesspoint/p/object/k");
-    }
-
-    #[test]
-    fn keys_that_xml_changes_are_deleted_alone() {
-        for key in ["a", "a//b", "..", "a b", "é", "q'\"<&>", "🦀"] {
-            assert!(survives_xml(key), "{key:?}");
-        }
-        for key in [" a", "a ", "a\u{1}", "a\nb", "a\rb", "a\tb", "a\u{7f}", "a\u{85}", "a\u{2028}b", "a\u{ffff}"] {
-            assert!(!survives_xml(key), "{key:?}");
-        }
     }
 
     #[test]

@@ -2,25 +2,19 @@
 
 use super::xml::{InvalidAnswer, Step, invalid, read};
 use crate::etag::ETag;
-use crate::metadata::{MISSING_META, USER_METADATA_PREFIX};
 use crate::store::s3::calls::{Fetched, Part, UnfinishedUpload, UploadPage};
 use crate::store::s3::error::CallError;
+use crate::store::s3::wire::{decoded_key, etag, is_of_object, retry_after};
 use crate::store::{ListPage, ListedObject, ObjectMeta, PutOutput, StoreErrorKind};
 use crate::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, LAST_MODIFIED, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LAST_MODIFIED, RETRY_AFTER};
 use http::{Response, StatusCode};
-use percent_encoding::percent_decode;
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
-
-/// The longest wait that is taken from an answer.
-const LONGEST_WAIT: u64 = 300;
 
 /// An answer as a client hands it out.
 pub(super) type Answer = Response<Option<Bytes>>;
@@ -74,14 +68,8 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CallError {
         message = format!("{message} (the bucket is in the region {region})");
     }
     let request_id = found.remove("RequestId").unwrap_or_else(|| header("x-amz-request-id"));
-    let wait = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
-    CallError::refused(status.as_u16(), &code, message.trim(), &request_id)
-        .with_retry_after(wait.map(|seconds| Duration::from_secs(seconds.min(LONGEST_WAIT))))
-}
-
-/// The `ETag` of an answer, in quotes.
-fn etag(text: &str) -> ETag {
-    if text.starts_with('"') || text.starts_with("W/") { ETag::new(text) } else { ETag::new(&format!("\"{text}\"")) }
+    let wait = headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+    CallError::refused(status.as_u16(), &code, message.trim(), &request_id).with_retry_after(wait)
 }
 
 fn etag_of(headers: &HeaderMap) -> Result<ETag, InvalidAnswer> {
@@ -104,15 +92,6 @@ fn time_of_xml(text: &str) -> Result<Timestamp, InvalidAnswer> {
 
 fn number(what: &'static str, text: &str) -> Result<u64, InvalidAnswer> {
     text.trim().parse().map_err(|_| invalid(what, text))
-}
-
-/// Whether a header belongs to the object, and not to the answer.
-fn is_of_object(name: &str) -> bool {
-    name == CONTENT_TYPE.as_str()
-        || name == MISSING_META.as_str()
-        || name.starts_with(USER_METADATA_PREFIX)
-        || name.starts_with("x-amz-server-side-encryption")
-        || matches!(name, "x-amz-storage-class" | "x-amz-restore")
 }
 
 fn meta(headers: &HeaderMap, size: u64) -> Result<ObjectMeta, InvalidAnswer> {
@@ -238,10 +217,7 @@ fn key(text: &str, is_encoded: bool) -> Result<String, InvalidAnswer> {
     if !is_encoded {
         return Ok(text.to_owned());
     }
-    // As in a form: a space may come as `+`, and a plus comes as `%2B`.
-    let text = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
-    let decoded = percent_decode(text.as_bytes()).decode_utf8();
-    decoded.map(Cow::into_owned).map_err(|_| invalid("a key of UTF-8", &text))
+    decoded_key(text).ok_or_else(|| invalid("a key of UTF-8", text))
 }
 
 #[derive(Default)]

@@ -6,6 +6,7 @@ use crate::etag::ETag;
 use crate::store::s3::calls::{Fetched, Part, Payload, UnfinishedUpload, Upload, UploadPage};
 use crate::store::s3::endpoint::{Addressing, Endpoint};
 use crate::store::s3::error::CallError;
+use crate::store::s3::wire::PATH;
 use crate::store::{ListPage, ListRequest, ObjectMeta, Precondition, PutOutput, StoreErrorKind};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -41,8 +42,6 @@ pub struct Bucket {
     address: Box<str>,
 }
 
-/// Everything but what RFC 3986 calls unreserved, and the slash.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The most bytes of an answer in XML: a page of 1,000 keys of 1,024 bytes, all of them encoded, and as much again.
@@ -223,8 +222,7 @@ impl Bucket {
     /// `DeleteObjects`.
     ///
     /// # Errors
-    /// As for [`list`](Self::list), and [`StoreErrorKind::Unsupported`] for a key with a character that XML has not;
-    /// see [`fits_batch`](Self::fits_batch).
+    /// As for [`list`](Self::list), and [`StoreErrorKind::Unsupported`] for a key with a character that XML has not.
     pub fn delete_batch(&self, keys: &[Box<str>]) -> Result<Exchange<Vec<Result<(), CallError>>>, CallError> {
         let mut body = String::from("<Delete><Quiet>true</Quiet>");
         for key in keys {
@@ -243,12 +241,6 @@ impl Bucket {
         exchange.set(HeaderName::from_static("content-md5"), &md5)?;
         exchange.set(CONTENT_TYPE, "application/xml")?;
         Ok(exchange)
-    }
-
-    /// Whether a key can be deleted in a batch.
-    #[must_use]
-    pub fn fits_batch(key: &str) -> bool {
-        xml::text(key).is_some()
     }
 
     /// `CreateMultipartUpload`.

@@ -1,0 +1,91 @@
+//! What both doors read and write alike.
+
+use crate::etag::ETag;
+use crate::metadata::{MISSING_META, USER_METADATA_PREFIX};
+use http::header::CONTENT_TYPE;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str};
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// What is encoded in a path: everything but what RFC 3986 calls unreserved, and the slash.
+pub(super) const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// An `ETag`, which has quotes, also where a listing has left them out.
+pub(super) fn etag(text: &str) -> ETag {
+    if text.starts_with('"') || text.starts_with("W/") { ETag::new(text) } else { ETag::new(&format!("\"{text}\"")) }
+}
+
+/// A key as a listing with `encoding-type=url` shows it; `None` when it is no UTF-8.
+///
+/// The encoding is that of forms: `+` is a space, and a plus is `%2B`. Servers that write a space as `%20` are understood
+/// as well.
+pub(super) fn decoded_key(text: &str) -> Option<String> {
+    let text = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
+    percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
+}
+
+/// Whether a header belongs to the object, and not to the answer.
+pub(super) fn is_of_object(name: &str) -> bool {
+    name == CONTENT_TYPE.as_str()
+        || name == MISSING_META.as_str()
+        || name.starts_with(USER_METADATA_PREFIX)
+        || name.starts_with("x-amz-server-side-encryption")
+        || matches!(name, "x-amz-storage-class" | "x-amz-restore")
+}
+
+/// Whether a key comes out of XML as it went in, at any server: XML has no control characters, ends of lines are
+/// normalised, and what reads it may trim.
+pub(super) fn survives_xml(key: &str) -> bool {
+    let is_lost = |character: char| character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}' | '\u{2028}');
+    key.trim() == key && !key.contains(is_lost)
+}
+
+/// `Retry-After` in seconds; a date, which S3 does not send, says nothing here.
+pub(super) fn retry_after(text: &str) -> Option<Duration> {
+    /// The longest wait that is taken from an answer.
+    const LONGEST: u64 = 300;
+    Some(Duration::from_secs(text.trim().parse::<u64>().ok()?.min(LONGEST)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_a_listing_are_decoded_as_forms_are() {
+        for (text, key) in [
+            ("a+b", "a b"),
+            ("a%20b", "a b"),
+            ("a%2Bb", "a+b"),
+            ("%C3%A9%01%0A", "\u{e9}\u{1}\n"),
+            ("a/%2F%25", "a//%"),
+        ] {
+            assert_eq!(decoded_key(text).as_deref(), Some(key), "{text}");
+        }
+        assert_eq!(decoded_key("%FF"), None);
+    }
+
+    #[test]
+    fn an_etag_has_quotes() {
+        assert_eq!(etag("abc").as_str(), "\"abc\"");
+        assert_eq!(etag("\"abc\"").as_str(), "\"abc\"");
+        assert_eq!(etag("W/\"abc\"").as_str(), "W/\"abc\"");
+    }
+
+    #[test]
+    fn a_key_that_xml_would_change_goes_alone() {
+        for key in ["a", "a b", "<&>\"'", "\u{e9}\u{200b}", "a//../b"] {
+            assert!(survives_xml(key), "{key:?}");
+        }
+        for key in [" a", "a ", "a\nb", "a\r", "\u{1}", "\u{85}", "\u{2028}", "\u{ffff}", "\0"] {
+            assert!(!survives_xml(key), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_wait_has_a_limit() {
+        assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("86400"), Some(Duration::from_secs(300)));
+        assert_eq!(retry_after("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+    }
+}
