@@ -321,7 +321,7 @@ fn run_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Result<b
     check_apart(&store, dir)?;
     let store = store.open(Purpose::Write(run.state.as_deref()), &export_options.prefix)?;
     let bar = Bar::new(options.json);
-    let report = futures_executor::block_on(async {
+    let report = async_io::block_on(async {
         match &state {
             Some(state) => export_since(&tree, &store, state, &export_options, &bar).await,
             None => export(&tree, &store, &export_options, &bar).await,
@@ -346,7 +346,7 @@ fn run_plan_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Res
     let (bar, mut plan) = (Bar::new(options.json), Plan::new(options.json));
     let state = state.as_ref().map(|state| state as &dyn StateStore);
     let each = |planned| plan.add(planned, &bar);
-    let report = futures_executor::block_on(plan_export(&tree, &store, state, &export_options, each));
+    let report = async_io::block_on(plan_export(&tree, &store, state, &export_options, each));
     plan.show(report, &bar)
 }
 
@@ -369,15 +369,15 @@ fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<b
         let each = |planned| plan.add(planned, &bar);
         let report = if dir.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             // A directory that is not there yet is an empty one.
-            futures_executor::block_on(plan_import(&store, &MemoryTree::new(), state, &import_options, each))
+            async_io::block_on(plan_import(&store, &MemoryTree::new(), state, &import_options, each))
         } else {
-            futures_executor::block_on(plan_import(&store, &open_tree(dir)?, state, &import_options, each))
+            async_io::block_on(plan_import(&store, &open_tree(dir)?, state, &import_options, each))
         };
         return plan.show(report, &bar);
     }
     std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
     let tree = open_tree(dir)?;
-    let report = futures_executor::block_on(async {
+    let report = async_io::block_on(async {
         match &state {
             Some(state) => import_since(&store, &tree, state, &import_options, &bar).await,
             None => import(&store, &tree, &import_options, &bar).await,
@@ -550,7 +550,7 @@ fn run_audit(store: &str, options: &Options) -> Result<bool, Failure> {
         }
         *shown = shown.saturating_add(1);
     };
-    let audit = futures_executor::block_on(audit(&store, &prefix, &profile, remark))
+    let audit = async_io::block_on(audit(&store, &prefix, &profile, remark))
         .map_err(|error| Failure::from_error("audit", &error))?;
     if options.json {
         print_json(&serde_json::json!({ "audit": audit, "remarks": remarks }))?;

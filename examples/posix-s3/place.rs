@@ -116,7 +116,7 @@ impl S3Place {
         let calls = HttpCalls::from_environment(&environment, &self.bucket)
             .map_err(|error| Failure::from_error(&self.text, &error))?;
         let mut options = S3Options::default().with_probe_prefix(prefix.as_str());
-        let store = futures_executor::block_on(async {
+        let store = async_io::block_on(async {
             match purpose {
                 Purpose::Read => S3Store::connect_to_read(calls, options).await,
                 Purpose::Plan => Ok(S3Store::with_capabilities(calls, options, Capabilities::ALL)),

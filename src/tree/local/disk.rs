@@ -1,93 +1,195 @@
-//! [`Disk`]: files are brought to the disk together.
+//! [`Disk`]: what waits for the disk waits together.
 //!
-//! A file has its name only when its bytes and attributes are on the disk. Waiting for that one by one would be most of an
-//! import of small files. So whoever comes while the disk is busy waits for the next turn, and one turn is for all of them.
+//! Going to another thread and back takes longer than most of what is done there. So whoever comes while a thread is busy
+//! is part of its next turn, and one turn is for all who have come by then.
 
 use super::staging::StagedFile;
-use super::sys;
+use super::sys::{self, Stat};
 use futures_channel::oneshot;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Files on their way to the disk.
 pub(super) struct Disk {
     root: Arc<OwnedFd>,
-    state: Arc<Mutex<State>>,
+    staged: Turns<StagedFile, io::Result<StagedFile>>,
+    opened: Turns<File, (File, io::Result<Stat>)>,
 }
-
-#[derive(Default)]
-struct State {
-    waiting: Vec<Waiting>,
-    busy: bool,
-}
-
-struct Waiting {
-    file: StagedFile,
-    answer: oneshot::Sender<io::Result<StagedFile>>,
-}
-
-/// Fewer than these are brought to the disk one by one, since `syncfs` takes all that anybody has written along.
-const TOGETHER: usize = 4;
 
 impl Disk {
     pub(super) fn new(root: Arc<OwnedFd>) -> Self {
-        Self { root, state: Arc::default() }
+        // One, so that as many as possible go together; a few, since one slow file holds up those in its turn.
+        Self { root, staged: Turns::new(1, 1024), opened: Turns::new(4, 16) }
     }
 
-    /// Brings a file to the disk. After an error it is gone: what was lost is not known.
-    pub(super) async fn take(&self, file: StagedFile) -> io::Result<StagedFile> {
+    /// Brings a file to the disk: it gets its name only then. After an error it is gone: what was lost is not known.
+    pub(super) async fn bring(&self, file: StagedFile) -> io::Result<StagedFile> {
+        let root = Arc::clone(&self.root);
+        self.staged
+            .take(file, move |batch, answer| bring(&root, batch, answer))
+            .await
+            .unwrap_or_else(|| Err(panicked()))
+    }
+
+    /// Looks at a file behind whatever mappings have written to it so far: that reaches its times, and what they write from
+    /// here on will move them again.
+    pub(super) async fn look(&self, file: File) -> io::Result<(File, Stat)> {
+        let look = |batch: Vec<File>, answer: Answer<'_, (File, io::Result<Stat>)>| {
+            for (place, file) in batch.into_iter().enumerate() {
+                // A file system that cannot do this has no such file; it is read all the same.
+                let _ = rustix::fs::fdatasync(&file);
+                let look = sys::look(&file);
+                answer(place, (file, look));
+            }
+        };
+        let (file, look) = self.opened.take(file, look).await.ok_or_else(panicked)?;
+        Ok((file, look?))
+    }
+}
+
+fn bring(root: &OwnedFd, batch: Vec<StagedFile>, answer: Answer<'_, io::Result<StagedFile>>) {
+    /// Fewer than these are brought to the disk one by one, since `syncfs` takes all that anybody has written along.
+    const TOGETHER: usize = 4;
+    let together = batch.len() >= TOGETHER
+        && sys::is_local(root).unwrap_or(false)
+        // An error may be that of somebody else's file; each file's own tells.
+        && rustix::fs::syncfs(root).is_ok();
+    for (place, file) in batch.into_iter().enumerate() {
+        let synced = if together { Ok(()) } else { file.sync() };
+        answer(place, synced.map(|()| file));
+    }
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("the thread that waited for the disk has panicked")
+}
+
+/// Hands out what has become of one of a batch.
+type Answer<'a, A> = &'a mut dyn FnMut(usize, A);
+
+/// Work that is done in turns, by a few threads at most.
+struct Turns<T, A> {
+    state: Arc<Mutex<State<T, A>>>,
+    threads: usize,
+    /// How many are done in one turn, at most.
+    most: usize,
+}
+
+struct State<T, A> {
+    waiting: Vec<(T, oneshot::Sender<A>)>,
+    /// How many threads are at work.
+    busy: usize,
+}
+
+impl<T: Send + 'static, A: Send + 'static> Turns<T, A> {
+    fn new(threads: usize, most: usize) -> Self {
+        Self { state: Arc::new(Mutex::new(State { waiting: Vec::new(), busy: 0 })), threads, most }
+    }
+
+    /// Has something done in the next turn. There is no answer if that panics.
+    async fn take(&self, item: T, work: impl Fn(Vec<T>, Answer<'_, A>) + Send + 'static) -> Option<A> {
         let (answer, answered) = oneshot::channel();
         let begins = {
             let mut state = lock(&self.state);
-            state.waiting.push(Waiting { file, answer });
-            !std::mem::replace(&mut state.busy, true)
+            state.waiting.push((item, answer));
+            let begins = state.busy < self.threads;
+            if begins {
+                state.busy = state.busy.saturating_add(1);
+            }
+            begins
         };
         if begins {
-            let (root, state) = (Arc::clone(&self.root), Arc::clone(&self.state));
+            let (state, most) = (Arc::clone(&self.state), self.most);
             // It goes on when whoever began it is dropped: others wait for it.
-            blocking::unblock(move || turns(&root, &state)).detach();
+            blocking::unblock(move || turns(&state, most, work)).detach();
         }
-        // Invariant: each turn answers everyone it is for.
-        answered.await.unwrap_or_else(|_| Err(io::Error::other("the thread that brought it to the disk has panicked")))
+        answered.await.ok()
     }
 }
 
 /// Turn after turn, until nobody waits.
-fn turns(root: &OwnedFd, state: &Mutex<State>) {
-    let mut busy = Busy(state, true);
+fn turns<T, A>(state: &Mutex<State<T, A>>, most: usize, work: impl Fn(Vec<T>, Answer<'_, A>)) {
+    let mut busy = Busy { state, is_counted: true };
     loop {
-        let batch = {
+        let batch: Vec<_> = {
             let mut state = lock(state);
             if state.waiting.is_empty() {
-                state.busy = false;
-                busy.1 = false;
+                state.busy = state.busy.saturating_sub(1);
+                busy.is_counted = false;
                 return;
             }
-            std::mem::take(&mut state.waiting)
+            let many = state.waiting.len().min(most);
+            state.waiting.drain(..many).collect()
         };
-        let together = batch.len() >= TOGETHER
-            && sys::is_local(root).unwrap_or(false)
-            // An error may be that of somebody else's file; each file's own tells.
-            && rustix::fs::syncfs(root).is_ok();
-        for Waiting { file, answer } in batch {
-            let synced = if together { Ok(()) } else { file.sync() };
-            // Whoever does not wait any more lets the file go.
-            let _ = answer.send(synced.map(|()| file));
-        }
+        let (items, answers): (Vec<T>, Vec<_>) = batch.into_iter().unzip();
+        let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
+        work(items, &mut |place, answer| {
+            if let Some(sender) = answers.get_mut(place).and_then(Option::take) {
+                // Whoever does not wait any more lets go of it.
+                let _ = sender.send(answer);
+            }
+        });
     }
 }
 
-/// Should a turn panic, the next file begins anew.
-struct Busy<'a>(&'a Mutex<State>, bool);
+/// Should a turn panic, whoever comes next begins anew.
+struct Busy<'a, T, A> {
+    state: &'a Mutex<State<T, A>>,
+    is_counted: bool,
+}
 
-impl Drop for Busy<'_> {
+impl<T, A> Drop for Busy<'_, T, A> {
     fn drop(&mut self) {
-        if self.1 {
-            lock(self.0).busy = false;
+        if self.is_counted {
+            let mut state = lock(self.state);
+            state.busy = state.busy.saturating_sub(1);
         }
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock<T, A>(state: &Mutex<State<T, A>>) -> MutexGuard<'_, State<T, A>> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_executor::block_on;
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+
+    #[test]
+    fn each_gets_an_answer_of_its_own() {
+        let turns = Turns::new(2, 3);
+        let doubled = |batch: Vec<u32>, answer: Answer<'_, u32>| {
+            batch.into_iter().enumerate().for_each(|(place, number)| answer(place, number * 2));
+        };
+        let answers = block_on(join_all((0..100).map(|number| turns.take(number, doubled))));
+        assert!(answers.into_iter().eq((0..100).map(|number| Some(number * 2))));
+    }
+
+    #[test]
+    fn a_wait_that_is_given_up_holds_up_nobody() {
+        let turns = Turns::new(1, 8);
+        let same = |batch: Vec<u32>, answer: Answer<'_, u32>| {
+            batch.into_iter().enumerate().for_each(|(place, number)| answer(place, number));
+        };
+        let _ = turns.take(1, same).now_or_never();
+        assert_eq!(block_on(turns.take(2, same)), Some(2));
+    }
+
+    #[test]
+    fn a_panic_is_no_answer_and_the_next_turn_is_made() {
+        let turns = Turns::new(1, 1);
+        let picky = |batch: Vec<u32>, answer: Answer<'_, u32>| {
+            for (place, number) in batch.into_iter().enumerate() {
+                assert_ne!(number, 1, "made to panic");
+                answer(place, number);
+            }
+        };
+        assert_eq!(block_on(turns.take(1, picky)), None);
+        assert_eq!(block_on(turns.take(2, picky)), Some(2));
+    }
 }

@@ -213,7 +213,7 @@ impl LocalTree {
         let finish = async {
             staged.end()?;
             let applied = set_attributes(staged.descriptor(), entry.attributes())?;
-            let mut staged = self.disk.take(staged).await?;
+            let mut staged = self.disk.bring(staged).await?;
             Ok(as_it_stands(applied, &staged.publish(&parent, Name::last_of(entry.key())?, standing)?))
         };
         finish.await.map_err(|error| failed(ATTEMPT, path, error))
@@ -374,15 +374,7 @@ impl LocalTree {
         if sys::look(&file).map_err(|error| failed(ATTEMPT, path, error))?.file_type() != Some(FileType::File) {
             return Err(changed());
         }
-        // What a mapping has written so far reaches mtime and ctime, and what it writes from here on will move them again.
-        // A file system that cannot do this has no such file; it is read all the same.
-        let (file, look) = blocking::unblock(move || {
-            let _ = rustix::fs::fdatasync(&file);
-            let look = sys::look(&file);
-            (file, look)
-        })
-        .await;
-        let look = look.map_err(|error| failed(ATTEMPT, path, error))?;
+        let (file, look) = self.disk.look(file).await.map_err(|error| failed(ATTEMPT, path, error))?;
         let found = found(key.path(), &look, None).ok_or_else(changed)?;
         Ok(Arc::new(LocalFile { file: Arc::new(file), found }))
     }

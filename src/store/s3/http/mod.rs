@@ -7,7 +7,9 @@ mod agent;
 mod answer;
 mod bucket;
 mod client;
+mod connection;
 mod sign;
+mod tls;
 mod xml;
 
 pub use agent::Agent;
