@@ -46,7 +46,9 @@ const OTHERS: [&str; 14] = [
 ];
 
 impl Operation {
-    pub(super) fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
+    /// What this request asks for.
+    #[must_use]
+    pub fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
         let query = Query::of(uri);
         if OTHERS.iter().any(|name| query.get(name).is_some()) {
             return Self::Other;
