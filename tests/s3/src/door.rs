@@ -2,7 +2,7 @@
 
 use crate::client;
 use crate::server::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, Server};
-use posix_s3::store::s3::{Addressing, Bucket, Credentials, HttpCalls, Keys, S3Options, S3Store, Signer};
+use posix_s3::store::s3::{Addressing, Bucket, Credentials, HttpCalls, Keys, S3Options, S3Store, SdkCalls, Signer};
 use posix_s3::store::{DynObjectStore, StoreError};
 use std::env;
 use std::fmt;
@@ -71,11 +71,13 @@ impl Place {
 pub enum Door {
     /// Requests over HTTP of the crate's own.
     Http,
+    /// A client of the AWS SDK.
+    Sdk,
 }
 
 impl Door {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Http];
+    pub const ALL: [Self; 2] = [Self::Http, Self::Sdk];
 
     /// Goes through it. What it waits for is waited for on the runtime of whoever polls.
     ///
@@ -84,6 +86,10 @@ impl Door {
     pub async fn open(self, place: &Place, options: S3Options) -> Result<Arc<dyn DynObjectStore>, StoreError> {
         match self {
             Self::Http => Ok(Arc::new(S3Store::connect(http(place), options).await?)),
+            Self::Sdk => {
+                let calls = SdkCalls::new(place.client(), &place.bucket);
+                Ok(Arc::new(S3Store::connect(calls, options).await?))
+            }
         }
     }
 }
@@ -92,6 +98,7 @@ impl fmt::Display for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Http => "http",
+            Self::Sdk => "sdk",
         })
     }
 }

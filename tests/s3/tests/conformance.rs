@@ -143,6 +143,16 @@ fn http_conforms_in_process() {
 }
 
 #[test]
+fn sdk_conforms_in_process() {
+    conforms_in_process(Door::Sdk);
+}
+
+#[test]
+fn sdk_conforms_elsewhere() {
+    conforms_elsewhere(Door::Sdk);
+}
+
+#[test]
 fn http_conforms_elsewhere() {
     conforms_elsewhere(Door::Http);
 }
