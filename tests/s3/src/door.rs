@@ -2,7 +2,7 @@
 
 use crate::client;
 use crate::server::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, Server};
-use posix_s3::store::s3::{Addressing, Bucket, Credentials, HttpCalls, Keys, S3Options, S3Store, Signer};
+use posix_s3::store::s3::{Addressing, Bucket, Credentials, HttpCalls, Keys, S3Options, S3Store, SdkCalls, Signer};
 use posix_s3::store::{DynObjectStore, StoreError};
 use std::env;
 use std::fmt;
@@ -71,11 +71,13 @@ impl Place {
 pub enum Door {
     /// Requests over HTTP of the crate's own.
     Http,
+    /// The client of AWS.
+    Sdk,
 }
 
 impl Door {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Http];
+    pub const ALL: [Self; 2] = [Self::Http, Self::Sdk];
 
     /// Goes through it. What it waits for is waited for on the runtime of whoever polls.
     ///
@@ -84,6 +86,7 @@ impl Door {
     pub async fn open(self, place: &Place, options: S3Options) -> Result<Arc<dyn DynObjectStore>, StoreError> {
         match self {
             Self::Http => Ok(Arc::new(S3Store::connect(http(place), options).await?)),
+            Self::Sdk => Ok(Arc::new(S3Store::connect(sdk(place), options).await?)),
         }
     }
 }
@@ -92,6 +95,7 @@ impl fmt::Display for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Http => "http",
+            Self::Sdk => "sdk",
         })
     }
 }
@@ -102,4 +106,8 @@ fn http(place: &Place) -> HttpCalls {
     let keys = Keys::new(&place.access_key, &place.secret_key, None).expect("the keys can be signed with");
     let region = place.region.parse().expect("the region is one");
     HttpCalls::new(bucket, Signer::new(&region, &Credentials::Keys(keys)))
+}
+
+fn sdk(place: &Place) -> SdkCalls {
+    SdkCalls::new(place.client(), &place.bucket)
 }

@@ -146,3 +146,13 @@ fn http_conforms_in_process() {
 fn http_conforms_elsewhere() {
     conforms_elsewhere(Door::Http);
 }
+
+#[test]
+fn sdk_conforms_in_process() {
+    conforms_in_process(Door::Sdk);
+}
+
+#[test]
+fn sdk_conforms_elsewhere() {
+    conforms_elsewhere(Door::Sdk);
+}
