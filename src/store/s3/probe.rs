@@ -136,14 +136,37 @@ async fn try_out<C: S3Calls>(store: &S3Store<C>, root: &str, probed: &mut Probed
         probed.lack("metadata is not replaced in place; objects are put again instead");
     }
 
-    let damaged = body.damaged();
-    match inner.calls.put(&key, &damaged, &headers, &none).await {
-        Err(error) if error.answer().is_some() => capabilities = capabilities.with_checksums(Support::Yes),
-        Err(error) => return Err(at(error)),
-        Ok(_) => probed.lack("checksums are not checked; a body that is damaged on the way is stored"),
+    if refuses_damage(store, &key, &body.damaged(), &headers).await.map_err(at)? {
+        capabilities = capabilities.with_checksums(Support::Yes);
+    } else {
+        probed.lack("checksums are not checked; a body that is damaged on the way is stored");
     }
     probed.capabilities = capabilities;
     Ok(())
+}
+
+/// Whether a body is refused that is not what its checksum says. That it is refused is no failure that passes, while other
+/// failures may.
+async fn refuses_damage<C: S3Calls>(
+    store: &S3Store<C>,
+    key: &str,
+    damaged: &Payload,
+    headers: &HeaderMap,
+) -> Result<bool, CallError> {
+    let inner = &store.inner;
+    let mut tries: u32 = 0;
+    loop {
+        let error = match inner.calls.put(key, damaged, headers, &Precondition::None).await {
+            Ok(_) => return Ok(false),
+            Err(error) => error,
+        };
+        if error.answer().is_some_and(|answer| (400..500).contains(&answer.status()) && answer.status() != 429) {
+            return Ok(true);
+        }
+        tries = tries.saturating_add(1);
+        let Some(wait) = inner.retries.wait(&error, tries, fastrand::f64()) else { return Err(error) };
+        inner.calls.sleep(wait).await;
+    }
 }
 
 fn is_refused<T>(result: &Result<T, CallError>) -> bool {

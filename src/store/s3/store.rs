@@ -13,12 +13,13 @@ use crate::store::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+use thiserror::Error;
 
 /// A bucket on S3, or on a server that speaks its protocol.
 ///
@@ -205,12 +206,12 @@ impl<C: S3Calls> Inner<C> {
     }
 
     /// The headers of an object that is put: the caller's, and those of the options.
-    pub(super) fn with_own(&self, headers: &HeaderMap) -> HeaderMap {
-        let mut all = headers.clone();
+    fn with_own(&self, operation: Operation, key: &str, headers: &HeaderMap) -> Result<HeaderMap, StoreError> {
+        let mut all = for_the_wire(operation, key, headers)?;
         for (name, value) in &self.options.headers {
             all.entry(name).or_insert_with(|| value.clone());
         }
-        all
+        Ok(all)
     }
 
     /// The size of the parts of an object of `size` bytes.
@@ -330,7 +331,7 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
 
     async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
         check_put(Operation::Put, key, options)?;
-        let headers = self.inner.with_own(&options.headers);
+        let headers = self.inner.with_own(Operation::Put, key, &options.headers)?;
         if body.size() > self.inner.options.part_size {
             return self.put_in_parts(key, &body, &headers, &options.precondition).await;
         }
@@ -365,7 +366,7 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
         let Some(current) = current else {
             return Err(StoreError::new(Operation::ReplaceMetadata, key, StoreErrorKind::NotFound));
         };
-        let mut headers = options.headers.clone();
+        let mut headers = for_the_wire(Operation::ReplaceMetadata, key, &options.headers)?;
         for (name, value) in &current.headers {
             let is_kept = name == STORAGE_CLASS || name.as_str().starts_with("x-amz-server-side-encryption");
             if is_kept && !headers.contains_key(name) {
@@ -399,6 +400,30 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
         };
         deleted.map_err(|error| unmatched(error, precondition).at(Operation::Delete, key))
     }
+}
+
+/// Headers as every server understands and signs them: values of one name as one, as S3 answers them, and no tabs, of which
+/// some make spaces.
+fn for_the_wire(operation: Operation, key: &str, headers: &HeaderMap) -> Result<HeaderMap, StoreError> {
+    let mut all = HeaderMap::with_capacity(headers.len());
+    for name in headers.keys() {
+        let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        let value =
+            HeaderValue::from_bytes(&values.join(&b',')).ok().filter(|value| !value.as_bytes().contains(&b'\t'));
+        let Some(value) = value else {
+            let source = InvalidHeader { name: name.clone() };
+            return Err(StoreError::new(operation, key, StoreErrorKind::InvalidRequest).with_source(source));
+        };
+        all.insert(name, value);
+    }
+    Ok(all)
+}
+
+/// A header that servers do not agree on.
+#[derive(Debug, Error)]
+#[error("the value of {name} has a tab, which cannot be sent so that every server understands it")]
+struct InvalidHeader {
+    name: HeaderName,
 }
 
 /// Where a version is asked for and there is none, S3 says that there is no such key.

@@ -2,13 +2,16 @@
 
 use super::calls::{Part, S3Calls, UnfinishedUpload, Upload};
 use super::error::CallError;
+use super::room::Held;
 use super::store::{Failed, Inner, PARTS_AT_ONCE, S3Store, parts, payload, unmatched, unread};
 use crate::etag::ETag;
 use crate::store::{Body, ObjectMeta, Operation, Precondition, PutOutput, StoreError, StoreErrorKind};
 use crate::timestamp::Timestamp;
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
 use md5::{Digest, Md5};
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,17 +63,24 @@ impl<C: S3Calls> S3Store<C> {
         let begun = self.begin(key, headers).await.map_err(at)?;
         let length = inner.part_size(body.size());
         let upload = begun.upload();
+        let read = |(number, range): (u16, Range<u64>)| async move {
+            let length = range.end.saturating_sub(range.start);
+            let held = inner.memory.enter(length).await;
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let bytes = body.read(range.start, length).await.map_err(|error| unread(key, error))?;
+            Ok::<_, StoreError>((number, bytes, held))
+        };
+        let put = |read: Result<(u16, Bytes, Held), StoreError>| async move {
+            let (number, bytes, held) = read?;
+            let payload = payload(bytes).await;
+            let put = inner.made(|| inner.calls.upload_part(upload, number, &payload)).await;
+            drop(held);
+            put.map_err(at)
+        };
+        // Read one after the other, so that whoever takes a digest of the whole can; sent side by side.
         let parts = stream::iter((1..).zip(parts(0..body.size(), length)))
-            .map(|(number, range)| async move {
-                let length = range.end.saturating_sub(range.start);
-                let held = inner.memory.enter(length).await;
-                let length = usize::try_from(length).unwrap_or(usize::MAX);
-                let bytes = body.read(range.start, length).await.map_err(|error| unread(key, error))?;
-                let payload = payload(bytes).await;
-                let put = inner.made(|| inner.calls.upload_part(upload, number, &payload)).await;
-                drop(held);
-                put.map_err(at)
-            })
+            .then(read)
+            .map(put)
             .buffered(PARTS_AT_ONCE)
             .try_collect::<Vec<Part>>()
             .await;

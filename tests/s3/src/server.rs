@@ -62,7 +62,7 @@ pub enum Lack {
     Replace,
     /// A copy onto itself leaves Last-Modified as it was.
     LastModified,
-    /// Checksums are neither verified, kept nor answered; that of the signature is.
+    /// Checksums are neither verified, kept nor answered, nor is that of the body that was signed.
     Checksums,
     /// `encoding-type` is ignored.
     UrlEncoding,

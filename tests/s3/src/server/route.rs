@@ -9,7 +9,7 @@ use super::xml::{Element, element, url_encode};
 use super::{BUCKET, Lack, REGION, Shared};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
     CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
@@ -82,7 +82,8 @@ impl S3Route for Route {
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
         let operation = Operation::of(&request.method, &request.uri, &request.headers);
-        let answer = match Request::read(request).await {
+        let takes_any = self.shared.settings().lacks.contains(&Lack::Checksums);
+        let answer = match Request::read(request, takes_any).await {
             Ok(request) => match self.shared.refusal(operation) {
                 Some(refusal) => Err(refusal),
                 None => request.answer(operation, &self.shared),
@@ -106,7 +107,8 @@ struct Request {
 }
 
 impl Request {
-    async fn read(request: S3Request<Body>) -> Result<Self, Refusal> {
+    /// Reads the body to its end; one that is not what the signature says only where nothing is verified.
+    async fn read(request: S3Request<Body>, takes_any: bool) -> Result<Self, Refusal> {
         let decode = |text: &str| {
             let invalid = |_| Refusal::new(400, "InvalidURI", "Couldn't parse the specified URI.");
             percent_decode_str(text).decode_utf8().map(|text| text.into_owned()).map_err(invalid)
@@ -118,24 +120,14 @@ impl Request {
         if headers.contains_key(TRANSFER_ENCODING) && !headers.contains_key("x-amz-decoded-content-length") {
             return Err(Refusal::new(411, "MissingContentLength", "You must provide the Content-Length HTTP header."));
         }
-        let body = request.input.collect().await.map_err(|error| match error.to_string() {
-            text if text.contains("Sha256Mismatch") => Refusal::new(
-                400,
-                "XAmzContentSHA256Mismatch",
-                "The provided 'x-amz-content-sha256' header does not match what was computed.",
-            ),
-            text if text.contains("SignatureMismatch") => {
-                Refusal::new(403, "SignatureDoesNotMatch", "The signature of a chunk does not match.")
-            }
-            text => Refusal::new(400, "IncompleteBody", format!("The body was not read to its end: {text}")),
-        })?;
+        let body = read_body(request.input, takes_any).await?;
         // What was announced to come after the body.
         if let Some(trailers) = request.trailing_headers.and_then(|trailers| trailers.take()) {
             headers.extend(trailers);
         }
         let query = Query::of(&request.uri);
         let region = request.region.map(|region| region.as_str().to_owned());
-        Ok(Self { bucket, key, query, headers, body: body.to_bytes(), region })
+        Ok(Self { bucket, key, query, headers, body, region })
     }
 
     fn answer(&self, operation: Operation, shared: &Shared) -> Answer {
@@ -275,6 +267,31 @@ impl Request {
     fn upload(&self) -> (String, String) {
         (self.key.clone(), self.query.get("uploadId").unwrap_or_default().to_owned())
     }
+}
+
+async fn read_body(mut body: Body, takes_any: bool) -> Result<Bytes, Refusal> {
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(|error| error.to_string()) {
+            Ok(frame) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            // It comes when all bytes have come.
+            Err(error) if error.contains("Sha256Mismatch") => {
+                if takes_any {
+                    break;
+                }
+                let message = "The provided 'x-amz-content-sha256' header does not match what was computed.";
+                return Err(Refusal::new(400, "XAmzContentSHA256Mismatch", message));
+            }
+            Err(error) if error.contains("SignatureMismatch") => {
+                let message = "The signature of a chunk does not match.";
+                return Err(Refusal::new(403, "SignatureDoesNotMatch", message));
+            }
+            Err(error) => {
+                return Err(Refusal::new(400, "IncompleteBody", format!("The body was not read to its end: {error}")));
+            }
+        }
+    }
+    Ok(read.freeze())
 }
 
 /// One request on the bucket.
