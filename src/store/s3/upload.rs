@@ -2,12 +2,11 @@
 
 use super::calls::{Part, S3Calls, UnfinishedUpload, Upload};
 use super::error::CallError;
-use super::room::Held;
+use super::room::Room;
 use super::store::{Failed, Inner, PARTS_AT_ONCE, S3Store, parts, payload, unmatched, unread};
 use crate::etag::ETag;
 use crate::store::{Body, ObjectMeta, Operation, Precondition, PutOutput, StoreError, StoreErrorKind};
 use crate::timestamp::Timestamp;
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
 use md5::{Digest, Md5};
@@ -63,24 +62,10 @@ impl<C: S3Calls> S3Store<C> {
         let begun = self.begin(key, headers).await.map_err(at)?;
         let length = inner.part_size(body.size());
         let upload = begun.upload();
-        let read = |(number, range): (u16, Range<u64>)| async move {
-            let length = range.end.saturating_sub(range.start);
-            let held = inner.memory.enter(length).await;
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let bytes = body.read(range.start, length).await.map_err(|error| unread(key, error))?;
-            Ok::<_, StoreError>((number, bytes, held))
-        };
-        let put = |read: Result<(u16, Bytes, Held), StoreError>| async move {
-            let (number, bytes, held) = read?;
-            let payload = payload(bytes).await;
-            let put = inner.made(|| inner.calls.upload_part(upload, number, &payload)).await;
-            drop(held);
-            put.map_err(at)
-        };
+        let in_order = Room::new(1);
         // Read one after the other, so that whoever takes a digest of the whole can; sent side by side.
         let parts = stream::iter((1..).zip(parts(0..body.size(), length)))
-            .then(read)
-            .map(put)
+            .map(|(number, range)| inner.put_part(upload, number, body, range, &in_order))
             .buffered(PARTS_AT_ONCE)
             .try_collect::<Vec<Part>>()
             .await;
@@ -196,6 +181,26 @@ fn etag_of_parts(parts: &[Part]) -> Option<ETag> {
 }
 
 impl<C: S3Calls> Inner<C> {
+    async fn put_part(
+        &self,
+        upload: Upload<'_>,
+        number: u16,
+        body: &Body,
+        range: Range<u64>,
+        in_order: &Arc<Room>,
+    ) -> Result<Part, StoreError> {
+        let turn = in_order.enter(1).await;
+        let length = range.end.saturating_sub(range.start);
+        let held = self.memory.enter(length).await;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let bytes = body.read(range.start, length).await.map_err(|error| unread(upload.key, error))?;
+        drop(turn);
+        let payload = payload(bytes).await;
+        let put = self.made(|| self.calls.upload_part(upload, number, &payload)).await;
+        drop(held);
+        put.map_err(|error| error.at(Operation::Put, upload.key))
+    }
+
     pub(super) async fn abort(&self, upload: Upload<'_>) -> Result<(), CallError> {
         self.made(|| self.calls.abort_upload(upload)).await?;
         self.ended(upload.key, upload.id);
