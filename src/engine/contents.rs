@@ -322,12 +322,12 @@ pub(super) fn unsent_by_store(key: &Key, error: &StoreError) -> Unsent {
 pub(super) struct Stable {
     file: Arc<dyn OpenFile>,
     /// The digest of what was read from the start on without a gap; `None` where nobody needs it.
-    digest: Option<Mutex<(u64, Md5)>>,
+    digest: Option<Arc<Mutex<(u64, Md5)>>>,
 }
 
 impl Stable {
     fn new(file: Arc<dyn OpenFile>, digests: Support) -> Self {
-        let digest = (digests == Support::Yes).then(|| Mutex::new((0, Md5::new())));
+        let digest = (digests == Support::Yes).then(|| Arc::new(Mutex::new((0, Md5::new()))));
         Self { file, digest }
     }
 
@@ -350,16 +350,22 @@ impl Stable {
         Ok(digest.finalize().into())
     }
 
-    fn take_down(&self, offset: u64, bytes: &Bytes) {
+    async fn take_down(&self, offset: u64, bytes: &Bytes) {
+        /// What is digested where it was read, in bytes. More takes long enough for others to wait for it.
+        const INLINE: usize = 256 << 10;
         let Some(digest) = &self.digest else { return };
-        let mut digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
-        if offset == 0 {
-            *digest = (0, Md5::new());
-        }
-        if offset == digest.0 {
-            digest.0 = offset.saturating_add(bytes.len() as u64);
-            digest.1.update(bytes);
-        }
+        let (digest, taken) = (Arc::clone(digest), bytes.clone());
+        let take = move || {
+            let mut digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
+            if offset == 0 {
+                *digest = (0, Md5::new());
+            }
+            if offset == digest.0 {
+                digest.0 = offset.saturating_add(taken.len() as u64);
+                digest.1.update(&taken);
+            }
+        };
+        if bytes.len() <= INLINE { take() } else { blocking::unblock(take).await }
     }
 }
 
@@ -379,7 +385,7 @@ impl Source for Stable {
             if !self.file.again().await?.is_same_version(self.file.found()) {
                 return Err(changed().into());
             }
-            self.take_down(offset, &bytes);
+            self.take_down(offset, &bytes).await;
             Ok(bytes)
         })
     }

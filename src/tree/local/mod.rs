@@ -10,6 +10,7 @@
 //!    their final attributes; see [`staging`].
 //! 4. *Another file system may be mounted inside.* Every directory that is opened is compared with the root.
 
+mod buffers;
 mod directories;
 mod disk;
 mod look;
@@ -17,6 +18,7 @@ mod staging;
 mod sys;
 mod threads;
 
+use self::buffers::Buffers;
 use self::directories::Directories;
 use self::staging::Staging;
 use self::sys::{Mount, Name, Stat, failed};
@@ -79,6 +81,7 @@ pub struct LocalTree {
     threads: Threads,
     /// Memory to read directories in.
     buffer: Mutex<Vec<u8>>,
+    buffers: Buffers,
 }
 
 impl LocalTree {
@@ -113,6 +116,7 @@ impl LocalTree {
             unsynced: AtomicBool::new(false),
             threads: Threads::default(),
             buffer: Mutex::default(),
+            buffers: Buffers::default(),
         })
     }
 
@@ -376,7 +380,7 @@ impl LocalTree {
         }
         let (file, look) = self.disk.look(file).await.map_err(|error| failed(ATTEMPT, path, error))?;
         let found = found(key.path(), &look, None).ok_or_else(changed)?;
-        Ok(Arc::new(LocalFile { file: Arc::new(file), found }))
+        Ok(Arc::new(LocalFile { file: Arc::new(file), buffers: self.buffers.clone(), found }))
     }
 }
 
@@ -531,6 +535,7 @@ fn set_attributes(fd: impl AsFd, attributes: &Attributes) -> io::Result<Applied>
 /// A regular file, open to be read.
 struct LocalFile {
     file: Arc<File>,
+    buffers: Buffers,
     found: Found,
 }
 
@@ -553,20 +558,29 @@ impl OpenFile for LocalFile {
         /// What is read where it is asked for, in bytes: going to another thread and back takes longer.
         const INLINE: usize = 64 << 10;
         let path = self.found.entry.key().as_str().as_bytes();
-        let file = Arc::clone(&self.file);
+        let (file, buffers) = (Arc::clone(&self.file), self.buffers.clone());
         Box::pin(async move {
             let read = if length <= INLINE {
-                read_fully(&file, offset, length)
+                let mut buffer = vec![0; length];
+                read_fully(&file, offset, &mut buffer).map(|read| {
+                    buffer.truncate(read);
+                    buffer.into()
+                })
             } else {
-                blocking::unblock(move || read_fully(&file, offset, length)).await
+                blocking::unblock(move || {
+                    let mut buffer = buffers.take(length);
+                    let read = read_fully(&file, offset, buffer.as_mut())?;
+                    Ok(Bytes::from_owner(buffer).slice(..read))
+                })
+                .await
             };
             read.map_err(|error| failed("reading", path, error))
         })
     }
 }
 
-fn read_fully(file: &File, offset: u64, length: usize) -> io::Result<Bytes> {
-    let mut buffer = vec![0; length];
+/// Reads as much as there is, at most as much as fits.
+fn read_fully(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled: usize = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset.saturating_add(filled as u64)) {
@@ -576,6 +590,5 @@ fn read_fully(file: &File, offset: u64, length: usize) -> io::Result<Bytes> {
             Err(error) => return Err(error),
         }
     }
-    buffer.truncate(filled);
-    Ok(buffer.into())
+    Ok(filled)
 }

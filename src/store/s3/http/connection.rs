@@ -8,10 +8,11 @@ use futures_util::{AsyncRead, AsyncWrite, FutureExt};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 use smol_hyper::rt::FuturesIo;
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -20,7 +21,7 @@ use std::task::{Context, Poll, Waker};
 use thiserror::Error;
 
 pub(super) struct Connection {
-    requests: http1::SendRequest<Full<Bytes>>,
+    requests: http1::SendRequest<Pieces>,
     /// What moves bytes. It is polled with each request, and not in between.
     driver: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
 }
@@ -129,8 +130,33 @@ impl Connection {
     }
 }
 
+/// A body in pieces, of which one at a time is copied behind what is still to be sent: a small one goes with its head in one
+/// write, and of a large one no second copy is made.
+struct Pieces(Bytes);
+
+/// The largest piece, in bytes.
+const PIECE: usize = 256 << 10;
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let length = self.0.len().min(PIECE);
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(self.0.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
+    }
+}
+
 /// The request as it goes over the wire: with the path alone, and the host as a header.
-fn in_origin_form(request: Request<Bytes>) -> Result<Request<Full<Bytes>>, HttpError> {
+fn in_origin_form(request: Request<Bytes>) -> Result<Request<Pieces>, HttpError> {
     let wrong = |error: http::Error| HttpError::Request(error.into());
     let (mut parts, body) = request.into_parts();
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
@@ -140,7 +166,7 @@ fn in_origin_form(request: Request<Bytes>) -> Result<Request<Full<Bytes>>, HttpE
     }
     uri.scheme = None;
     parts.uri = Uri::from_parts(uri).map_err(|error| wrong(error.into()))?;
-    Ok(Request::from_parts(parts, Full::new(body)))
+    Ok(Request::from_parts(parts, Pieces(body)))
 }
 
 /// A connection to the first address that takes one.
