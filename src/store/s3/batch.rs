@@ -5,71 +5,78 @@ use super::error::CallError;
 use super::store::S3Store;
 use super::wire::survives_xml;
 use futures_channel::oneshot;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What S3 takes in one request.
 const MOST: usize = 1000;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Batches {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<(Box<str>, oneshot::Sender<Turn>)>,
+    waiting: Vec<Waiting>,
     /// How many requests are under way, for which the others wait.
     running: usize,
 }
+
+/// A key, and whoever waits for it to be deleted.
+type Waiting = (Box<str>, oneshot::Sender<Turn>);
 
 /// What comes of waiting.
 enum Turn {
     /// The key was part of a request.
     Answered(Result<(), CallError>),
-    /// The one that waited makes the next request, of these keys.
-    Lead(Vec<(Box<str>, oneshot::Sender<Turn>)>),
+    /// The one that waited makes the next request: of its own key and of those of others.
+    Lead(Box<str>, Vec<Waiting>, Running),
 }
 
 /// How many requests are made side by side. Few, so that each has many keys.
 const SIDE_BY_SIDE: usize = 4;
 
-/// A place among those that make requests, given back when dropped.
-struct Running<'a>(&'a Batches);
+/// A place among those that make requests. When it is given back, the next request is made.
+struct Running {
+    batches: Option<Batches>,
+}
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
-        self.0.next();
+        if let Some(batches) = self.batches.take() {
+            batches.hand_on();
+        }
     }
 }
 
 impl Batches {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands the next request to the first of those who wait for it and still wait.
-    fn next(&self) {
-        let mut state = self.state();
-        state.running = state.running.saturating_sub(1);
-        while !state.waiting.is_empty() {
+    /// Hands the next request to the first of those who still wait for it.
+    fn hand_on(self) {
+        let mut batches = Some(self);
+        while let Some(this) = batches.take() {
+            let mut state = this.state();
+            if state.waiting.is_empty() {
+                state.running = state.running.saturating_sub(1);
+                return;
+            }
             let many = state.waiting.len().min(MOST);
-            let mut batch: Vec<_> = state.waiting.drain(..many).collect();
-            // The leader's own key stays in front, with nobody else to tell.
-            let (key, leader) = batch.remove(0);
-            let (unheard, _) = oneshot::channel();
-            batch.insert(0, (key, unheard));
-            match leader.send(Turn::Lead(batch)) {
-                Ok(()) => {
-                    state.running = state.running.saturating_add(1);
-                    return;
-                }
-                Err(Turn::Lead(mut rest)) => {
-                    // It was dropped while it waited: its key is not deleted.
-                    rest.remove(0);
+            let mut batch = state.waiting.drain(..many);
+            let Some((key, leader)) = batch.next() else { return };
+            let rest: Vec<Waiting> = batch.collect();
+            drop(state);
+            let running = Running { batches: Some(this) };
+            if let Err(Turn::Lead(_, mut rest, mut running)) = leader.send(Turn::Lead(key, rest, running)) {
+                // It was dropped while it waited: its key is not deleted, and the others go on waiting.
+                batches = running.batches.take();
+                if let Some(this) = &batches {
+                    let mut state = this.state();
                     rest.append(&mut state.waiting);
                     state.waiting = rest;
                 }
-                Err(Turn::Answered(_)) => {}
             }
         }
     }
@@ -94,47 +101,43 @@ impl<C: S3Calls> S3Store<C> {
             }
         };
         let Some(receiver) = receiver else {
-            let _running = Running(batches);
+            let _running = Running { batches: Some(batches.clone()) };
             return inner.made(|| inner.calls.delete(key, None)).await;
         };
         match receiver.await {
             Ok(Turn::Answered(result)) => result,
-            Ok(Turn::Lead(batch)) => {
-                let _running = Running(batches);
-                self.delete_all(batch).await
-            }
+            Ok(Turn::Lead(key, others, _running)) => self.delete_all(key, others).await,
             // Whoever made the request was dropped; it may have been heard or not.
             Err(_) => inner.made(|| inner.calls.delete(key, None)).await,
         }
     }
 
-    /// Deletes a batch, tells the others, and answers what became of the first.
-    async fn delete_all(&self, batch: Vec<(Box<str>, oneshot::Sender<Turn>)>) -> Result<(), CallError> {
+    /// Deletes a key and those of others, and tells them.
+    async fn delete_all(&self, key: Box<str>, others: Vec<Waiting>) -> Result<(), CallError> {
         let inner = &self.inner;
-        let (keys, waiting): (Vec<Box<str>>, Vec<_>) = batch.into_iter().unzip();
-        if let [key] = keys.as_slice() {
-            return inner.made(|| inner.calls.delete(key, None)).await;
+        if others.is_empty() {
+            return inner.made(|| inner.calls.delete(&key, None)).await;
         }
+        let mut keys = vec![key.clone()];
+        keys.extend(others.iter().map(|(key, _)| key.clone()));
         let answered = inner.made(|| inner.calls.delete_batch(&keys)).await;
-        let mut answered = match answered {
-            Ok(answered) if answered.len() == keys.len() => answered.into_iter().map(Some).collect(),
-            // A store that has no batches, and one that failed as a whole: each on its own says best why.
-            _ => Vec::new(),
-        };
-        answered.resize_with(keys.len(), || None);
-        let mut own = Ok(());
-        for (place, ((key, sender), answer)) in keys.iter().zip(waiting).zip(answered).enumerate() {
-            let result = match answer {
-                Some(Ok(())) => Ok(()),
-                // A failure that may pass, and one that nobody told of.
-                _ => inner.made(|| inner.calls.delete(key, None)).await,
-            };
-            if place == 0 {
-                own = result;
-            } else {
-                let _ = sender.send(Turn::Answered(result));
-            }
+        let answered = answered.ok().filter(|answered| answered.len() == keys.len());
+        let mut answers = answered.into_iter().flatten();
+        let own = self.delete_unless(&key, answers.next()).await;
+        for (key, sender) in others {
+            let result = self.delete_unless(&key, answers.next()).await;
+            let _ = sender.send(Turn::Answered(result));
         }
         own
+    }
+
+    /// Deletes a key by itself, unless a batch has done so. A store that has no batches, a batch that failed as a whole and a
+    /// key of it that failed: a request for the key alone says best why.
+    async fn delete_unless(&self, key: &str, answer: Option<Result<(), CallError>>) -> Result<(), CallError> {
+        let inner = &self.inner;
+        match answer {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => inner.made(|| inner.calls.delete(key, None)).await,
+        }
     }
 }

@@ -20,7 +20,7 @@ pub trait UploadLog: Send + Sync + fmt::Debug {
     /// Those of the disk; the upload is aborted then.
     fn begun(&self, key: &str, id: &str) -> io::Result<()>;
 
-    /// An upload was completed or aborted.
+    /// An upload was completed or aborted. It need not be on disk when this returns.
     ///
     /// # Errors
     /// Those of the disk; the upload is aborted once more at the next start, which does nothing.
@@ -85,7 +85,6 @@ impl FileUploadLog {
         }
         if let Some(file) = &mut state.file {
             file.write_all(line.as_bytes())?;
-            file.sync_data()?;
         }
         Ok(())
     }
@@ -109,6 +108,9 @@ impl UploadLog for FileUploadLog {
     fn begun(&self, key: &str, id: &str) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.write(&mut state, &line('+', key, id))?;
+        if let Some(file) = &state.file {
+            file.sync_data()?;
+        }
         state.open.insert((key.to_owned(), id.to_owned()));
         Ok(())
     }

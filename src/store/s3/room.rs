@@ -52,6 +52,11 @@ impl Room {
         self.admit();
     }
 
+    fn give_back(&self, weight: u64) {
+        let mut state = self.state();
+        state.held = state.held.saturating_sub(weight);
+    }
+
     /// Lets in whoever fits now.
     fn admit(self: &Arc<Self>) {
         loop {
@@ -65,8 +70,10 @@ impl Room {
                 state.held = state.held.saturating_add(first.0);
                 first
             };
-            // Whoever does not wait any more gives the place back by dropping it.
-            let _ = sender.send(Held { room: Arc::clone(self), weight });
+            if let Err(mut unwanted) = sender.send(Held { room: Arc::clone(self), weight }) {
+                // Nobody waits for it any more. It is given back here, since dropping it would come here once more.
+                self.give_back(std::mem::take(&mut unwanted.weight));
+            }
         }
     }
 }
@@ -79,10 +86,10 @@ impl State {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut state = self.room.state();
-        state.held = state.held.saturating_sub(self.weight);
-        drop(state);
-        self.room.admit();
+        if self.weight > 0 {
+            self.room.give_back(self.weight);
+            self.room.admit();
+        }
     }
 }
 

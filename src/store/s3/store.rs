@@ -387,7 +387,11 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
         check_key(Operation::Delete, key)?;
         let inner = &self.inner;
         let deleted = match precondition {
-            Precondition::None => self.delete_in_batch(key).await,
+            Precondition::None => match self.delete_in_batch(key).await {
+                // Not as S3 has it, and no matter: it is gone.
+                Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(()),
+                deleted => deleted,
+            },
             Precondition::Match(etag) => inner.made(|| inner.calls.delete(key, Some(etag))).await,
             // Nothing is to be deleted if there is something; no request says so.
             Precondition::Absent => {

@@ -126,11 +126,13 @@ impl<C: S3Calls> S3Store<C> {
         let answered =
             inner.retried(|| inner.calls.create_upload(key, headers)).await.map_err(|failed| failed.error)?;
         let begun = Begun { inner: Arc::clone(inner), key: key.to_owned(), id: answered.value, is_ended: false };
-        if let Some(log) = &inner.options.log
-            && let Err(error) = log.begun(key, &begun.id)
-        {
-            begun.abort().await;
-            return Err(CallError::unanswered(StoreErrorKind::Other, error));
+        if let Some(log) = &inner.options.log {
+            let (log, key, id) = (Arc::clone(log), key.to_owned(), begun.id.clone());
+            // It waits for the disk.
+            if let Err(error) = blocking::unblock(move || log.begun(&key, &id)).await {
+                begun.abort().await;
+                return Err(CallError::unanswered(StoreErrorKind::Other, error));
+            }
         }
         if answered.is_doubtful {
             inner.abort_twins(begun.upload(), since.elapsed()).await;
