@@ -139,8 +139,9 @@ async fn try_out<C: S3Calls>(store: &S3Store<C>, root: &str, probed: &mut Probed
     let damaged = body.damaged();
     match inner.calls.put(&key, &damaged, &headers, &none).await {
         Err(error) if error.answer().is_some() => capabilities = capabilities.with_checksums(Support::Yes),
-        Err(error) => return Err(at(error)),
-        Ok(_) => probed.lack("checksums are not checked; a body that is damaged on the way is stored"),
+        // A store that keeps the checksum of what it got, and says so, has not checked it either.
+        Err(error) if error.kind() != StoreErrorKind::Corrupt => return Err(at(error)),
+        Ok(_) | Err(_) => probed.lack("checksums are not checked; a body that is damaged on the way is stored"),
     }
     probed.capabilities = capabilities;
     Ok(())
