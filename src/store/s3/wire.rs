@@ -15,11 +15,16 @@ pub(super) fn etag(text: &str) -> ETag {
     if text.starts_with('"') || text.starts_with("W/") { ETag::new(text) } else { ETag::new(&format!("\"{text}\"")) }
 }
 
-/// A key as a listing with `encoding-type=url` shows it; `None` when it is no UTF-8.
+/// A key as a listing with `encoding-type=url` shows it; `None` when it is no UTF-8, or not encoded like that: `%zz` is
+/// not taken for itself, which is `%25zz`.
 ///
 /// The encoding is that of forms: `+` is a space, and a plus is `%2B`. Servers that write a space as `%20` are understood
 /// as well.
 pub(super) fn decoded_key(text: &str) -> Option<String> {
+    let is_digit = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
+    if !text.split('%').skip(1).map(str::as_bytes).all(|rest| is_digit(rest.first()) && is_digit(rest.get(1))) {
+        return None;
+    }
     let text = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
     percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
 }
@@ -62,7 +67,9 @@ mod tests {
         ] {
             assert_eq!(decoded_key(text).as_deref(), Some(key), "{text}");
         }
-        assert_eq!(decoded_key("%FF"), None);
+        for text in ["%FF", "%", "a%4", "%zz", "%4%41", "%+1"] {
+            assert_eq!(decoded_key(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub struct Agent {
 
 struct Inner {
     tls: Tls,
+    limits: Limits,
     idle: Mutex<HashMap<(Scheme, Authority), Vec<Idle>>>,
 }
 
@@ -38,13 +39,24 @@ struct Idle {
     since: Instant,
 }
 
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long a request may take, apart from what its size allows. A copy of 5 GiB is made meanwhile.
-const REQUEST: Duration = Duration::from_secs(90);
-/// The least that has to go over the wire in a second, in bytes.
-const SLOWEST: u64 = 64 << 10;
-/// Servers close what is idle after some time, S3 after 20 s or so; a request on its way then is lost.
-const KEPT: Duration = Duration::from_secs(15);
+/// How long things may take.
+struct Limits {
+    connect: Duration,
+    /// For a request, apart from what its size allows. A copy of 5 GiB is made meanwhile.
+    request: Duration,
+    /// The least that has to go over the wire in a second, in bytes.
+    slowest: u64,
+    /// For a connection that is idle. Servers close those after some time, S3 after 20 s or so; a request on its way then
+    /// is lost.
+    kept: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(10),
+    request: Duration::from_secs(90),
+    slowest: 64 << 10,
+    kept: Duration::from_secs(15),
+};
 /// How many connections to a host are kept.
 const CONNECTIONS: usize = 256;
 
@@ -52,7 +64,7 @@ impl Agent {
     /// A client that trusts the certificates of the web, those of Mozilla.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(Tls::of_the_web())
+        Self::of(Tls::of_the_web(), LIMITS)
     }
 
     /// A client that trusts certificates of the caller's choice, in PEM form, as `AWS_CA_BUNDLE` names them.
@@ -60,11 +72,11 @@ impl Agent {
     /// # Errors
     /// [`HttpError::Untrusted`] when a certificate cannot be read, or there is none.
     pub fn with_certificates(pem: &[u8]) -> Result<Self, HttpError> {
-        Ok(Self::of(Tls::of_certificates(pem).map_err(|error| HttpError::Untrusted(error.into()))?))
+        Ok(Self::of(Tls::of_certificates(pem)?, LIMITS))
     }
 
-    fn of(tls: Tls) -> Self {
-        Self { inner: Arc::new(Inner { tls, idle: Mutex::default() }) }
+    fn of(tls: Tls, limits: Limits) -> Self {
+        Self { inner: Arc::new(Inner { tls, limits, idle: Mutex::default() }) }
     }
 }
 
@@ -78,7 +90,7 @@ impl Inner {
         let mut idle = self.idle();
         let connections = idle.get_mut(place)?;
         while let Some(Idle { mut connection, since }) = connections.pop() {
-            if since.elapsed() < KEPT && connection.is_open() {
+            if since.elapsed() < self.limits.kept && connection.is_open() {
                 return Some(connection);
             }
         }
@@ -88,6 +100,9 @@ impl Inner {
     fn keep(&self, place: (Scheme, Authority), connection: Connection) {
         let mut idle = self.idle();
         let connections = idle.entry(place).or_default();
+        // In the order in which they became idle. Those that a burst has left would stay, closed by the server.
+        let stale = connections.partition_point(|idle| idle.since.elapsed() >= self.limits.kept);
+        connections.drain(..stale);
         if connections.len() < CONNECTIONS {
             connections.push(Idle { connection, since: Instant::now() });
         }
@@ -103,7 +118,7 @@ impl Inner {
             Some(connection) => connection,
             None => {
                 let connecting = Connection::open(&place.0, &place.1, &self.tls);
-                within(CONNECT, connecting).await?
+                within(self.limits.connect, connecting).await?
             }
         };
         let response = connection.exchange(request, limit).await?;
@@ -120,14 +135,15 @@ async fn within<T>(time: Duration, future: impl Future<Output = Result<T, HttpEr
     let (future, timer) = (pin!(future), async_io::Timer::after(time));
     match select(future, timer).await {
         Either::Left((result, _)) => result,
-        Either::Right(_) => Err(HttpError::Timeout(format!("nothing came for {} s", time.as_secs()).into())),
+        Either::Right(_) => Err(HttpError::Timeout(format!("it took more than {} s", time.as_secs()).into())),
     }
 }
 
 impl HttpClient for Agent {
     async fn send(&self, request: Request<Bytes>, limit: u64) -> Result<Response<Option<Bytes>>, HttpError> {
         let bytes = limit.saturating_add(request.body().len() as u64);
-        let time = REQUEST.saturating_add(Duration::from_secs(bytes.checked_div(SLOWEST).unwrap_or(0)));
+        let Limits { request: least, slowest, .. } = self.inner.limits;
+        let time = least.saturating_add(Duration::from_secs(bytes.checked_div(slowest).unwrap_or(0)));
         within(time, self.inner.exchange(request, limit)).await
     }
 
@@ -152,4 +168,250 @@ impl From<Untrusted> for HttpError {
     fn from(error: Untrusted) -> Self {
         Self::Untrusted(error.into())
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreErrorKind;
+    use async_io::block_on;
+    use futures_rustls::TlsAcceptor;
+    use futures_rustls::pki_types::pem::PemObject;
+    use futures_rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use futures_rustls::rustls::{ServerConfig, crypto};
+    use futures_util::{AsyncReadExt, AsyncWriteExt};
+    use std::error::Error;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    const SHORT: Duration = Duration::from_millis(100);
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody";
+
+    /// A server of which a thread looks after each connection; answers how many there have been.
+    fn serve(serve: impl Fn(std::net::TcpStream) + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let (address, serve) = (listener.local_addr().unwrap(), Arc::new(serve));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let serve = Arc::clone(&serve);
+                thread::spawn(move || serve(stream.unwrap()));
+            }
+        });
+        (address, connections)
+    }
+
+    /// A request, which has no body.
+    fn hear(stream: &mut std::net::TcpStream) {
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+    }
+
+    fn get(agent: &Agent, uri: &str, limit: u64) -> Result<Option<Bytes>, HttpError> {
+        let request = Request::get(uri).body(Bytes::new()).unwrap();
+        block_on(agent.send(request, limit)).map(Response::into_body)
+    }
+
+    fn chain(error: &dyn Error) -> String {
+        let source = error.source().map(|source| format!(": {}", chain(source)));
+        format!("{error}{}", source.unwrap_or_default())
+    }
+
+    #[test]
+    fn an_answer_that_does_not_come_is_not_waited_for() {
+        let agent = Agent::of(Tls::of_the_web(), Limits { request: SHORT, ..LIMITS });
+        // Nothing at all, a head without an end, and a body that drips.
+        let silent = serve(|mut stream| drop(stream.read_to_end(&mut Vec::new()))).0;
+        let begun = serve(|mut stream| {
+            hear(&mut stream);
+            stream.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let dripping = serve(|mut stream| {
+            hear(&mut stream);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n").unwrap();
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(SHORT / 10);
+            }
+        });
+        for address in [silent, begun.0, dripping.0] {
+            let since = Instant::now();
+            let error = get(&agent, &format!("http://{address}/"), 1000).unwrap_err();
+            assert!(matches!(error, HttpError::Timeout(_)), "{}", chain(&error));
+            assert_eq!(error.kind(), StoreErrorKind::Transient);
+            assert!((SHORT..SHORT * 50).contains(&since.elapsed()));
+        }
+        assert!(agent.inner.idle().values().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn a_large_answer_may_take_longer() {
+        let slow = serve(|mut stream| {
+            hear(&mut stream);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbo").unwrap();
+            thread::sleep(SHORT * 3);
+            stream.write_all(b"dy").unwrap();
+        });
+        let agent = Agent::of(Tls::of_the_web(), Limits { request: SHORT, slowest: 100, ..LIMITS });
+        let uri = format!("http://{}/", slow.0);
+        assert_eq!(get(&agent, &uri, 10_000).unwrap().unwrap(), "body");
+    }
+
+    #[test]
+    fn a_connection_that_does_not_come_is_not_waited_for() {
+        let agent = Agent::of(Tls::of_the_web(), Limits { connect: SHORT, ..LIMITS });
+        // It takes the connection, and says nothing of who it is.
+        let silent = serve(|mut stream| drop(stream.read_to_end(&mut Vec::new()))).0;
+        let error = get(&agent, &format!("https://localhost:{}/", silent.port()), 10).unwrap_err();
+        assert!(matches!(error, HttpError::Timeout(_)), "{}", chain(&error));
+    }
+
+    /// Answers each request; closes a connection at the end.
+    fn answering(mut stream: std::net::TcpStream) {
+        while stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0) && stream.write_all(ANSWER).is_ok() {}
+    }
+
+    #[test]
+    fn a_connection_that_was_idle_for_long_is_not_used() {
+        let (address, connections) = serve(answering);
+        let uri = format!("http://{address}/");
+        let mut agent = Agent::new();
+        for count in [1, 1, 2] {
+            if count == 2 {
+                never_kept(&mut agent);
+            }
+            get(&agent, &uri, 10).unwrap();
+            assert_eq!(connections.load(Ordering::SeqCst), count);
+        }
+    }
+
+    /// From now on, whatever is idle is too old.
+    fn never_kept(agent: &mut Agent) {
+        Arc::get_mut(&mut agent.inner).unwrap().limits.kept = Duration::ZERO;
+    }
+
+    #[test]
+    fn what_a_burst_has_left_is_closed() {
+        let (address, _) = serve(answering);
+        let uri = format!("http://{address}/");
+        let mut agent = Agent::new();
+        let idle = |agent: &Agent| agent.inner.idle().values().map(Vec::len).sum::<usize>();
+        let all = (0..20).map(|_| agent.send(Request::get(&uri).body(Bytes::new()).unwrap(), 10));
+        for result in block_on(futures_util::future::join_all(all)) {
+            result.unwrap();
+        }
+        assert_eq!(idle(&agent), 20);
+        never_kept(&mut agent);
+        get(&agent, &uri, 10).unwrap();
+        assert_eq!(idle(&agent), 1);
+    }
+
+    #[test]
+    fn no_room_is_made_for_what_is_only_announced() {
+        let lying = serve(|mut stream| {
+            hear(&mut stream);
+            let piece = vec![b'x'; 100_000];
+            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1_u64 << 50).as_bytes()).unwrap();
+            stream.write_all(&piece).unwrap();
+            stream.write_all(&piece).unwrap();
+        });
+        let error = get(&Agent::new(), &format!("http://{}/", lying.0), u64::MAX).unwrap_err();
+        assert!(matches!(error, HttpError::Broken(_)), "{}", chain(&error));
+    }
+
+    // TLS, with a certificate for `localhost` that nobody but these tests trusts.
+
+    /// Answers one request over TLS, if there is one.
+    fn answering_tls(stream: std::net::TcpStream) {
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate], key).unwrap()));
+        block_on(async {
+            let Ok(mut stream) = acceptor.accept(async_io::Async::new(stream).unwrap()).await else { return };
+            while stream.read(&mut [0; 4096]).await.is_ok_and(|length| length > 0) {
+                stream.write_all(ANSWER).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_certificate_that_is_trusted() {
+        let (address, connections) = serve(answering_tls);
+        let agent = Agent::with_certificates(CERTIFICATE.as_bytes()).unwrap();
+        for _ in 0..3 {
+            let body = get(&agent, &format!("https://localhost:{}/", address.port()), 10).unwrap();
+            assert_eq!(body.unwrap(), "body");
+        }
+        assert_eq!(connections.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_or_for_another_host() {
+        let (address, _) = serve(answering_tls);
+        let trusting = Agent::with_certificates(CERTIFICATE.as_bytes()).unwrap();
+        let (right, wrong) = (format!("https://localhost:{}/", address.port()), format!("https://{address}/"));
+        for (agent, uri, message) in [
+            (&Agent::new(), &right, "there is no trusted connection: invalid peer certificate: UnknownIssuer"),
+            (
+                &trusting,
+                &wrong,
+                "there is no trusted connection: invalid peer certificate: certificate not valid for name \"127.0.0.1\"; \
+                 certificate is only valid for DnsName(\"localhost\")",
+            ),
+        ] {
+            let error = get(agent, uri, 10).unwrap_err();
+            assert_eq!((chain(&error).as_str(), error.kind()), (message, StoreErrorKind::Denied));
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_not_speak_tls() {
+        let agent = Agent::with_certificates(CERTIFICATE.as_bytes()).unwrap();
+        let (plain, _) = serve(answering);
+        let error = get(&agent, &format!("https://localhost:{}/", plain.port()), 10).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Denied, "{}", chain(&error));
+        let (closing, _) = serve(|mut stream| drop(stream.read(&mut [0; 9])));
+        let error = get(&agent, &format!("https://localhost:{}/", closing.port()), 10).unwrap_err();
+        assert!(matches!(error, HttpError::Broken(_)), "{}", chain(&error));
+    }
+
+    #[test]
+    fn certificates_that_are_none() {
+        for (pem, message) in [
+            ("", "there is no trusted connection: there is no certificate"),
+            (KEY, "there is no trusted connection: there is no certificate"),
+            ("-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----", "a certificate cannot be read"),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "a certificate cannot be trusted"),
+        ] {
+            let error = Agent::with_certificates(pem.as_bytes()).unwrap_err();
+            assert!(chain(&error).contains(message), "{}", chain(&error));
+        }
+    }
+
+    /// Valid until 2100.
+    const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBXTCCAQSgAwIBAgIBATAKBggqhkjOPQQDAjAUMRIwEAYDVQQDDAlsb2NhbGhv\n\
+c3QwIBcNMDAwMTAxMDAwMDAwWhgPMjEwMDAxMDEwMDAwMDBaMBQxEjAQBgNVBAMM\n\
+CWxvY2FsaG9zdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABO3nEi7ydJasoNY6\n\
+PzwJi1+X8ihN4verfZtdx7dfcF0kpAA8RMNebcO19KirNDUmX2gGXgQDIdR0smZQ\n\
+GpBQ106jRTBDMAwGA1UdEwEB/wQCMAAwFAYDVR0RBA0wC4IJbG9jYWxob3N0MB0G\n\
+A1UdDgQWBBS3pIxtlUMOwTSHMIIotjFhsKQTojAKBggqhkjOPQQDAgNHADBEAiA+\n\
+Txq6uFT1jTeWNcZkZGZOlfvsNuVjNpJyIsspzVpQ8AIgXsq5ZsZng/DznN0zVwan\n\
+4DTmtlaLb2G7BB/iYoQrVm0=\n\
+-----END CERTIFICATE-----";
+
+    /// The key to it.
+    const KEY: &str = "\
+-----BEGIN PRIVATE KEY-----\n\
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg1q45O79K7S/htcKI\n\
+6JLElluv3SwujvkY2ZQtaDIaYuChRANCAATt5xIu8nSWrKDWOj88CYtfl/IoTeL3\n\
+q32bXce3X3BdJKQAPETDXm3DtfSoqzQ1Jl9oBl4EAyHUdLJmUBqQUNdO\n\
+-----END PRIVATE KEY-----";
 }

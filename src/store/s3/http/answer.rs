@@ -20,7 +20,7 @@ use time::format_description::well_known::{Rfc2822, Rfc3339};
 pub(super) type Answer = Response<Option<Bytes>>;
 
 /// The head and the body of an answer that is none of failure.
-pub(super) fn accepted(answer: Answer) -> Result<(http::response::Parts, Option<Bytes>), CallError> {
+fn accepted(answer: Answer) -> Result<(http::response::Parts, Option<Bytes>), CallError> {
     let (parts, body) = answer.into_parts();
     if parts.status.is_success() {
         return Ok((parts, body));
@@ -28,23 +28,46 @@ pub(super) fn accepted(answer: Answer) -> Result<(http::response::Parts, Option<
     Err(refused(parts.status, &parts.headers, body.as_deref().unwrap_or_default()))
 }
 
-/// The body of an answer that is XML. One of 200 may still tell of a failure.
-pub(super) fn document(answer: Answer) -> Result<(HeaderMap, Bytes), CallError> {
+/// The body of an answer that is XML, with this root. One of 200 may still tell of a failure.
+fn document(answer: Answer, root: &'static str) -> Result<Bytes, CallError> {
     let (parts, body) = accepted(answer)?;
     let body = body.ok_or(InvalidAnswer::Missing("an answer that is not too long"))?;
-    let mut root = None;
-    // What cannot be read is said by whoever reads it.
-    let _ = read(&body, |step| {
-        if let Step::Open(name) = step {
-            root = Some(name == "Error");
-            return Err(InvalidAnswer::Missing("nothing else"));
-        }
-        Ok(())
-    });
-    if root == Some(true) {
-        return Err(refused(parts.status, &parts.headers, &body));
+    match root_of(&body) {
+        Some(found) if found == root => Ok(body),
+        Some(found) if found == "Error" => Err(refused(parts.status, &parts.headers, &body)),
+        Some(found) => Err(invalid(root, &found).into()),
+        None => Err(InvalidAnswer::Missing(root).into()),
     }
-    Ok((parts.headers, body))
+}
+
+/// The name of the root element. What cannot be read behind it is said by whoever reads it.
+fn root_of(body: &[u8]) -> Option<String> {
+    let mut root = None;
+    let _ = read(body, |step| {
+        if let Step::Open(name) = step {
+            root = Some(name.to_owned());
+        }
+        Err(InvalidAnswer::Missing("nothing else"))
+    });
+    root
+}
+
+/// The head of an answer that has nothing to say in its body.
+///
+/// A failure may come with 200. And what a gateway shows to whoever is not logged in, with a status of 200 as well, does
+/// not mean that something was put or deleted.
+fn done(answer: Answer) -> Result<HeaderMap, CallError> {
+    let (parts, body) = accepted(answer)?;
+    let body = body.ok_or(InvalidAnswer::Missing("an answer that is not too long"))?;
+    if body.trim_ascii().is_empty() {
+        return Ok(parts.headers);
+    }
+    match root_of(&body) {
+        Some(found) if found == "Error" => Err(refused(parts.status, &parts.headers, &body)),
+        // Some servers say in XML what the head says as well.
+        Some(found) if !found.eq_ignore_ascii_case("html") => Ok(parts.headers),
+        found => Err(invalid("an answer of S3", found.as_deref().unwrap_or("something else")).into()),
+    }
 }
 
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CallError {
@@ -52,7 +75,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CallError {
     // An answer that is no XML, such as that of a proxy, has its status.
     let _ = read(body, |step| {
         if let Step::Close { name, text } = step {
-            for wanted in ["Code", "Message", "RequestId", "Region"] {
+            for wanted in ["Code", "Message", "RequestId", "Region", "Endpoint"] {
                 if name == wanted {
                     found.entry(wanted).or_insert_with(|| text.to_owned());
                 }
@@ -64,8 +87,14 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CallError {
     let mut message = found.remove("Message").unwrap_or_default();
     let region = found.remove("Region").unwrap_or_else(|| header("x-amz-bucket-region"));
     let code = found.remove("Code").unwrap_or_default();
-    if !region.is_empty() && (status.is_redirection() || code == "AuthorizationHeaderMalformed") {
-        message = format!("{message} (the bucket is in the region {region})");
+    if status.is_redirection() || code == "AuthorizationHeaderMalformed" {
+        // A redirect is not followed: requests are signed for one host, and to another goes nothing of ours.
+        let place = found.remove("Endpoint").unwrap_or_else(|| header("location"));
+        if !region.is_empty() {
+            message = format!("{message} (the bucket is in the region {region})");
+        } else if !place.is_empty() {
+            message = format!("{message} (the answer points to {place})");
+        }
     }
     let request_id = found.remove("RequestId").unwrap_or_else(|| header("x-amz-request-id"));
     let wait = headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
@@ -114,8 +143,8 @@ pub(super) fn head(answer: Answer) -> Result<ObjectMeta, CallError> {
     Ok(meta(&parts.headers, header_number(&parts.headers)?)?)
 }
 
-/// The answer to a get; `range` is what was asked for.
-pub(super) fn fetched(answer: Answer, range: Option<&std::ops::Range<u64>>) -> Result<Fetched, CallError> {
+/// The answer to a get; `range` is what was asked for. A body of more than `limit` bytes is not handed out.
+pub(super) fn fetched(answer: Answer, range: Option<&std::ops::Range<u64>>, limit: u64) -> Result<Fetched, CallError> {
     let (parts, bytes) = accepted(answer)?;
     let headers = &parts.headers;
     let size = if parts.status == StatusCode::PARTIAL_CONTENT {
@@ -145,6 +174,7 @@ pub(super) fn fetched(answer: Answer, range: Option<&std::ops::Range<u64>>) -> R
     let is_whole = !matches!(headers.get("x-amz-checksum-type"), Some(kind) if kind == "COMPOSITE");
     // That of an object put in parts is no checksum of its bytes, and ends in their number.
     let sha256 = checksum.filter(|text| is_whole && !text.contains('-')).and_then(digest);
+    let bytes = bytes.filter(|bytes| bytes.len() as u64 <= limit);
     Ok(Fetched { meta: meta(headers, size)?, bytes, sha256 })
 }
 
@@ -152,62 +182,65 @@ fn digest(text: &str) -> Option<[u8; 32]> {
     BASE64_STANDARD.decode(text).ok()?.try_into().ok()
 }
 
-/// The answer to a put.
-pub(super) fn put(answer: Answer) -> Result<PutOutput, CallError> {
-    let (parts, _) = accepted(answer)?;
-    Ok(PutOutput { etag: etag_of(&parts.headers)?, last_modified: None })
+/// Whether the store keeps the checksum that was sent; it keeps no other.
+fn is_kept(headers: &HeaderMap, sent: &str) -> Result<bool, InvalidAnswer> {
+    match headers.get("x-amz-checksum-sha256") {
+        None => Ok(false),
+        Some(kept) if kept == sent => Ok(true),
+        Some(kept) => Err(invalid("the checksum that was sent", &String::from_utf8_lossy(kept.as_bytes()))),
+    }
+}
+
+/// The answer to a put of what has this checksum.
+pub(super) fn put(answer: Answer, sha256: &str) -> Result<PutOutput, CallError> {
+    let headers = done(answer)?;
+    is_kept(&headers, sha256)?;
+    Ok(PutOutput { etag: etag_of(&headers)?, last_modified: None })
 }
 
 pub(super) fn part(answer: Answer, number: u16, sha256: Box<str>) -> Result<Part, CallError> {
-    let (parts, _) = accepted(answer)?;
-    let is_kept = parts.headers.contains_key("x-amz-checksum-sha256");
-    Ok(Part { number, etag: etag_of(&parts.headers)?, sha256: is_kept.then_some(sha256) })
+    let headers = done(answer)?;
+    let is_kept = is_kept(&headers, &sha256)?;
+    Ok(Part { number, etag: etag_of(&headers)?, sha256: is_kept.then_some(sha256) })
 }
 
 pub(super) fn nothing(answer: Answer) -> Result<(), CallError> {
-    accepted(answer).map(|_| ())
+    done(answer).map(|_| ())
 }
 
 /// The elements of an answer by name, without those inside others of a name.
-fn fields(body: &[u8], root: &'static str) -> Result<HashMap<String, String>, InvalidAnswer> {
+fn fields(body: &[u8]) -> Result<HashMap<String, String>, InvalidAnswer> {
     let mut found = HashMap::new();
-    let mut is_right = false;
     read(body, |step| {
-        match step {
-            Step::Open(name) => is_right |= name == root,
-            Step::Close { name, text } => {
-                found.entry(name.to_owned()).or_insert_with(|| text.to_owned());
-            }
+        if let Step::Close { name, text } = step {
+            found.entry(name.to_owned()).or_insert_with(|| text.to_owned());
         }
         Ok(())
     })?;
-    if is_right { Ok(found) } else { Err(InvalidAnswer::Missing(root)) }
+    Ok(found)
 }
 
 pub(super) fn copied(answer: Answer) -> Result<PutOutput, CallError> {
-    let (_, body) = document(answer)?;
-    let fields = fields(&body, "CopyObjectResult")?;
+    let fields = fields(&document(answer, "CopyObjectResult")?)?;
     let found = fields.get("ETag").ok_or(InvalidAnswer::Missing("an ETag"))?;
     let last_modified = fields.get("LastModified").map(|text| time_of_xml(text)).transpose()?;
     Ok(PutOutput { etag: etag(found), last_modified })
 }
 
 pub(super) fn copied_part(answer: Answer, number: u16) -> Result<Part, CallError> {
-    let (_, body) = document(answer)?;
-    let mut fields = fields(&body, "CopyPartResult")?;
+    let mut fields = fields(&document(answer, "CopyPartResult")?)?;
     let found = fields.remove("ETag").ok_or(InvalidAnswer::Missing("an ETag"))?;
     Ok(Part { number, etag: etag(&found), sha256: fields.remove("ChecksumSHA256").map(Into::into) })
 }
 
 pub(super) fn upload_id(answer: Answer) -> Result<Box<str>, CallError> {
-    let (_, body) = document(answer)?;
-    let mut fields = fields(&body, "InitiateMultipartUploadResult")?;
-    Ok(fields.remove("UploadId").ok_or(InvalidAnswer::Missing("an UploadId"))?.into())
+    let mut fields = fields(&document(answer, "InitiateMultipartUploadResult")?)?;
+    let id = fields.remove("UploadId").filter(|id| !id.is_empty());
+    Ok(id.ok_or(InvalidAnswer::Missing("an UploadId"))?.into())
 }
 
 pub(super) fn completed(answer: Answer) -> Result<PutOutput, CallError> {
-    let (_, body) = document(answer)?;
-    let fields = fields(&body, "CompleteMultipartUploadResult")?;
+    let fields = fields(&document(answer, "CompleteMultipartUploadResult")?)?;
     let found = fields.get("ETag").ok_or(InvalidAnswer::Missing("an ETag"))?;
     Ok(PutOutput { etag: etag(found), last_modified: None })
 }
@@ -228,13 +261,29 @@ struct ListedFields {
     last_modified: Option<Timestamp>,
 }
 
+/// Whether keys are encoded. An encoding that is unknown would be taken for the keys themselves.
+fn encoding(text: &str) -> Result<bool, InvalidAnswer> {
+    match text {
+        "url" => Ok(true),
+        "" => Ok(false),
+        _ => Err(invalid("the encoding `url`", text)),
+    }
+}
+
+fn truth(text: &str) -> Result<bool, InvalidAnswer> {
+    match text.trim() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(invalid("`true` or `false`", text)),
+    }
+}
+
 pub(super) fn list(answer: Answer) -> Result<ListPage, CallError> {
-    let (_, body) = document(answer)?;
+    let body = document(answer, "ListBucketResult")?;
     let (mut page, mut current) = (Vec::new(), None::<ListedFields>);
-    let (mut is_encoded, mut is_truncated, mut next, mut is_right) = (false, false, None, false);
+    let (mut is_encoded, mut is_truncated, mut next) = (false, None, None);
     read(&body, |step| {
         match (step, &mut current) {
-            (Step::Open("ListBucketResult"), _) => is_right = true,
             (Step::Open("Contents"), _) => current = Some(ListedFields::default()),
             (Step::Close { name: "Contents", .. }, Some(fields)) => {
                 page.push((
@@ -251,16 +300,15 @@ pub(super) fn list(answer: Answer) -> Result<ListPage, CallError> {
             (Step::Close { name: "LastModified", text }, Some(fields)) => {
                 fields.last_modified = Some(time_of_xml(text)?);
             }
-            (Step::Close { name: "EncodingType", text }, None) => is_encoded = text == "url",
-            (Step::Close { name: "IsTruncated", text }, None) => is_truncated = text.trim() == "true",
+            (Step::Close { name: "EncodingType", text }, None) => is_encoded = encoding(text)?,
+            (Step::Close { name: "IsTruncated", text }, None) => is_truncated = Some(truth(text)?),
             (Step::Close { name: "NextContinuationToken", text }, None) => next = Some(text.to_owned()),
             _ => {}
         }
         Ok(())
     })?;
-    if !is_right {
-        return Err(InvalidAnswer::Missing("a ListBucketResult").into());
-    }
+    // A page that does not say so is not taken for the last: what is behind it would be taken for gone.
+    let is_truncated = is_truncated.ok_or(InvalidAnswer::Missing("IsTruncated"))?;
     if is_truncated && next.as_ref().is_none_or(String::is_empty) {
         return Err(InvalidAnswer::Missing("a NextContinuationToken").into());
     }
@@ -272,18 +320,17 @@ pub(super) fn list(answer: Answer) -> Result<ListPage, CallError> {
 }
 
 pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
-    let (_, body) = document(answer)?;
+    let body = document(answer, "ListMultipartUploadsResult")?;
     let mut page = Vec::new();
     let mut current = None::<(Option<String>, Option<String>, Option<Timestamp>)>;
-    let (mut is_encoded, mut is_truncated, mut is_right) = (false, false, false);
+    let (mut is_encoded, mut is_truncated) = (false, None);
     read(&body, |step| {
         match (step, &mut current) {
-            (Step::Open("ListMultipartUploadsResult"), _) => is_right = true,
             (Step::Open("Upload"), _) => current = Some((None, None, None)),
             (Step::Close { name: "Upload", .. }, Some((key, id, initiated))) => {
                 page.push((
                     key.take().ok_or(InvalidAnswer::Missing("a Key"))?,
-                    id.take().ok_or(InvalidAnswer::Missing("an UploadId"))?,
+                    id.take().filter(|id| !id.is_empty()).ok_or(InvalidAnswer::Missing("an UploadId"))?,
                     initiated.ok_or(InvalidAnswer::Missing("Initiated"))?,
                 ));
                 current = None;
@@ -291,15 +338,13 @@ pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
             (Step::Close { name: "Key", text }, Some((key, _, _))) => *key = Some(text.to_owned()),
             (Step::Close { name: "UploadId", text }, Some((_, id, _))) => *id = Some(text.to_owned()),
             (Step::Close { name: "Initiated", text }, Some((_, _, initiated))) => *initiated = Some(time_of_xml(text)?),
-            (Step::Close { name: "EncodingType", text }, None) => is_encoded = text == "url",
-            (Step::Close { name: "IsTruncated", text }, None) => is_truncated = text.trim() == "true",
+            (Step::Close { name: "EncodingType", text }, None) => is_encoded = encoding(text)?,
+            (Step::Close { name: "IsTruncated", text }, None) => is_truncated = Some(truth(text)?),
             _ => {}
         }
         Ok(())
     })?;
-    if !is_right {
-        return Err(InvalidAnswer::Missing("a ListMultipartUploadsResult").into());
-    }
+    let is_truncated = is_truncated.ok_or(InvalidAnswer::Missing("IsTruncated"))?;
     let mut uploads = Vec::with_capacity(page.len());
     for (listed, id, initiated) in page {
         uploads.push(UnfinishedUpload { key: key(&listed, is_encoded)?, id, initiated });
@@ -309,13 +354,11 @@ pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
 
 /// What became of each key of a batch, in the order of the request.
 pub(super) fn deleted(answer: Answer, keys: &[Box<str>]) -> Result<Vec<Result<(), CallError>>, CallError> {
-    let (_, body) = document(answer)?;
+    let body = document(answer, "DeleteResult")?;
     let mut failed: HashMap<String, (String, String)> = HashMap::new();
     let mut current = None::<(String, String, String)>;
-    let mut is_right = false;
     read(&body, |step| {
         match (step, &mut current) {
-            (Step::Open("DeleteResult"), _) => is_right = true,
             (Step::Open("Error"), _) => current = Some(Default::default()),
             (Step::Close { name: "Error", .. }, Some((key, code, message))) => {
                 failed.insert(std::mem::take(key), (std::mem::take(code), std::mem::take(message)));
@@ -328,9 +371,6 @@ pub(super) fn deleted(answer: Answer, keys: &[Box<str>]) -> Result<Vec<Result<()
         }
         Ok(())
     })?;
-    if !is_right {
-        return Err(InvalidAnswer::Missing("a DeleteResult").into());
-    }
     let answered = keys.iter().map(|key| match failed.get(&**key) {
         None => Ok(()),
         Some((code, _)) if code == "NoSuchKey" => Ok(()),

@@ -46,6 +46,8 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 
 /// The most bytes of an answer in XML: a page of 1,000 keys of 1,024 bytes, all of them encoded, and as much again.
 const DOCUMENT: u64 = 8 << 20;
+/// The most bytes of an answer that says why there is no object, however few of the object are wanted.
+const REFUSAL: u64 = 64 << 10;
 /// The SHA-256 of no bytes.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// What a header of a request may not be, since it is said by the request itself.
@@ -98,8 +100,11 @@ impl Bucket {
         &self.name
     }
 
-    fn object(&self, key: &str, query: &str) -> String {
-        // Invariant: stores refuse the empty key; its address would be that of the bucket.
+    fn object(&self, key: &str, query: &str) -> Result<String, CallError> {
+        if key.is_empty() {
+            // Its address is that of the bucket, which is then what is deleted.
+            return Err(CallError::unanswered(StoreErrorKind::InvalidRequest, "expected a key, found none"));
+        }
         let mut uri = String::with_capacity(
             self.root.len().saturating_add(key.len()).saturating_add(query.len()).saturating_add(16),
         );
@@ -109,7 +114,22 @@ impl Bucket {
             uri.push('?');
             uri.push_str(query);
         }
-        uri
+        Ok(uri)
+    }
+
+    fn upload(&self, upload: Upload<'_>, part: Option<u16>) -> Result<String, CallError> {
+        if upload.id.is_empty() {
+            // Servers take it for a request to the object itself.
+            return Err(CallError::unanswered(
+                StoreErrorKind::InvalidRequest,
+                "expected the id of an upload, found none",
+            ));
+        }
+        let id = utf8_percent_encode(upload.id, QUERY);
+        match part {
+            Some(number) => self.object(upload.key, &format!("partNumber={number}&uploadId={id}")),
+            None => self.object(upload.key, &format!("uploadId={id}")),
+        }
     }
 
     /// `ListObjectsV2`.
@@ -135,7 +155,7 @@ impl Bucket {
     /// # Errors
     /// As for [`list`](Self::list).
     pub fn head(&self, key: &str) -> Result<Exchange<ObjectMeta>, CallError> {
-        Exchange::new(Method::HEAD, &self.object(key, ""), None, 0, answer::head)
+        Exchange::new(Method::HEAD, &self.object(key, "")?, None, 0, answer::head)
     }
 
     /// `GetObject`.
@@ -150,8 +170,8 @@ impl Bucket {
         limit: u64,
     ) -> Result<Exchange<Fetched>, CallError> {
         let asked = range.clone();
-        let read = move |answer: Answer| answer::fetched(answer, asked.as_ref());
-        let mut exchange = Exchange::new(Method::GET, &self.object(key, ""), None, limit, read)?;
+        let read = move |answer: Answer| answer::fetched(answer, asked.as_ref(), limit);
+        let mut exchange = Exchange::new(Method::GET, &self.object(key, "")?, None, limit.max(REFUSAL), read)?;
         match range {
             Some(range) => {
                 let last = range.end.saturating_sub(1);
@@ -176,8 +196,11 @@ impl Bucket {
         headers: &HeaderMap,
         precondition: &Precondition,
     ) -> Result<Exchange<PutOutput>, CallError> {
-        let mut exchange = Exchange::new(Method::PUT, &self.object(key, ""), Some(body), DOCUMENT, answer::put)?;
-        exchange.set(CHECKSUM, &BASE64_STANDARD.encode(body.sha256()))?;
+        let checksum = BASE64_STANDARD.encode(body.sha256());
+        let sent = checksum.clone();
+        let read = move |answer: Answer| answer::put(answer, &sent);
+        let mut exchange = Exchange::new(Method::PUT, &self.object(key, "")?, Some(body), DOCUMENT, read)?;
+        exchange.set(CHECKSUM, &checksum)?;
         exchange.add(headers)?;
         exchange.require(precondition)?;
         Ok(exchange)
@@ -193,7 +216,7 @@ impl Bucket {
         headers: &HeaderMap,
         if_match: Option<&ETag>,
     ) -> Result<Exchange<PutOutput>, CallError> {
-        let mut exchange = Exchange::new(Method::PUT, &self.object(key, ""), None, DOCUMENT, answer::copied)?;
+        let mut exchange = Exchange::new(Method::PUT, &self.object(key, "")?, None, DOCUMENT, answer::copied)?;
         exchange.add(headers)?;
         exchange.set(COPY_SOURCE, &self.source(key))?;
         exchange.set(METADATA_DIRECTIVE, "REPLACE")?;
@@ -212,7 +235,7 @@ impl Bucket {
     /// # Errors
     /// As for [`list`](Self::list).
     pub fn delete(&self, key: &str, if_match: Option<&ETag>) -> Result<Exchange<()>, CallError> {
-        let mut exchange = Exchange::new(Method::DELETE, &self.object(key, ""), None, DOCUMENT, answer::nothing)?;
+        let mut exchange = Exchange::new(Method::DELETE, &self.object(key, "")?, None, DOCUMENT, answer::nothing)?;
         if let Some(etag) = if_match {
             exchange.set(IF_MATCH, etag.as_str())?;
         }
@@ -248,7 +271,7 @@ impl Bucket {
     /// # Errors
     /// As for [`list`](Self::list).
     pub fn create_upload(&self, key: &str, headers: &HeaderMap) -> Result<Exchange<Box<str>>, CallError> {
-        let uri = self.object(key, "uploads=");
+        let uri = self.object(key, "uploads=")?;
         let mut exchange = Exchange::new(Method::POST, &uri, None, DOCUMENT, answer::upload_id)?;
         exchange.add(headers)?;
         exchange.set(HeaderName::from_static("x-amz-checksum-algorithm"), "SHA256")?;
@@ -260,17 +283,13 @@ impl Bucket {
     /// # Errors
     /// As for [`list`](Self::list).
     pub fn upload_part(&self, upload: Upload<'_>, number: u16, body: &Payload) -> Result<Exchange<Part>, CallError> {
-        let uri = self.part(upload, number);
+        let uri = self.upload(upload, Some(number))?;
         let checksum = BASE64_STANDARD.encode(body.sha256());
         let kept = checksum.clone().into_boxed_str();
         let read = move |answer: Answer| answer::part(answer, number, kept);
         let mut exchange = Exchange::new(Method::PUT, &uri, Some(body), DOCUMENT, read)?;
         exchange.set(CHECKSUM, &checksum)?;
         Ok(exchange)
-    }
-
-    fn part(&self, upload: Upload<'_>, number: u16) -> String {
-        self.object(upload.key, &format!("partNumber={number}&uploadId={}", utf8_percent_encode(upload.id, QUERY)))
     }
 
     /// `UploadPartCopy`, of a part of what the key holds now.
@@ -284,7 +303,7 @@ impl Bucket {
         range: Range<u64>,
         if_match: &ETag,
     ) -> Result<Exchange<Part>, CallError> {
-        let uri = self.part(upload, number);
+        let uri = self.upload(upload, Some(number))?;
         let read = move |answer: Answer| answer::copied_part(answer, number);
         let mut exchange = Exchange::new(Method::PUT, &uri, None, DOCUMENT, read)?;
         exchange.set(COPY_SOURCE, &self.source(upload.key))?;
@@ -310,12 +329,13 @@ impl Bucket {
             let etag = quick_xml::escape::escape(part.etag.as_str());
             let _ = write!(body, "<Part><PartNumber>{}</PartNumber><ETag>{etag}</ETag>", part.number);
             if let Some(checksum) = &part.sha256 {
+                let checksum = quick_xml::escape::escape(&**checksum);
                 let _ = write!(body, "<ChecksumSHA256>{checksum}</ChecksumSHA256>");
             }
             body.push_str("</Part>");
         }
         body.push_str("</CompleteMultipartUpload>");
-        let uri = self.object(upload.key, &format!("uploadId={}", utf8_percent_encode(upload.id, QUERY)));
+        let uri = self.upload(upload, None)?;
         let body = Payload::new(body.into());
         let mut exchange = Exchange::new(Method::POST, &uri, Some(&body), DOCUMENT, answer::completed)?;
         exchange.set(CONTENT_TYPE, "application/xml")?;
@@ -328,7 +348,7 @@ impl Bucket {
     /// # Errors
     /// As for [`list`](Self::list).
     pub fn abort_upload(&self, upload: Upload<'_>) -> Result<Exchange<()>, CallError> {
-        let uri = self.object(upload.key, &format!("uploadId={}", utf8_percent_encode(upload.id, QUERY)));
+        let uri = self.upload(upload, None)?;
         let read = |answer: Answer| match answer::nothing(answer) {
             Err(error) if error.answer().is_some_and(|answer| answer.code() == "NoSuchUpload") => Ok(()),
             other => other,
@@ -519,6 +539,16 @@ mod tests {
             refused.to_string(),
             "invalid bucket name \"a/b\": expected a name without slashes and control characters"
         );
+    }
+
+    #[test]
+    fn what_would_address_something_else_is_no_request() {
+        let bucket = bucket("http://h", "bucket", Addressing::Path).unwrap();
+        let kind = |refused: CallError| refused.kind();
+        assert_eq!(bucket.delete("", None).map_err(kind).unwrap_err(), StoreErrorKind::InvalidRequest);
+        for upload in [Upload { key: "a", id: "" }, Upload { key: "", id: "a" }] {
+            assert_eq!(bucket.abort_upload(upload).map_err(kind).unwrap_err(), StoreErrorKind::InvalidRequest);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::client::HttpError;
 use super::tls::Tls;
 use async_io::Async;
 use bytes::{Bytes, BytesMut};
+use futures_util::future::{Fuse, FusedFuture};
 use futures_util::{AsyncRead, AsyncWrite, FutureExt};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::{Authority, Scheme};
@@ -23,13 +24,16 @@ use thiserror::Error;
 pub(super) struct Connection {
     requests: http1::SendRequest<Pieces>,
     /// What moves bytes. It is polled with each request, and not in between.
-    driver: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
+    driver: Fuse<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
 }
 
 /// The most headers of an answer. User metadata of 2 KB may have some hundred.
 const HEADERS: usize = 512;
 /// The most bytes of the head of an answer.
 const HEAD: usize = 64 << 10;
+
+/// The most bytes that are made room for on the word of a server alone.
+const RESERVED: u64 = 64 << 20;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -47,13 +51,13 @@ impl Connection {
         let made =
             http1::Builder::new().max_headers(HEADERS).max_header_size(HEAD).handshake(FuturesIo::new(stream)).await;
         let (requests, driver) = made.map_err(of_hyper)?;
-        Ok(Self { requests, driver: Box::pin(driver) })
+        Ok(Self { requests, driver: driver.boxed().fuse() })
     }
 
     /// Whether a request can be sent. What the server has said meanwhile, such as that it closes, is heard here.
     pub(super) fn is_open(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        self.driver.poll_unpin(&mut context).is_pending() && self.requests.is_ready()
+        !self.driver.is_terminated() && self.driver.poll_unpin(&mut context).is_pending() && self.requests.is_ready()
     }
 
     /// Sends a request and reads the answer, the body only if it is not too long.
@@ -89,7 +93,7 @@ impl Connection {
                 continue;
             }
             if pieces.is_empty() {
-                let size = usize::try_from(announced.unwrap_or(0)).unwrap_or(0);
+                let size = usize::try_from(announced.unwrap_or(0).min(RESERVED)).unwrap_or(0);
                 pieces.reserve(size.max(whole.len()));
                 pieces.extend_from_slice(&std::mem::take(&mut whole));
             }
@@ -106,25 +110,22 @@ impl Connection {
 
     /// Polls something that waits for the connection, and the connection itself.
     async fn driven<F: Future + Unpin>(&mut self, mut future: F) -> Result<F::Output, HttpError> {
-        let mut ended = None;
         poll_fn(|context| {
             if let Poll::Ready(output) = future.poll_unpin(context) {
                 return Poll::Ready(Ok(output));
             }
-            if ended.is_none()
-                && let Poll::Ready(result) = self.driver.poll_unpin(context)
-            {
-                ended = Some(result);
-            }
+            let ended = match self.driver.is_terminated() {
+                true => Poll::Ready(Ok(())),
+                false => self.driver.poll_unpin(context),
+            };
             // It may have brought what is waited for.
             if let Poll::Ready(output) = future.poll_unpin(context) {
                 return Poll::Ready(Ok(output));
             }
-            match ended.take() {
-                None => Poll::Pending,
-                Some(Err(error)) => Poll::Ready(Err(of_hyper(error))),
-                Some(Ok(())) => Poll::Ready(Err(HttpError::Broken("the connection was closed".into()))),
-            }
+            ended.map(|ended| match ended {
+                Err(error) => Err(of_hyper(error)),
+                Ok(()) => Err(HttpError::Broken("the connection was closed".into())),
+            })
         })
         .await
     }

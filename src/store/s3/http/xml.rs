@@ -29,6 +29,8 @@ pub(super) enum InvalidAnswer {
     Depth,
     #[error("expected the end of {0:?}")]
     Open(Box<str>),
+    #[error("expected the end of the answer")]
+    Behind,
     #[error("expected {what}, found {found:?}")]
     Value { what: &'static str, found: Box<str> },
     #[error("expected {0}, found nothing")]
@@ -54,8 +56,12 @@ pub(super) fn read(xml: &[u8], mut on: impl FnMut(Step<'_>) -> Result<(), Invali
     reader.config_mut().expand_empty_elements = true;
     let mut open: Vec<String> = Vec::new();
     let mut text = String::new();
+    let mut is_over = false;
     loop {
         match reader.read_event().map_err(InvalidAnswer::Xml)? {
+            // A second answer behind the first, or something else around it: not all of it was meant.
+            Event::Start(_) if is_over => return Err(InvalidAnswer::Behind),
+            Event::Text(part) if open.is_empty() && !part.trim_ascii().is_empty() => return Err(InvalidAnswer::Behind),
             Event::Start(start) => {
                 if open.len() >= MAX_DEPTH {
                     return Err(InvalidAnswer::Depth);
@@ -70,6 +76,7 @@ pub(super) fn read(xml: &[u8], mut on: impl FnMut(Step<'_>) -> Result<(), Invali
                 let Some(name) = open.pop() else { return Err(InvalidAnswer::Missing("an open element")) };
                 on(Step::Close { name: &name, text: &text })?;
                 text.clear();
+                is_over = open.is_empty();
             }
             Event::Text(part) => text.push_str(&part.decode().map_err(|error| InvalidAnswer::Xml(error.into()))?),
             Event::CData(part) => text.push_str(&part.decode().map_err(|error| InvalidAnswer::Xml(error.into()))?),
@@ -140,6 +147,8 @@ mod tests {
             ("<a>&lol;</a>", "expected a character reference, found \"lol\""),
             ("<a><b></b>", "expected the end of \"a\""),
             ("<a></b>", "expected XML"),
+            ("<a/><a/>", "expected the end of the answer"),
+            ("OK", "expected the end of the answer"),
             (&"<a>".repeat(17), "expected elements up to 16 deep"),
         ] {
             assert_eq!(texts(xml).unwrap_err().to_string(), message, "{xml}");
