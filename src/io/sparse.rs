@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 
-/// A file that grows by pieces. A piece of zeros becomes a hole.
+/// The least that becomes a hole: of a piece, however large, each stretch of so many bytes is looked at on its own.
+const STRETCH: usize = 64 << 10;
+
+/// A file that grows by pieces. A piece of zeros becomes a hole, and so does a part of one.
 pub(crate) struct SparseFile {
     file: File,
     length: u64,
@@ -17,13 +20,19 @@ impl SparseFile {
 
     /// Appends a piece.
     pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        let end = self.length.saturating_add(piece.len() as u64);
-        if is_zero(piece) {
-            self.file.seek(SeekFrom::Start(end))?;
-        } else {
-            self.file.write_all(piece)?;
+        let mut rest = piece;
+        while !rest.is_empty() {
+            let (zeros, behind) = rest.split_at(leading(rest, true));
+            // What is to be written and lies side by side is written at once.
+            let (content, behind) = behind.split_at(leading(behind, false));
+            self.length = self.length.saturating_add(zeros.len() as u64);
+            if !zeros.is_empty() {
+                self.file.seek(SeekFrom::Start(self.length))?;
+            }
+            self.file.write_all(content)?;
+            self.length = self.length.saturating_add(content.len() as u64);
+            rest = behind;
         }
-        self.length = end;
         Ok(())
     }
 
@@ -42,6 +51,11 @@ impl SparseFile {
     pub(crate) const fn file(&self) -> &File {
         &self.file
     }
+}
+
+/// How many bytes from the start lie in stretches that are zeros, or that are not.
+fn leading(piece: &[u8], zeros: bool) -> usize {
+    piece.chunks(STRETCH).take_while(|stretch| is_zero(stretch) == zeros).map(<[u8]>::len).sum()
 }
 
 /// Whether there are only zeros, compared block by block.
@@ -71,5 +85,21 @@ mod tests {
         file.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes.iter().position(|&byte| byte != 0), Some(1 << 20));
         assert_eq!(bytes.len(), (3 << 20) + 1);
+    }
+
+    #[test]
+    fn a_large_piece_has_holes_of_its_own() {
+        let mut piece = vec![0; 8 << 20];
+        for at in [1 << 20, (1 << 20) + STRETCH, (8 << 20) - 1] {
+            piece[at] = b'x';
+        }
+        let mut sparse = SparseFile::new(tempfile::tempfile().unwrap());
+        sparse.write(&piece).unwrap();
+        let file = sparse.end().unwrap();
+        assert!(file.metadata().unwrap().blocks() * 512 <= 4 * STRETCH as u64);
+        file.seek(SeekFrom::Start(0)).unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        assert!(bytes == piece);
     }
 }
