@@ -339,13 +339,13 @@ def floor(path: str, connections: str) -> Client:
     )
 
 
-def ours(path: str, connections: str) -> Client:
+def ours(path: str) -> Client:
     def export(leg: Leg) -> list[str]:
-        return [path, "export", str(leg.source), leg.url(), "--state", str(leg.state), "--jobs", connections, "--json"]
+        return [path, "export", str(leg.source), leg.url(), "--state", str(leg.state), "--json"]
 
     def fetch(leg: Leg) -> list[str]:
         state = ["--state", str(leg.other_state)]
-        return [path, "import", leg.url(), str(leg.down), *state, "--jobs", connections, "--json"]
+        return [path, "import", leg.url(), str(leg.down), *state, "--json"]
 
     def nothing(run: Run) -> None:
         calls = json.loads(run.stdout)["store_calls"]
@@ -469,7 +469,7 @@ def built(directory: Path, *arguments: str) -> dict[str, str]:
 def clients(options: argparse.Namespace, programs: dict[str, str], scratch: Path) -> list[Client]:
     def our_own() -> Client:
         arguments = ["--profile", "fast", "--features", "s3", "--example", OURS]
-        return ours(options.ours or built(HERE.parent, *arguments)[OURS], connections)
+        return ours(options.ours or built(HERE.parent, *arguments)[OURS])
 
     connections = str(options.connections)
     makers = {
