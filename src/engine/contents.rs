@@ -1,5 +1,6 @@
 //! [`Contents`]: the content of what is exported, opened, compared and read as one version.
 
+use super::digest::Running;
 use super::export::SameTimes;
 use super::report::{Ended, Outcome};
 use crate::entry::{Chain, Entry, EntryKind};
@@ -322,19 +323,18 @@ pub(super) fn unsent_by_store(key: &Key, error: &StoreError) -> Unsent {
 pub(super) struct Stable {
     file: Arc<dyn OpenFile>,
     /// The digest of what was read from the start on without a gap; `None` where nobody needs it.
-    digest: Option<Arc<Mutex<(u64, Md5)>>>,
+    digest: Option<Running>,
 }
 
 impl Stable {
     fn new(file: Arc<dyn OpenFile>, digests: Support) -> Self {
-        let digest = (digests == Support::Yes).then(|| Arc::new(Mutex::new((0, Md5::new()))));
+        let digest = (digests == Support::Yes).then(Running::default);
         Self { file, digest }
     }
 
     /// The MD5 of all of it, if it was read in order.
     fn digest(&self) -> Option<[u8; 16]> {
-        let digest = self.digest.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        (digest.0 == self.size()).then(|| digest.1.clone().finalize().into())
+        self.digest.as_ref()?.of(self.size())
     }
 
     /// Reads all of it.
@@ -348,24 +348,6 @@ impl Stable {
             digest.update(&bytes);
         }
         Ok(digest.finalize().into())
-    }
-
-    async fn take_down(&self, offset: u64, bytes: &Bytes) {
-        /// What is digested where it was read, in bytes. More takes long enough for others to wait for it.
-        const INLINE: usize = 256 << 10;
-        let Some(digest) = &self.digest else { return };
-        let (digest, taken) = (Arc::clone(digest), bytes.clone());
-        let take = move || {
-            let mut digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
-            if offset == 0 {
-                *digest = (0, Md5::new());
-            }
-            if offset == digest.0 {
-                digest.0 = offset.saturating_add(taken.len() as u64);
-                digest.1.update(&taken);
-            }
-        };
-        if bytes.len() <= INLINE { take() } else { blocking::unblock(take).await }
     }
 }
 
@@ -385,7 +367,9 @@ impl Source for Stable {
             if !self.file.again().await?.is_same_version(self.file.found()) {
                 return Err(changed().into());
             }
-            self.take_down(offset, &bytes).await;
+            if let Some(digest) = &self.digest {
+                digest.take(offset, &bytes).await;
+            }
             Ok(bytes)
         })
     }

@@ -8,6 +8,7 @@ mod agreed;
 mod audit;
 mod bytes;
 mod contents;
+mod digest;
 mod export;
 mod import;
 mod journal;

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::engine::agreed::{is_ours, mtime_of};
 use crate::engine::contents::Unsent;
+use crate::engine::digest::Running;
 use crate::engine::listing::Listed;
 use crate::engine::report::{Ended, Outcome};
 use crate::engine::spool::{Deferred, Rule};
@@ -19,7 +20,6 @@ use crate::timestamp::Timestamp;
 use crate::tree::{Found, Present, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
 use futures_util::StreamExt;
 use md5::{Digest, Md5};
-use std::sync::Mutex;
 
 /// How often a file is decided about whose inode changes while its object is fetched.
 const ATTEMPTS: u32 = 3;
@@ -458,11 +458,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
         let entry = head.into_entry(key, b"", profile).map_err(|refusal| refused(key, &refusal))?;
         let deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
-        let digest = self.needs_digest(&meta).then(|| Mutex::new(Md5::new()));
-        let body = body.map(|piece| {
+        let digest = self.needs_digest(&meta).then(Running::default);
+        let body = body.then(|piece| async {
             let piece = piece?;
             if let Some(digest) = &digest {
-                super::lock(digest).update(&piece);
+                digest.take(digest.length(), &piece).await;
             }
             self.progress.bytes(piece.len() as u64);
             Ok(piece)
@@ -476,7 +476,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let (ended, edit) = match self.tree.write_file(&entry, body.boxed(), standing).await {
             Ok(applied) => {
                 let ended = Ended { reasons, bytes: meta.size, ..Ended::new(key, Outcome::Written) };
-                let md5 = digest.as_ref().map(|digest| super::lock(digest).clone().finalize().into());
+                let md5 = digest.as_ref().and_then(|digest| digest.of(meta.size));
                 let edit = applied.made.and_then(|status| self.record(key, listed, &status, &meta, md5));
                 (with_shortfalls(ended, &applied), edit)
             }
