@@ -21,8 +21,9 @@ type Answer = Response<Option<Bytes>>;
 
 /// The value that an answer is accepted as; of one that is not, that the error is fit to be shown.
 fn read<T>(exchange: Result<Exchange<T>, CallError>, answer: Answer) -> Option<T> {
-    // What is not there need not be deleted.
-    let is_right = answer.status().is_success() || answer.status() == 404;
+    // An upload that is not there need not be aborted.
+    let is_gone = |body: &Bytes| body.windows(12).any(|word| word == b"NoSuchUpload");
+    let is_right = answer.status().is_success() || answer.body().as_ref().is_some_and(is_gone);
     let (_, limit, read) = exchange.expect("a request").into_parts();
     // No client hands out more.
     let (parts, body) = answer.into_parts();
