@@ -2,7 +2,7 @@
 //! error of the right kind, and of the next request nothing but what was asked for.
 
 #![cfg(feature = "s3")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test")]
 
 use bytes::Bytes;

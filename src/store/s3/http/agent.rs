@@ -171,6 +171,7 @@ impl From<Untrusted> for HttpError {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test")]
 mod tests {
     use super::*;
     use crate::store::StoreErrorKind;

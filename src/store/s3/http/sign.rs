@@ -133,6 +133,7 @@ pub enum SignError {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test")]
 mod tests {
     use super::*;
     use crate::store::s3::http::Bucket;

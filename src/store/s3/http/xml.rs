@@ -22,7 +22,7 @@ pub(super) enum Step<'a> {
 #[derive(Debug, Error)]
 pub(super) enum InvalidAnswer {
     #[error("expected XML")]
-    Xml(#[source] quick_xml::Error),
+    Xml(#[source] Unreadable),
     #[error("expected a character reference, found {0:?}")]
     Reference(Box<str>),
     #[error("expected elements up to {MAX_DEPTH} deep")]
@@ -35,6 +35,15 @@ pub(super) enum InvalidAnswer {
     Value { what: &'static str, found: Box<str> },
     #[error("expected {0}, found nothing")]
     Missing(&'static str),
+}
+
+/// What the reader says, which shows what it has read: escaped, since that came from a server.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(super) struct Unreadable(Box<str>);
+
+fn unreadable(error: impl Into<quick_xml::Error>) -> InvalidAnswer {
+    InvalidAnswer::Xml(Unreadable(crate::escape::excerpt(error.into().to_string().as_bytes())))
 }
 
 /// No answer of S3 is deeper than this.
@@ -58,7 +67,7 @@ pub(super) fn read(xml: &[u8], mut on: impl FnMut(Step<'_>) -> Result<(), Invali
     let mut text = String::new();
     let mut is_over = false;
     loop {
-        match reader.read_event().map_err(InvalidAnswer::Xml)? {
+        match reader.read_event().map_err(unreadable)? {
             // A second answer behind the first, or something else around it: not all of it was meant.
             Event::Start(_) if is_over => return Err(InvalidAnswer::Behind),
             Event::Text(part) if open.is_empty() && !part.trim_ascii().is_empty() => return Err(InvalidAnswer::Behind),
@@ -78,11 +87,11 @@ pub(super) fn read(xml: &[u8], mut on: impl FnMut(Step<'_>) -> Result<(), Invali
                 text.clear();
                 is_over = open.is_empty();
             }
-            Event::Text(part) => text.push_str(&part.decode().map_err(|error| InvalidAnswer::Xml(error.into()))?),
-            Event::CData(part) => text.push_str(&part.decode().map_err(|error| InvalidAnswer::Xml(error.into()))?),
+            Event::Text(part) => text.push_str(&part.decode().map_err(unreadable)?),
+            Event::CData(part) => text.push_str(&part.decode().map_err(unreadable)?),
             Event::GeneralRef(reference) => {
-                let name = reference.decode().map_err(|error| InvalidAnswer::Xml(error.into()))?;
-                let character = reference.resolve_char_ref().map_err(InvalidAnswer::Xml)?;
+                let name = reference.decode().map_err(unreadable)?;
+                let character = reference.resolve_char_ref().map_err(unreadable)?;
                 match (character, resolve_predefined_entity(&name)) {
                     (Some(character), _) => text.push(character),
                     (None, Some(resolved)) => text.push_str(resolved),
@@ -153,6 +162,13 @@ mod tests {
         ] {
             assert_eq!(texts(xml).unwrap_err().to_string(), message, "{xml}");
         }
+    }
+
+    #[test]
+    fn what_a_server_says_is_escaped_in_the_error() {
+        let refused = texts("<a></b\u{1b}[2J>").unwrap_err();
+        let said = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(said.contains("b\\u{1b}[2J"), "{said}");
     }
 
     #[test]
