@@ -603,10 +603,11 @@ fn a_removed_or_changed_directory_is_no_conflict_of_an_import_where_a_put_is_not
         Mutation::BecomeFile("a".to_owned()),
     ];
     for edit in edits {
-        let mut world = in_seconds(&[Action::Mutate(mkdir("a")), Action::Export(Options::default())]);
+        let made = [Action::Mutate(mkdir("a")), Action::Mutate(write("a/b", "x")), Action::Export(Options::default())];
+        let mut world = in_seconds(&made);
         world.change(&edit);
         let report = world.import(&Options::default()).report;
-        assert_eq!((report.unchanged, report.conflicts), (1, 0), "{edit:?}");
+        assert_eq!((report.unchanged, report.conflicts), (2, 0), "{edit:?}");
     }
 }
 

@@ -174,7 +174,16 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
 
     /// Decides what is to be done about a file or link whose object is not listed as it is recorded.
     pub(super) async fn decide(&self, key: &Key, listed: &Listed, turn: Turn) -> Result<Decision, Ended> {
-        let present = self.tree.lookup(key).await.map_err(|error| tree_failure(key, &error))?;
+        let present = match self.tree.lookup(key).await {
+            Ok(present) => present,
+            // What was a directory above is none any more: only this side has changed.
+            Err(error)
+                if error.kind() == TreeErrorKind::Conflict && self.has_object_as_recorded(key, listed).await? =>
+            {
+                return Err(Ended::new(key, Outcome::Unchanged));
+            }
+            Err(error) => return Err(tree_failure(key, &error)),
+        };
         if present.entry().is_some_and(|current| *current.kind() == EntryKind::Directory) {
             if self.has_object_as_recorded(key, listed).await? {
                 return Err(Ended::new(key, Outcome::Unchanged));
