@@ -55,7 +55,7 @@ impl World {
         );
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
         let prefix = format!("{:-<width$}/", format!("{name}-{door}-{now}"), width = PREFIX - 1).parse().unwrap();
-        Self { runtime: Runtime::new().unwrap(), door, place, prefix, server: server }
+        Self { runtime: Runtime::new().unwrap(), door, place, prefix, server }
     }
 
     /// A store that knows nothing of what was done before.
