@@ -59,17 +59,45 @@ pub(super) fn remote_of(meta: &ObjectMeta) -> Remote {
     Remote { etag: meta.etag.clone(), size: meta.size, last_modified, md5: None, age }
 }
 
-/// Whether an object is the version that is recorded, or is missing where none is. Last-Modified is compared as far as it
-/// is known; it tells of changed metadata, which the `ETag` does not.
-pub(super) fn is_recorded(recorded: Option<&Remote>, current: Option<&ObjectMeta>) -> bool {
+/// Whether two times of one object are the same, as far as both are known: a head shows whole seconds, a listing or the
+/// answer to a copy may show more.
+pub(super) fn same_time(one: Timestamp, other: Timestamp) -> bool {
+    let whole = one.subsecond_nanos() == 0 || other.subsecond_nanos() == 0;
+    if whole { one.seconds() == other.seconds() } else { one == other }
+}
+
+/// Whether an object is the version that is recorded, or is missing where none is. Last-Modified tells of changed metadata,
+/// which the `ETag` does not; where it is not known, since the answer to a put has none, the object has to say what was put.
+pub(super) fn is_recorded(
+    profile: &Profile,
+    local: Option<&Local>,
+    recorded: Option<&Remote>,
+    current: Option<&ObjectMeta>,
+) -> bool {
     match (recorded, current) {
         (None, None) => true,
         (Some(recorded), Some(current)) => {
-            let time = recorded.last_modified.is_none_or(|time| time == current.last_modified);
-            time && recorded.etag == current.etag && recorded.size == current.size
+            let same_metadata = match recorded.last_modified {
+                Some(time) => same_time(time, current.last_modified),
+                None => local.is_none_or(|local| says(profile, local, current)),
+            };
+            same_metadata && recorded.etag == current.etag && recorded.size == current.size
         }
         (None, Some(_)) | (Some(_), None) => false,
     }
+}
+
+/// Whether the headers of an object are those that were put, when this was. Bits that only some editions store do not
+/// count, since the last run may have gone by another one.
+fn says(profile: &Profile, local: &Local, meta: &ObjectMeta) -> bool {
+    const SET_ID: u32 = 0o6000;
+    let wanted = headers_of(profile, local);
+    let mode = |headers: &HeaderMap| {
+        let mode = Fields::from_headers(headers).mode().ok().flatten()?;
+        Some((mode.file_type(), mode.permissions().without(SET_ID)))
+    };
+    let same = |field: Field| wanted.get(field.header()) == meta.headers.get(field.header());
+    mode(&wanted) == mode(&meta.headers) && [Field::Owner, Field::Group, Field::Mtime].into_iter().all(same)
 }
 
 /// Whether an object is what an earlier run, or an earlier try, intended to put and did not hear of.
@@ -78,12 +106,17 @@ pub(super) fn is_ours(session: &Session<'_>, profile: &Profile, key: &Key, meta:
 }
 
 fn was_intended(profile: &Profile, local: &Local, meta: &ObjectMeta) -> bool {
+    meta.size == local.size && same_fields(&headers_of(profile, local), &meta.headers)
+}
+
+/// What is put of this, but for the access time.
+fn headers_of(profile: &Profile, local: &Local) -> HeaderMap {
     let Local { permissions, uid, gid, mtime, file_type, .. } = *local;
     let permissions = profile.permissions(file_type, permissions);
     let attributes = Attributes { permissions, uid, gid, atime: mtime, mtime };
-    let mut wanted = HeaderMap::new();
-    attributes.encode_into(file_type, &mut wanted);
-    meta.size == local.size && same_fields(&wanted, &meta.headers)
+    let mut headers = HeaderMap::new();
+    attributes.encode_into(file_type, &mut headers);
+    headers
 }
 
 /// When the content of an object last changed: what it says, else when it was put.

@@ -1,5 +1,6 @@
 //! [`Listing`]: a bucket's keys as claims, page after page, each beside what is recorded of it.
 
+use super::agreed::same_time;
 use super::report::RunErrorKind;
 use super::selection::{Selection, in_path};
 use super::session::{Reader, Session, StateError};
@@ -8,7 +9,7 @@ use crate::escape::escape;
 use crate::key::{Key, Prefix};
 use crate::plan::{Claim, Claims};
 use crate::profile::Clash;
-use crate::snapshot::{Age, Record};
+use crate::snapshot::{Age, Record, Remote};
 use crate::store::{ListRequest, ListedObject, ObjectStore, Support};
 use std::collections::VecDeque;
 
@@ -41,12 +42,19 @@ impl Listed {
     /// may have changed in the second that Last-Modified shows.
     pub(super) fn seems_as_recorded(&self) -> bool {
         let Some(remote) = self.record.as_ref().and_then(|record| record.remote.as_ref()) else { return false };
-        let same_time = remote.last_modified.is_some_and(|time| {
-            let listed = self.object.last_modified;
-            // A listing need not show more than seconds.
-            time == listed || (listed.subsecond_nanos() == 0 && time.seconds() == listed.seconds())
-        });
-        same_time && (&remote.etag, remote.size) == (&self.object.etag, self.object.size)
+        let same_time = remote.last_modified.is_some_and(|time| same_time(time, self.object.last_modified));
+        same_time && self.has_bytes_of(remote)
+    }
+
+    /// Whether nothing but its time is missing to tell that the object is the one that is recorded: the answer to a put has
+    /// none.
+    pub(super) fn may_be_as_recorded(&self) -> bool {
+        let remote = self.record.as_ref().and_then(|record| record.remote.as_ref());
+        remote.is_some_and(|remote| remote.last_modified.is_none() && self.has_bytes_of(remote))
+    }
+
+    fn has_bytes_of(&self, remote: &Remote) -> bool {
+        (&remote.etag, remote.size) == (&self.object.etag, self.object.size)
     }
 }
 

@@ -223,7 +223,7 @@ pub fn bucket_of(store: &impl ObjectStore) -> Bucket {
     loop {
         let page = block_on(store.list(&request)).unwrap();
         for listed in page.objects {
-            bucket.insert(listed.key.clone(), object_of(store, &listed.key));
+            bucket.insert(listed.key.clone(), Object { last_modified: 0, ..object_of(store, &listed.key) });
         }
         request.token = page.next;
         if request.token.is_none() {
@@ -232,7 +232,8 @@ pub fn bucket_of(store: &impl ObjectStore) -> Bucket {
     }
 }
 
-fn object_of(store: &impl ObjectStore, key: &str) -> Object {
+/// An object without `Content-Type`.
+pub fn object_of(store: &impl ObjectStore, key: &str) -> Object {
     let mut answer = block_on(store.get(key, &GetOptions::default())).unwrap();
     let mut headers = BTreeMap::<String, String>::new();
     answer.meta.headers.remove("content-type");
@@ -244,7 +245,7 @@ fn object_of(store: &impl ObjectStore, key: &str) -> Object {
     while let Some(piece) = block_on(answer.body.next()) {
         body.extend_from_slice(&piece.unwrap());
     }
-    Object { headers, body, last_modified: 0 }
+    Object { headers, body, last_modified: answer.meta.last_modified.nanoseconds() }
 }
 
 // ------------------------------------------------------------------------------------------------------ runs

@@ -16,8 +16,11 @@ pub type Versions = BTreeMap<String, Version>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
+    /// Its time is that of a head.
     pub object: Object,
     pub etag: String,
+    /// The time that a listing shows.
+    pub listed: i128,
 }
 
 /// What both sides last agreed on, by key.
@@ -36,13 +39,14 @@ pub struct Agreed {
 pub struct Remote {
     pub etag: String,
     pub size: usize,
-    pub last_modified: i128,
+    /// Nothing after a put, where its answer has no time.
+    pub last_modified: Option<i128>,
 }
 
 impl Version {
     pub fn remote(&self) -> Remote {
-        let Self { object, etag } = self;
-        Remote { etag: etag.clone(), size: object.body.len(), last_modified: object.last_modified }
+        let Self { object, etag, .. } = self;
+        Remote { etag: etag.clone(), size: object.body.len(), last_modified: Some(object.last_modified) }
     }
 }
 
@@ -67,11 +71,21 @@ pub struct Options {
     pub in_place: bool,
     /// The ETag of an object is the MD5 of its body, so that it tells whether content is the same.
     pub etags_tell: bool,
+    /// Times tell one change from the next, also that of a put in its answer.
+    pub times_tell: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rules: Rules::FSX, policy: Policy::Fail, deletes: None, path: None, in_place: true, etags_tell: true }
+        Self {
+            rules: Rules::FSX,
+            policy: Policy::Fail,
+            deletes: None,
+            path: None,
+            in_place: true,
+            etags_tell: true,
+            times_tell: true,
+        }
     }
 }
 
@@ -105,6 +119,8 @@ pub struct Expected {
     pub bucket: Bucket,
     /// Of what both sides agree now.
     pub agreed: BTreeSet<String>,
+    /// Whose objects were not looked at, and of which the record is brought up to date.
+    pub refreshed: BTreeSet<String>,
     /// The object that the tree is to win over, of these.
     pub yielded: BTreeSet<String>,
     /// Directories that were made since something is in them.
@@ -117,12 +133,21 @@ pub struct Expected {
 
 impl Expected {
     /// The record after the run: what is agreed on is what both sides hold.
-    pub fn record(&self, before: &Record, tree: &Tree, bucket: &Versions) -> Record {
+    pub fn record(&self, before: &Record, tree: &Tree, bucket: &Versions, options: &Options) -> Record {
         let mut record = before.clone();
         record.retain(|key, _| !self.forgotten.contains(key));
+        for key in &self.refreshed {
+            if let Some(agreed) = record.get_mut(key) {
+                agreed.local = Some(tree[path_of(key)].clone());
+            }
+        }
         for key in &self.agreed {
             let local = Some(tree[path_of(key)].clone());
-            record.insert(key.clone(), Agreed { local, remote: Some(bucket[key].remote()) });
+            let mut remote = bucket[key].remote();
+            if self.put.contains(key) && !options.times_tell {
+                remote.last_modified = None;
+            }
+            record.insert(key.clone(), Agreed { local, remote: Some(remote) });
         }
         // Mapping decision: the object is known now, and what the tree holds is not what it says.
         for key in &self.yielded {
@@ -176,6 +201,24 @@ fn length(kind: &Kind) -> usize {
         Kind::File(content) => content.len(),
         Kind::Directory => 0,
         Kind::Link(target) => target.len(),
+    }
+}
+
+/// Whether an object is the version that was agreed on, as far as can be told.
+fn is_as_agreed(key: &str, held: &Version, known: &Agreed, rules: &Rules) -> bool {
+    let (Some(recorded), held_now) = (&known.remote, held.remote()) else { return false };
+    if (&recorded.etag, recorded.size) != (&held_now.etag, held_now.size) {
+        return false;
+    }
+    match (recorded.last_modified, &known.local) {
+        (Some(time), _) => Some(time) == held_now.last_modified,
+        // Mapping decision: where nobody knows when it was put, it is as agreed on if it says what was put. The bits that
+        // only some editions store say nothing.
+        (None, Some(local)) => read_object(key, &held.object, rules, None).is_ok_and(|said| {
+            let set = |node: &Node| (kept_bits(&node.kind, node.mode, &Rules::FSX), node.uid, node.gid, node.mtime);
+            is_same_type(&said.kind, &local.kind) && set(&said) == set(local)
+        }),
+        (None, None) => true,
     }
 }
 
@@ -249,10 +292,13 @@ fn export_one(
     // out.
     let same_content = was.as_ref().is_some_and(|was| was.kind == now.kind);
     if was.as_ref() == Some(&now) {
-        // Mapping decision: what has not changed here is no business of an export, whatever has become of its object.
+        // Mapping decision: what has not changed here is no business of an export, whatever has become of its object. The
+        // bits that are not stored are brought up to date: a later run may go by an edition that stores them.
+        expected.refreshed.insert(key.to_owned());
         return expected.end(key, Verdict::Unchanged);
     }
-    let as_recorded = known.is_some_and(|known| held.is_some_and(|held| Some(held.remote()) == known.remote));
+    let as_recorded =
+        known.is_some_and(|known| held.is_some_and(|held| is_as_agreed(key, held, known, &options.rules)));
     // Mapping decision: where the tree is to win whatever it holds, it is put also if the object is gone.
     let is_new = held.is_none() && known.is_none_or(|known| known.remote.is_none() || known.local.is_none());
     if !as_recorded && !is_new {
@@ -306,7 +352,7 @@ fn delete_object(key: &str, held: Option<&Version>, known: &Agreed, options: &Op
         // Mapping decision: what is gone from both sides is agreed on, and nothing was deleted.
         None => {}
         // Mapping decision: a delete of an object that has changed is a conflict but under `Local`.
-        Some(held) if Some(held.remote()) != known.remote && options.policy != Policy::Local => {
+        Some(held) if !is_as_agreed(key, held, known, &options.rules) && options.policy != Policy::Local => {
             expected.left.insert(key.to_owned());
             return expected.end(key, Verdict::Conflict("gone here and changed there"));
         }
@@ -344,7 +390,7 @@ pub fn import_since(
             expected.end(key, Verdict::Skipped("no path"));
         } else if is_shadowed(key, &valid, &options.rules) {
             expected.end(key, Verdict::Skipped("shadowed"));
-        } else if record.get(key).is_some_and(|known| known.remote == Some(version.remote())) {
+        } else if is_left_alone(key, version, record.get(key), options, &mut expected) {
             // Mapping decision: what is listed as recorded is left alone, whatever has become of it in the tree.
             expected.end(key, Verdict::Unchanged);
         } else if ancestors(path_of(key)).any(|above| is_no_directory(&expected.tree, above)) {
@@ -369,6 +415,19 @@ pub fn import_since(
     }
     imply_directories(bucket, &valid, options, &mut expected);
     expected
+}
+
+/// Whether an import leaves an object alone, since both sides agreed on it or only the tree has changed.
+fn is_left_alone(
+    key: &str,
+    version: &Version,
+    known: Option<&Agreed>,
+    options: &Options,
+    expected: &mut Expected,
+) -> bool {
+    let Some(known) = known.filter(|known| is_as_agreed(key, version, known, &options.rules)) else { return false };
+    // Mapping decision: where times do not tell one change from the next, what was not touched here is looked at once more.
+    options.times_tell || !is_as_recorded(key, at(&expected.tree, key), Some(known), &options.rules)
 }
 
 fn is_no_directory(tree: &Tree, path: &str) -> bool {
@@ -579,7 +638,7 @@ fn imply_directories(bucket: &Versions, valid: &[&str], options: &Options, expec
         for directory in ancestors(path) {
             let first = valid.iter().find(|key| is_below(key, directory));
             if let (false, Some(first)) = (expected.tree.contains_key(directory), first) {
-                let modified = bucket[*first].object.last_modified;
+                let modified = bucket[*first].listed;
                 let mode = kept_bits(&Kind::Directory, rules.default_mode, rules);
                 let (uid, gid) = (rules.default_uid, rules.default_gid);
                 let made = Node { kind: Kind::Directory, mode, uid, gid, atime: modified, mtime: modified };

@@ -11,7 +11,7 @@ use crate::entry::Chain;
 use crate::mode::FileType;
 use crate::plan::{Braked, Deletes, OnConflict};
 use crate::snapshot::Record;
-use crate::store::{ObjectStore, Precondition, StoreErrorKind, Support};
+use crate::store::{ObjectMeta, ObjectStore, Precondition, StoreErrorKind, Support};
 use crate::tree::{Look, Tree, TreeErrorKind};
 use futures_util::{StreamExt, stream};
 
@@ -74,9 +74,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     async fn settle_gone(&self, session: &Session<'_>, record: Record) -> Result<bool, StateError> {
         let Ok(object_key) = self.options.prefix.object_key(&record.key) else { return Ok(false) };
         match self.store.head(&object_key).await {
-            Ok(meta)
-                if self.is_ours(session, &record.key, &meta) || is_recorded(record.remote.as_ref(), Some(&meta)) =>
-            {
+            Ok(meta) if self.is_ours(session, &record.key, &meta) || self.is_recorded(&record, &meta) => {
                 let (key, remote) = (record.key.clone(), Some(remote_of(&meta)));
                 session.record(Record { local: None, remote, ..record }, Urgency::Later)?;
                 session.is_certain(&key);
@@ -117,10 +115,14 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         Ok(())
     }
 
+    fn is_recorded(&self, record: &Record, meta: &ObjectMeta) -> bool {
+        is_recorded(&self.options.profile, record.local.as_ref(), record.remote.as_ref(), Some(meta))
+    }
+
     async fn delete_one(&self, session: &Session<'_>, record: Record) -> Result<Deleted, StateError> {
         let key = &record.key;
         let not = |outcome, why: &dyn std::fmt::Display| Deleted::No(Ended::new(key, outcome).because(why));
-        let (Some(remote), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
+        let (Some(_), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
             return Ok(Deleted::Before);
         };
         match look(self.tree, key.as_str()).await {
@@ -147,7 +149,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 return Ok(not(Outcome::Failed, &Chain(&error)));
             }
         };
-        let ours = is_recorded(Some(remote), Some(&current)) || self.is_ours(session, key, &current);
+        let ours = self.is_recorded(&record, &current) || self.is_ours(session, key, &current);
         if !ours && self.options.on_conflict != OnConflict::Local {
             self.keep(session, record.clone()).await?;
             return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));

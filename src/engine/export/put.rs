@@ -60,7 +60,8 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     ) -> Result<Result<Ended, Unsent>, StateError> {
         let Decision { mut subject, mut step, remote, record, .. } = decision;
         // It was gone from the tree before, and was to be deleted.
-        let given_up = record.is_some_and(|record| record.local.is_none());
+        let given_up = record.as_ref().is_some_and(|record| record.local.is_none());
+        let before = record.and_then(|record| record.local);
         let mut asked = remote.is_some()
             || self.verify
             || session.is_uncertain(key)
@@ -75,7 +76,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             } else {
                 None
             };
-            let as_recorded = is_recorded(remote.as_ref(), current.as_ref());
+            let as_recorded = is_recorded(&self.options.profile, before.as_ref(), remote.as_ref(), current.as_ref());
             if as_recorded && !matches!(step, Step::Put | Step::ReplaceMetadata) {
                 if remote.as_ref().is_some_and(|remote| remote.last_modified.is_some()) {
                     session.record(Record { key: key.clone(), local: Some(local), remote }, Urgency::Later)?;

@@ -124,7 +124,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         if let Some(directory) = &around.unknown {
             return below_unknown(&key, directory).into();
         }
-        let before = match self.standing_directory(&key).await {
+        let record = listed.record.as_ref();
+        let before = self.standing_directory(&key).await;
+        let as_recorded = listed.seems_as_recorded() || head.as_ref().is_ok_and(|meta| self.is_recorded(record, meta));
+        if as_recorded && self.is_another_since(record, &before) {
+            // What has changed here alone is the business of an export.
+            return self.known_directory(key, listed, around).await;
+        }
+        let before = match before {
             Ok(before) => before,
             Err(error) => {
                 let ended = tree_failure(&key, &error);
@@ -154,19 +161,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 return ended.into();
             }
         };
-        let record = listed.record.as_ref();
         let remote = head.ok().map(|meta| self.remote(&meta, record, None)).filter(|_| self.session.is_some());
         match before {
-            // What has changed here alone is the business of an export.
-            Some(found) if listed.seems_as_recorded() && self.is_edited_since(record, &found) => {
-                let (kept, inode) = (found.entry, found.fingerprint.inode);
-                let deferred = Deferred::directory(kept, Some(Outcome::Unchanged), inode);
-                Deferred { rule: Rule::Keep, ..deferred }.into()
-            }
-            None if listed.seems_as_recorded() => {
-                around.missing.push(Missing { entry, rule: Rule::Object, remote });
-                Ended::new(&key, Outcome::Unchanged).into()
-            }
             Some(found) => self.standing(entry, reasons, found, record, remote),
             None if was_here(record) && matches!(self.options.on_conflict, OnConflict::Fail | OnConflict::Local) => {
                 self.removed_directory(entry, reasons, record, remote, around)
@@ -266,9 +262,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         deferred.into()
     }
 
-    fn is_edited_since(&self, record: Option<&Record>, found: &Found) -> bool {
+    /// Whether somebody has removed or changed a directory here, or put something in its place.
+    pub(super) fn is_another_since(&self, record: Option<&Record>, found: &Result<Option<Found>, TreeError>) -> bool {
         let local = record.and_then(|record| record.local.as_ref());
-        local.is_some_and(|local| self.is_edited(local, &found.status()))
+        match found {
+            Ok(Some(found)) => local.is_none_or(|local| self.is_edited(local, &found.status())),
+            Ok(None) => true,
+            Err(error) => error.kind() == TreeErrorKind::Conflict,
+        }
     }
 
     /// Whether somebody has changed a directory here. That names were made or removed in it moves its mtime and is no such

@@ -18,7 +18,7 @@ mod remove;
 pub use plan::plan_import;
 
 use self::remove::Late;
-use super::agreed::{age_of, fresh_since, remote_of};
+use super::agreed::{age_of, fresh_since, is_recorded, remote_of, same_time};
 use super::contents::Contents;
 use super::export::SameTimes;
 use super::journal::Urgency;
@@ -433,13 +433,23 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
     fn remote(&self, meta: &ObjectMeta, before: Option<&Record>, md5: Option<[u8; 16]>) -> Remote {
         let mut remote = Remote { md5, ..remote_of(meta) };
         if let Some(before) = before.and_then(|record| record.remote.as_ref()) {
-            let same = (&before.etag, before.last_modified) == (&remote.etag, remote.last_modified);
-            if same && self.session.is_some_and(|session| session.is_older_than_grain(self.started)) {
+            let same_time = before.last_modified.is_some_and(|time| same_time(time, meta.last_modified));
+            if same_time
+                && before.etag == remote.etag
+                && self.session.is_some_and(|session| session.is_older_than_grain(self.started))
+            {
                 remote.age = Age::Settled;
             }
             remote.md5 = remote.md5.or(before.md5.filter(|_| before.etag == remote.etag));
         }
         remote
+    }
+
+    /// Whether an object that was looked at is the one that is recorded.
+    fn is_recorded(&self, record: Option<&Record>, meta: &ObjectMeta) -> bool {
+        record.is_some_and(|Record { local, remote, .. }| {
+            is_recorded(&self.options.profile, local.as_ref(), remote.as_ref(), Some(meta))
+        })
     }
 
     async fn head(&self, item: Item) -> Headed {

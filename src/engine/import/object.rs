@@ -4,7 +4,7 @@ use super::{
     Done, Import, KEPT, Late, Missing, Turn, decode, link_body, reasons_of, refused, store_failure, tree_failure,
     with_shortfalls,
 };
-use crate::engine::agreed::{is_ours, mtime_of};
+use crate::engine::agreed::{is_ours, mtime_of, same_time};
 use crate::engine::contents::Unsent;
 use crate::engine::digest::Running;
 use crate::engine::listing::Listed;
@@ -174,9 +174,18 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
 
     /// Decides what is to be done about a file or link whose object is not listed as it is recorded.
     pub(super) async fn decide(&self, key: &Key, listed: &Listed, turn: Turn) -> Result<Decision, Ended> {
-        let present = self.tree.lookup(key).await.map_err(|error| tree_failure(key, &error))?;
+        let present = match self.tree.lookup(key).await {
+            Ok(present) => present,
+            // What was a directory above is none any more: only this side has changed.
+            Err(error)
+                if error.kind() == TreeErrorKind::Conflict && self.has_object_as_recorded(key, listed).await? =>
+            {
+                return Err(Ended::new(key, Outcome::Unchanged));
+            }
+            Err(error) => return Err(tree_failure(key, &error)),
+        };
         if present.entry().is_some_and(|current| *current.kind() == EntryKind::Directory) {
-            if listed.seems_as_recorded() {
+            if self.has_object_as_recorded(key, listed).await? {
                 return Err(Ended::new(key, Outcome::Unchanged));
             }
             if self.session.is_some() && turn == Turn::First {
@@ -212,10 +221,21 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Changed })
             }
             // Only this side has changed.
-            Here::Edited | Here::Removed if listed.seems_as_recorded() => Err(Ended::new(key, Outcome::Unchanged)),
+            Here::Edited | Here::Removed if self.has_object_as_recorded(key, listed).await? => {
+                Err(Ended::new(key, Outcome::Unchanged))
+            }
             Here::Edited => self.decide_conflict(key, listed, present).await,
             Here::Removed => self.decide_removed(key, listed).await,
         }
+    }
+
+    /// Whether the object is the one that is recorded, as far as can be told. It is looked at where only its time is missing.
+    async fn has_object_as_recorded(&self, key: &Key, listed: &Listed) -> Result<bool, Ended> {
+        if !listed.may_be_as_recorded() {
+            return Ok(listed.seems_as_recorded());
+        }
+        let meta = self.store.head(&listed.object.key).await.map_err(|error| store_failure(key, &error))?;
+        Ok(self.is_recorded(listed.record.as_ref(), &meta))
     }
 
     /// Without a record: the size and mtime of what is there tell whether it is the object already.
@@ -256,7 +276,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         // What could not be applied when it was recorded is no news, where Last-Modified tells that the metadata is as it was.
         let recorded = listed.record.as_ref().and_then(|record| record.remote.as_ref());
         let is_old = recorded
-            .is_some_and(|remote| remote.age == Age::Settled && remote.last_modified == Some(meta.last_modified));
+            .filter(|remote| remote.age == Age::Settled)
+            .and_then(|remote| remote.last_modified)
+            .is_some_and(|time| same_time(time, meta.last_modified));
         if same || is_old {
             return Ok(Decision::Agree { found, meta, reasons: reasons_of(&head) });
         }

@@ -123,8 +123,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     async fn foresee_directory(&self, key: &Key, listed: &Listed) -> Result<(Step, &'static str), Ended> {
-        let before = self.standing_directory(key).await.map_err(|error| tree_failure(key, &error))?;
+        let before = self.standing_directory(key).await;
         let meta = self.store.head(&listed.object.key).await.map_err(|error| store_failure(key, &error))?;
+        let record = listed.record.as_ref();
+        let as_recorded = listed.seems_as_recorded() || self.is_recorded(record, &meta);
+        if as_recorded && self.is_another_since(record, &before) {
+            return Ok((Step::Nothing, ""));
+        }
+        let before = before.map_err(|error| tree_failure(key, &error))?;
         let current = before.as_ref().map(|found| &found.entry);
         let head = decode(key, &meta, &self.options.profile, current).map_err(|refusal| refused(key, &refusal))?;
         Ok(match compare(FileType::Directory, 0, &head.attributes, current) {

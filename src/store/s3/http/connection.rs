@@ -165,6 +165,10 @@ fn in_origin_form(request: Request<Bytes>) -> Result<Request<Pieces>, HttpError>
         let host = HeaderValue::from_str(authority.as_str()).map_err(|error| wrong(error.into()))?;
         parts.headers.insert(HOST, host);
     }
+    if body.is_empty() && [Method::PUT, Method::POST].contains(&parts.method) {
+        // What is empty is not announced by itself, and there are servers that answer 411 then.
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     uri.scheme = None;
     parts.uri = Uri::from_parts(uri).map_err(|error| wrong(error.into()))?;
     Ok(Request::from_parts(parts, Pieces(body)))
@@ -213,5 +217,22 @@ fn of_hyper(error: hyper::Error) -> HttpError {
         HttpError::Request(error.into())
     } else {
         HttpError::Broken(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_put_of_nothing_announces_that_it_is_empty() {
+        let sent = |method: Method, body: &'static [u8]| {
+            let request =
+                Request::builder().method(method).uri("http://host/a").body(Bytes::from_static(body)).unwrap();
+            in_origin_form(request).unwrap().headers().get(CONTENT_LENGTH).cloned()
+        };
+        assert_eq!(sent(Method::PUT, b"").unwrap(), "0");
+        assert_eq!(sent(Method::PUT, b"x"), None, "the length of what there is comes with it");
+        assert_eq!(sent(Method::GET, b""), None);
     }
 }
