@@ -2,9 +2,15 @@
 
 use crate::{Failure, real_path};
 use posix_s3::Prefix;
+#[cfg(feature = "s3")]
+use posix_s3::store::Capabilities;
+#[cfg(feature = "s3")]
+use posix_s3::store::s3::{Credentials, Environment, FileUploadLog, HttpCalls, Probed, S3Options, S3Store};
 use posix_s3::store::{DirectoryStore, DynObjectStore, MemoryStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(feature = "s3")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A bucket, as the command line names it.
 pub(crate) enum Place {
@@ -30,7 +36,8 @@ pub(crate) enum Purpose<'a> {
     Read,
     /// Nothing in it is changed, and what would be changed is said as if it did all that S3 does.
     Plan,
-    /// Objects are put and deleted. Uploads are noted down beside the state, if there is one.
+    /// Objects are put and deleted. Uploads, and what was found out about the store, are noted down beside the state, if
+    /// there is one.
     Write(Option<&'a Path>),
 }
 
@@ -96,8 +103,7 @@ impl Place {
 
 #[cfg(feature = "s3")]
 impl S3Place {
-    fn environment(&self) -> Result<posix_s3::store::s3::Environment, Failure> {
-        use posix_s3::store::s3::{Credentials, Environment};
+    fn environment(&self) -> Result<Environment, Failure> {
         let environment = match std::env::var_os("POSIX_S3_NO_SIGN_REQUEST") {
             Some(_) => Environment::load_with(Credentials::Anonymous),
             None => Environment::load(),
@@ -110,38 +116,64 @@ impl S3Place {
     }
 
     fn open(&self, purpose: Purpose<'_>, prefix: &Prefix) -> Result<Arc<dyn DynObjectStore>, Failure> {
-        use posix_s3::store::Capabilities;
-        use posix_s3::store::s3::{FileUploadLog, HttpCalls, S3Options, S3Store};
+        let failed = |error| Failure::from_error(&self.text, &error);
         let environment = self.environment()?;
         let calls = HttpCalls::from_environment(&environment, &self.bucket)
             .map_err(|error| Failure::from_error(&self.text, &error))?;
-        let mut options = S3Options::default().with_probe_prefix(prefix.as_str());
-        let store = async_io::block_on(async {
-            match purpose {
-                Purpose::Read => S3Store::connect_to_read(calls, options).await,
-                Purpose::Plan => Ok(S3Store::with_capabilities(calls, options, Capabilities::ALL)),
-                Purpose::Write(state) => {
-                    if let Some(state) = state {
-                        let mut log = state.as_os_str().to_owned();
-                        log.push(".uploads");
-                        let log = FileUploadLog::open(Path::new(&log))
-                            .map_err(|error| Failure::from_error("--state", &error));
-                        match log {
-                            Ok(log) => options = options.with_upload_log(Arc::new(log)),
-                            Err(failure) => return Ok(Err(failure)),
-                        }
-                    }
-                    S3Store::connect(calls, options).await
-                }
+        let options = S3Options::default().with_probe_prefix(prefix.as_str());
+        let store = match purpose {
+            Purpose::Read => async_io::block_on(S3Store::connect_to_read(calls, options)).map_err(failed)?,
+            Purpose::Plan => S3Store::with_capabilities(calls, options, Capabilities::ALL),
+            Purpose::Write(None) => async_io::block_on(S3Store::connect(calls, options)).map_err(failed)?,
+            Purpose::Write(Some(state)) => {
+                let log = FileUploadLog::open(&beside(state, ".uploads"));
+                let log = log.map_err(|error| Failure::from_error("--state", &error))?;
+                self.connect(calls, options.with_upload_log(Arc::new(log)), &beside(state, ".store"))?
             }
-            .map(Ok)
-        });
-        let store = store.map_err(|error| Failure::from_error(&self.text, &error))??;
+        };
         for lack in store.lacks() {
             eprintln!("posix-s3: {}: {lack}", self.text);
         }
         Ok(Arc::new(store))
     }
+
+    /// Tries a store out, unless that was done within the last day. What came of it is kept in a file.
+    fn connect(&self, calls: HttpCalls, options: S3Options, kept: &Path) -> Result<S3Store<HttpCalls>, Failure> {
+        const FRESH: u64 = 24 * 60 * 60;
+        let (failed, name) = (|error| Failure::from_error(&self.text, &error), self.name()?);
+        // A file that cannot be read, or is about another store, is no reason not to try it out.
+        let before = std::fs::read(kept).ok().and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let is_fresh = |kept: &Kept| now.checked_sub(kept.since).is_some_and(|age| age < FRESH);
+        let fresh = before.filter(|kept| kept.store == name && is_fresh(kept));
+        if let Some(Kept { probed, .. }) = fresh {
+            let store = S3Store::with_probed(calls, options, probed);
+            async_io::block_on(store.tidy()).map_err(failed)?;
+            return Ok(store);
+        }
+        let store = async_io::block_on(S3Store::connect(calls, options)).map_err(failed)?;
+        let found = Kept { store: name, since: now, probed: store.probed().clone() };
+        let text = serde_json::to_string_pretty(&found).map_err(|error| Failure::from_error("--state", &error))?;
+        std::fs::write(kept, text).map_err(|error| Failure::from_error("--state", &error))?;
+        Ok(store)
+    }
+}
+
+/// What was found out about a store, as it is kept beside a state.
+#[cfg(feature = "s3")]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Kept {
+    store: String,
+    /// When, in seconds of Unix time.
+    since: u64,
+    probed: Probed,
+}
+
+#[cfg(feature = "s3")]
+fn beside(state: &Path, end: &str) -> PathBuf {
+    let mut path = state.as_os_str().to_owned();
+    path.push(end);
+    path.into()
 }
 
 #[cfg(not(feature = "s3"))]

@@ -109,6 +109,7 @@ pub trait ObjectStore: Send + Sync {
 
 /// What a store can do. What it cannot do is not relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Capabilities {
     /// Listings come in key order. An import needs it.
@@ -180,6 +181,7 @@ impl Capabilities {
 
 /// Whether a store can do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Support {
     /// It can, and its conformance checks pass.
     Yes,

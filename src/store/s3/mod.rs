@@ -38,6 +38,7 @@ pub use error::{CallError, Refused};
 pub use http::{Agent, Bucket, Exchange, HttpCalls, HttpClient, HttpError, InvalidBucket, SignError, Signer};
 pub use log::{FileUploadLog, UploadLog};
 pub use options::S3Options;
+pub use probe::Probed;
 #[cfg(feature = "s3")]
 pub use profiles::ProfileFileError;
 #[cfg(feature = "s3")]

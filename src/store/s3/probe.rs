@@ -10,12 +10,17 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use md5::{Digest, Md5};
 
-/// What was found out.
-#[derive(Debug)]
-pub(super) struct Probed {
-    pub(super) capabilities: Capabilities,
-    /// In words, what is missing.
-    pub(super) lacks: Vec<Box<str>>,
+/// What was found out about a store by trying.
+///
+/// It can be kept, and handed to [`S3Store::with_probed`] later, so that not every run tries it out again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Probed {
+    /// What the store can do.
+    pub capabilities: Capabilities,
+    /// What it does not do as S3 does, in words.
+    pub lacks: Vec<Box<str>>,
 }
 
 impl Probed {

@@ -100,9 +100,21 @@ impl<C: S3Calls> S3Store<C> {
     /// A store whose capabilities are known from elsewhere. Nothing is asked.
     #[must_use]
     pub fn with_capabilities(calls: C, options: S3Options, capabilities: Capabilities) -> Self {
+        Self::with_probed(calls, options, Probed { capabilities, lacks: Vec::new() })
+    }
+
+    /// A store that was tried out before. Nothing is asked.
+    #[must_use]
+    pub fn with_probed(calls: C, options: S3Options, probed: Probed) -> Self {
         let mut store = Self::new(calls, options);
-        store.set(Probed { capabilities, lacks: Vec::new() });
+        store.set(probed);
         store
+    }
+
+    /// What was found out about the store, for [`with_probed`](Self::with_probed).
+    #[must_use]
+    pub fn probed(&self) -> &Probed {
+        &self.inner.probed
     }
 
     fn new(calls: C, options: S3Options) -> Self {

@@ -125,6 +125,10 @@ impl<C: S3Calls> S3Store<C> {
         let since = Instant::now();
         let answered =
             inner.retried(|| inner.calls.create_upload(key, headers)).await.map_err(|failed| failed.error)?;
+        if answered.value.is_empty() {
+            // To abort it would be to delete the object.
+            return Err(CallError::unanswered(StoreErrorKind::Corrupt, "the upload has no id"));
+        }
         let begun = Begun { inner: Arc::clone(inner), key: key.to_owned(), id: answered.value, is_ended: false };
         if let Some(log) = &inner.options.log {
             let (log, key, id) = (Arc::clone(log), key.to_owned(), begun.id.clone());
