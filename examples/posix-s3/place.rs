@@ -38,6 +38,7 @@ pub(crate) enum Purpose<'a> {
     Plan,
     /// Objects are put and deleted. Uploads, and what was found out about the store, are noted down beside the state, if
     /// there is one.
+    #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "only S3 has something to note down"))]
     Write(Option<&'a Path>),
 }
 
