@@ -33,20 +33,20 @@ impl Place {
         Self { server: "in process".to_owned(), endpoint: server.endpoint(), region, bucket, access_key, secret_key }
     }
 
-    /// The bucket that the environment names; `None` when it names no endpoint.
+    /// The bucket that the environment names, by what `.ci/servers start` prints; `None` when it names no server.
     ///
     /// # Panics
-    /// When it names an endpoint and not all the rest.
+    /// When it names a server and not all the rest.
     #[must_use]
     pub fn from_environment() -> Option<Self> {
         let named = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let endpoint = named("POSIX_S3_TEST_ENDPOINT")?;
-        let needed = |name| named(name).unwrap_or_else(|| panic!("POSIX_S3_TEST_ENDPOINT is set, but not {name}"));
+        let server = named("POSIX_S3_SERVER")?;
+        let needed = |name| named(name).unwrap_or_else(|| panic!("POSIX_S3_SERVER is set, but not {name}"));
         Some(Self {
-            server: needed("POSIX_S3_TEST_SERVER"),
-            endpoint,
-            region: named("AWS_REGION").unwrap_or_else(|| "us-east-1".to_owned()),
-            bucket: needed("POSIX_S3_TEST_BUCKET"),
+            server,
+            endpoint: needed("AWS_ENDPOINT_URL"),
+            region: needed("AWS_REGION"),
+            bucket: needed("POSIX_S3_BUCKET"),
             access_key: needed("AWS_ACCESS_KEY_ID"),
             secret_key: needed("AWS_SECRET_ACCESS_KEY"),
         })

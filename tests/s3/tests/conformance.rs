@@ -133,7 +133,7 @@ fn conforms_in_process(door: Door) {
 fn conforms_elsewhere(door: Door) {
     match Place::from_environment() {
         Some(place) => conforms(door, &place),
-        None => println!("{door}: not run on another server, since POSIX_S3_TEST_ENDPOINT names none"),
+        None => println!("{door}: not run on another server, since POSIX_S3_SERVER names none"),
     }
 }
 
