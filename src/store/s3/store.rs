@@ -49,7 +49,7 @@ pub(super) struct Inner<C> {
     pub(super) limiter: Limiter,
     /// The bytes of bodies that are in memory.
     pub(super) memory: Arc<Room>,
-    pub(super) batches: Batches,
+    pub(super) batches: Arc<Batches>,
     /// Uploads that were given up and have yet to be aborted.
     pub(super) abandoned: Mutex<Vec<(String, String)>>,
     pub(super) probed: Probed,
@@ -110,7 +110,7 @@ impl<C: S3Calls> S3Store<C> {
             retries: Retries::new(options.retries),
             limiter: Limiter::new(options.requests),
             memory: Room::new(options.memory),
-            batches: Batches::default(),
+            batches: Arc::default(),
             abandoned: Mutex::default(),
             probed: Probed::nothing(),
             options,
