@@ -52,6 +52,8 @@ pub(super) struct Inner<C> {
     pub(super) batches: Arc<Batches>,
     /// Uploads that were given up and have yet to be aborted.
     pub(super) abandoned: Mutex<Vec<(String, String)>>,
+    /// Those that an earlier process has noted down. What this one notes is under way.
+    pub(super) earlier: Mutex<Vec<(String, String)>>,
     pub(super) probed: Probed,
 }
 
@@ -112,6 +114,7 @@ impl<C: S3Calls> S3Store<C> {
             memory: Room::new(options.memory),
             batches: Arc::default(),
             abandoned: Mutex::default(),
+            earlier: Mutex::new(options.log.as_ref().map(|log| log.unfinished()).unwrap_or_default()),
             probed: Probed::nothing(),
             options,
         };

@@ -86,10 +86,7 @@ impl Door {
     pub async fn open(self, place: &Place, options: S3Options) -> Result<Arc<dyn DynObjectStore>, StoreError> {
         match self {
             Self::Http => Ok(Arc::new(S3Store::connect(http(place), options).await?)),
-            Self::Sdk => {
-                let calls = SdkCalls::new(place.client(), &place.bucket);
-                Ok(Arc::new(S3Store::connect(calls, options).await?))
-            }
+            Self::Sdk => Ok(Arc::new(S3Store::connect(sdk(place), options).await?)),
         }
     }
 }
@@ -103,7 +100,18 @@ impl fmt::Display for Door {
     }
 }
 
-fn http(place: &Place) -> HttpCalls {
+/// The requests through a client of the AWS SDK.
+#[must_use]
+pub fn sdk(place: &Place) -> SdkCalls {
+    SdkCalls::new(place.client(), &place.bucket)
+}
+
+/// The requests of the crate's own.
+///
+/// # Panics
+/// When the place is none: no URL, no name of a bucket.
+#[must_use]
+pub fn http(place: &Place) -> HttpCalls {
     let endpoint = place.endpoint.parse().expect("the endpoint is one");
     let bucket = Bucket::new(&endpoint, &place.bucket, Addressing::Path).expect("the name is one");
     let keys = Keys::new(&place.access_key, &place.secret_key, None).expect("the keys can be signed with");

@@ -20,7 +20,7 @@ use md5::{Digest as _, Md5};
 use percent_encoding::percent_decode_str;
 use s3s::route::S3Route;
 use s3s::{Body, S3Request, S3Response, S3Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -150,9 +150,13 @@ impl Request {
             return Err(Refusal::new(404, "NoSuchBucket", "The specified bucket does not exist"));
         }
         // From here on nothing waits, so that a request happens as a whole.
-        let lacks = shared.settings().lacks.clone();
+        let (lacks, kept) = {
+            let settings = shared.settings();
+            (settings.lacks.clone(), settings.kept.clone())
+        };
         let mut bucket = shared.bucket();
-        let mut call = Call { request: self, bucket: &mut bucket, lacks: &|lack| lacks.contains(&lack) };
+        let lacks = &|lack| lacks.contains(&lack);
+        let mut call = Call { request: self, bucket: &mut bucket, lacks, kept: &kept };
         match operation {
             Operation::HeadBucket => Ok(answer(StatusCode::OK, [("x-amz-bucket-region", REGION)], Body::empty())),
             Operation::GetBucketLocation => Ok(document("LocationConstraint", REGION)),
@@ -282,6 +286,8 @@ struct Call<'a> {
     request: &'a Request,
     bucket: &'a mut Bucket,
     lacks: &'a dyn Fn(Lack) -> bool,
+    /// The keys that nobody may delete.
+    kept: &'a BTreeSet<String>,
 }
 
 impl Call<'_> {
@@ -471,7 +477,7 @@ impl Call<'_> {
 
     fn delete(&mut self) -> Answer {
         self.check_preconditions(Some(Lack::DeletePreconditions))?;
-        self.bucket.objects.remove(&self.request.key);
+        self.remove(&self.request.key)?;
         Ok(answer(StatusCode::NO_CONTENT, [], Body::empty()))
     }
 
@@ -514,6 +520,13 @@ impl Call<'_> {
             && !self.lacks(Lack::DeletePreconditions)
         {
             return Err(Refusal::precondition_failed());
+        }
+        self.remove(key)
+    }
+
+    fn remove(&mut self, key: &str) -> Result<(), Refusal> {
+        if self.kept.contains(key) {
+            return Err(Refusal::new(403, "AccessDenied", "Access Denied"));
         }
         self.bucket.objects.remove(key);
         Ok(())
