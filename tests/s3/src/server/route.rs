@@ -115,7 +115,10 @@ impl Request {
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         let (bucket, key) = (decode(bucket)?, decode(key)?);
         let mut headers = request.headers;
-        if headers.contains_key(TRANSFER_ENCODING) && !headers.contains_key("x-amz-decoded-content-length") {
+        // Also of a body that is empty.
+        let is_put = request.method == Method::PUT && !headers.contains_key(COPY_SOURCE);
+        let has_length = headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING);
+        if is_put && !has_length && !headers.contains_key("x-amz-decoded-content-length") {
             return Err(Refusal::new(411, "MissingContentLength", "You must provide the Content-Length HTTP header."));
         }
         let body = request.input.collect().await.map_err(|error| match error.to_string() {
