@@ -32,7 +32,8 @@ impl S3Options {
         self
     }
 
-    /// How many bytes of bodies are in memory at most, if no part is larger; 64 MiB.
+    /// How many bytes of bodies are in memory at most, if no part is larger; 64 MiB. As many again of parts that are fetched
+    /// before their turn; the next part of each object that is being read comes on top of it, so that none waits for another.
     #[must_use]
     pub const fn with_memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;

@@ -61,6 +61,8 @@ impl Retries {
     /// How long to wait before the next try after `tries` of them; `None` when there is none. `random` is in 0..1.
     pub(super) fn wait(&self, error: &CallError, tries: u32, random: f64) -> Option<Duration> {
         let attempts = match error.kind() {
+            // The whole upload has to be made again, by whoever put the object.
+            _ if error.answer().is_some_and(|answer| answer.code() == "NoSuchUpload") => 1,
             StoreErrorKind::Throttled | StoreErrorKind::Transient => self.policy.attempts,
             StoreErrorKind::Corrupt => self.policy.attempts.min(DAMAGED),
             _ => 1,
@@ -109,6 +111,8 @@ mod tests {
         for status in [301, 400, 403, 404, 412, 501] {
             assert_eq!(retries.wait(&error(status), 1, 0.5), None, "{status}");
         }
+        let unknown = CallError::refused(404, "NoSuchUpload", "", "");
+        assert_eq!(retries.wait(&unknown, 1, 0.5), None);
         assert_eq!(Retries::new(RetryPolicy::NEVER).wait(&error(500), 1, 0.5), None);
     }
 

@@ -36,8 +36,7 @@ impl Room {
         let receiver = {
             let mut state = self.state();
             if state.waiting.is_empty() && state.fits(weight) {
-                state.held = state.held.saturating_add(weight);
-                return Held { room: Arc::clone(self), weight };
+                return state.hold(self, weight);
             }
             let (sender, receiver) = oneshot::channel();
             state.waiting.push_back((weight, sender));
@@ -45,6 +44,18 @@ impl Room {
         };
         // Invariant: a sender leaves the queue only to send.
         receiver.await.unwrap_or_else(|_| Held { room: Arc::clone(self), weight: 0 })
+    }
+
+    /// A place, if there is one now and nobody waits for it.
+    pub(super) fn try_enter(self: &Arc<Self>, weight: u64) -> Option<Held> {
+        let mut state = self.state();
+        let is_free = state.waiting.is_empty() && state.fits(weight);
+        is_free.then(|| state.hold(self, weight))
+    }
+
+    /// A place, also where there is none: for what has to go on whatever the others do.
+    pub(super) fn force(self: &Arc<Self>, weight: u64) -> Held {
+        self.state().hold(self, weight)
     }
 
     fn resize(self: &Arc<Self>, size: u64) {
@@ -79,6 +90,11 @@ impl Room {
 }
 
 impl State {
+    fn hold(&mut self, room: &Arc<Room>, weight: u64) -> Held {
+        self.held = self.held.saturating_add(weight);
+        Held { room: Arc::clone(room), weight }
+    }
+
     const fn fits(&self, weight: u64) -> bool {
         self.held == 0 || self.held.saturating_add(weight) <= self.size
     }
@@ -215,6 +231,19 @@ mod tests {
             let ((), (), ()) = (one, large, other);
             assert_eq!(room.state().held, 0);
         });
+    }
+
+    #[test]
+    fn what_has_to_go_on_does_not_wait() {
+        let room = Room::new(10);
+        let first = room.force(8);
+        assert!(room.try_enter(5).is_none());
+        let second = room.force(8);
+        drop(first);
+        let third = room.try_enter(2);
+        assert!(third.is_some());
+        drop((second, third));
+        assert_eq!(room.state().held, 0);
     }
 
     #[test]

@@ -5,14 +5,16 @@ use super::error::CallError;
 use super::options::{S3Options, STORAGE_CLASS};
 use super::probe::{self, Probed};
 use super::retry::Retries;
-use super::room::{Limiter, Room};
+use super::room::{Held, Limiter, Room};
 use super::{batch::Batches, error::Checksum};
 use crate::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, ObjectMeta, ObjectStore, Operation, Precondition,
     PutOptions, PutOutput, StoreError, StoreErrorKind, check_key, check_precondition, check_put,
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, FuturesOrdered};
+use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 use std::future::Future;
@@ -50,9 +52,14 @@ pub(super) struct Inner<C> {
     pub(super) limiter: Limiter,
     /// The bytes of bodies that are in memory.
     pub(super) memory: Arc<Room>,
-    pub(super) batches: Batches,
+    /// The bytes of parts that are fetched before their turn. Nobody waits for a place here, since whoever reads may hold one
+    /// for as long as they like.
+    ahead: Arc<Room>,
+    pub(super) batches: Arc<Batches>,
     /// Uploads that were given up and have yet to be aborted.
     pub(super) abandoned: Mutex<Vec<(String, String)>>,
+    /// Those that an earlier process has noted down. What this one notes is under way.
+    pub(super) earlier: Mutex<Vec<(String, String)>>,
     pub(super) probed: Probed,
 }
 
@@ -123,8 +130,10 @@ impl<C: S3Calls> S3Store<C> {
             retries: Retries::new(options.retries),
             limiter: Limiter::new(options.requests),
             memory: Room::new(options.memory),
-            batches: Batches::default(),
+            ahead: Room::new(options.memory),
+            batches: Arc::default(),
             abandoned: Mutex::default(),
+            earlier: Mutex::new(options.log.as_ref().map(|log| log.unfinished()).unwrap_or_default()),
             probed: Probed::nothing(),
             options,
         };
@@ -253,16 +262,65 @@ impl<C: S3Calls> Inner<C> {
         .await
     }
 
-    /// Fetches a part of an object, with the memory for it.
+    /// Fetches a part of an object.
     async fn fetch_part(&self, key: &str, range: Range<u64>, options: &GetOptions) -> Result<Bytes, StoreError> {
         let length = range.end.saturating_sub(range.start);
-        let held = self.memory.enter(length).await;
         let fetched = self.fetch(key, Some(range), options, length).await;
-        // What is handed out is the reader's to account for.
-        drop(held);
-        let fetched = fetched.map_err(|error| error.at(Operation::Get, key))?;
+        let fetched = fetched.map_err(|error| match error.kind() {
+            // Another version has taken its place between two parts.
+            StoreErrorKind::PreconditionFailed | StoreErrorKind::NotFound => {
+                StoreError::new(Operation::Get, key, StoreErrorKind::Transient).with_source(error)
+            }
+            _ => error.at(Operation::Get, key),
+        })?;
         // Invariant: a part is as long as its range, which is the limit.
         fetched.bytes.ok_or_else(|| StoreError::new(Operation::Get, key, StoreErrorKind::Corrupt))
+    }
+}
+
+/// The parts of an object that are still to be read.
+struct Parts<C> {
+    inner: Arc<Inner<C>>,
+    key: String,
+    options: GetOptions,
+    rest: Range<u64>,
+    length: u64,
+    /// Those that are being fetched, each with its memory.
+    fetching: FuturesOrdered<BoxFuture<'static, (Result<Bytes, StoreError>, Held)>>,
+}
+
+impl<C: S3Calls + 'static> Parts<C> {
+    /// The next part; `None` behind the last of them, and behind an error.
+    async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
+        self.fetch();
+        let (part, held) = self.fetching.next().await?;
+        // Once it is handed out it is the reader's to account for.
+        drop(held);
+        if part.is_err() {
+            self.fetching.clear();
+            self.rest = 0..0;
+        }
+        Some(part)
+    }
+
+    /// Begins to fetch the next part, and others as far as there is memory.
+    fn fetch(&mut self) {
+        while self.fetching.len() < PARTS_AT_ONCE {
+            let Some(range) = parts(self.rest.clone(), self.length).next() else { return };
+            let (inner, length) = (Arc::clone(&self.inner), range.end.saturating_sub(range.start));
+            let held = match self.fetching.is_empty() {
+                // Whoever reads one object to its end while another is half read waits for nobody.
+                true => inner.ahead.force(length),
+                false => match inner.ahead.try_enter(length) {
+                    Some(held) => held,
+                    None => return,
+                },
+            };
+            self.rest.start = range.end;
+            let (key, options) = (self.key.clone(), self.options.clone());
+            let fetched = async move { (inner.fetch_part(&key, range, &options).await, held) };
+            self.fetching.push_back(fetched.boxed());
+        }
     }
 }
 
@@ -317,28 +375,16 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
         let start = options.range.as_ref().map_or(0, |range| range.start);
         let rest = start.saturating_add(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))..end;
         // Once it is handed out it is the reader's to account for.
-        let head = bytes.filter(|bytes| !bytes.is_empty()).map(|bytes| (bytes, held));
-        let head = stream::iter(head.map(|(bytes, _)| Ok(bytes)));
+        drop(held);
+        let head = stream::iter(bytes.filter(|bytes| !bytes.is_empty()).map(Ok));
         if rest.is_empty() {
             return Ok(GetOutput { meta, body: head.boxed() });
         }
         let same = GetOptions { if_match: Some(meta.etag.clone()), ..GetOptions::default() };
-        let (store, key) = (self.clone(), key.to_owned());
-        let parts = parts(rest, limit).map(move |range| {
-            let (store, key, same) = (store.clone(), key.clone(), same.clone());
-            async move {
-                let fetched = store.inner.fetch_part(&key, range, &same).await;
-                fetched.map_err(|error| match error.kind() {
-                    // Another version has taken its place between two parts.
-                    StoreErrorKind::PreconditionFailed | StoreErrorKind::NotFound => {
-                        StoreError::new(Operation::Get, &key, StoreErrorKind::Transient).with_source(error)
-                    }
-                    _ => error,
-                })
-            }
-        });
-        let body = head.chain(stream::iter(parts).buffered(PARTS_AT_ONCE)).boxed();
-        Ok(GetOutput { meta, body })
+        let (inner, key) = (Arc::clone(inner), key.to_owned());
+        let parts = Parts { inner, key, options: same, rest, length: limit, fetching: FuturesOrdered::new() };
+        let parts = stream::unfold(parts, |mut parts| async move { parts.next().await.map(|part| (part, parts)) });
+        Ok(GetOutput { meta, body: head.chain(parts).boxed() })
     }
 
     async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {

@@ -159,9 +159,12 @@ impl<C: S3Calls> S3Store<C> {
             }
             Err(failed) => failed,
         };
-        // An answer that was lost may have been that all is well.
+        // An answer that was lost may have been that all is well. The object that is replaced may have had the same bytes
+        // in the same parts, so its ETag alone does not tell; an upload that is still there was not completed.
         if (is_doubtful || error.is_unheard())
             && let Some(etag) = etag_of_parts(parts)
+            && let Ok(uploads) = inner.uploads(&begun.key).await
+            && !uploads.iter().any(|upload| *upload.id == *begun.id)
             && let Ok(meta) = inner.made(|| inner.calls.head(&begun.key)).await
             && meta.etag == etag
         {
@@ -218,6 +221,7 @@ impl<C: S3Calls> Inner<C> {
         let mut abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
         abandoned.retain(|(_, one)| one != id);
         drop(abandoned);
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, one)| one != id);
         if let Some(log) = &self.options.log {
             // What is noted once too often is aborted once too often, which does nothing.
             let _ = log.ended(key, id);
@@ -229,12 +233,10 @@ impl<C: S3Calls> Inner<C> {
         self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The uploads that were given up, by this process or an earlier one. Asked before anything is put.
+    /// The uploads that were given up, by this process or an earlier one.
     pub(super) fn abandoned(&self) -> Vec<(String, String)> {
         let mut all = self.dropped();
-        if let Some(log) = &self.options.log {
-            all.extend(log.unfinished());
-        }
+        all.extend_from_slice(&self.earlier.lock().unwrap_or_else(PoisonError::into_inner));
         all.sort_unstable();
         all.dedup();
         all

@@ -33,20 +33,20 @@ impl Place {
         Self { server: "in process".to_owned(), endpoint: server.endpoint(), region, bucket, access_key, secret_key }
     }
 
-    /// The bucket that the environment names; `None` when it names no endpoint.
+    /// The bucket that the environment names, by what `.ci/servers start` prints; `None` when it names no server.
     ///
     /// # Panics
-    /// When it names an endpoint and not all the rest.
+    /// When it names a server and not all the rest.
     #[must_use]
     pub fn from_environment() -> Option<Self> {
         let named = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let endpoint = named("POSIX_S3_TEST_ENDPOINT")?;
-        let needed = |name| named(name).unwrap_or_else(|| panic!("POSIX_S3_TEST_ENDPOINT is set, but not {name}"));
+        let server = named("POSIX_S3_SERVER")?;
+        let needed = |name| named(name).unwrap_or_else(|| panic!("POSIX_S3_SERVER is set, but not {name}"));
         Some(Self {
-            server: needed("POSIX_S3_TEST_SERVER"),
-            endpoint,
-            region: named("AWS_REGION").unwrap_or_else(|| "us-east-1".to_owned()),
-            bucket: needed("POSIX_S3_TEST_BUCKET"),
+            server,
+            endpoint: needed("AWS_ENDPOINT_URL"),
+            region: needed("AWS_REGION"),
+            bucket: needed("POSIX_S3_BUCKET"),
             access_key: needed("AWS_ACCESS_KEY_ID"),
             secret_key: needed("AWS_SECRET_ACCESS_KEY"),
         })
@@ -86,10 +86,7 @@ impl Door {
     pub async fn open(self, place: &Place, options: S3Options) -> Result<Arc<dyn DynObjectStore>, StoreError> {
         match self {
             Self::Http => Ok(Arc::new(S3Store::connect(http(place), options).await?)),
-            Self::Sdk => {
-                let calls = SdkCalls::new(place.client(), &place.bucket);
-                Ok(Arc::new(S3Store::connect(calls, options).await?))
-            }
+            Self::Sdk => Ok(Arc::new(S3Store::connect(sdk(place), options).await?)),
         }
     }
 }
@@ -103,7 +100,18 @@ impl fmt::Display for Door {
     }
 }
 
-fn http(place: &Place) -> HttpCalls {
+/// The requests through a client of the AWS SDK.
+#[must_use]
+pub fn sdk(place: &Place) -> SdkCalls {
+    SdkCalls::new(place.client(), &place.bucket)
+}
+
+/// The requests of the crate's own.
+///
+/// # Panics
+/// When the place is none: no URL, no name of a bucket.
+#[must_use]
+pub fn http(place: &Place) -> HttpCalls {
     let endpoint = place.endpoint.parse().expect("the endpoint is one");
     let bucket = Bucket::new(&endpoint, &place.bucket, Addressing::Path).expect("the name is one");
     let keys = Keys::new(&place.access_key, &place.secret_key, None).expect("the keys can be signed with");

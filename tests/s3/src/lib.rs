@@ -4,3 +4,4 @@ pub mod client;
 pub mod door;
 pub mod proxy;
 pub mod server;
+pub mod world;

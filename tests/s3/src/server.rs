@@ -126,6 +126,8 @@ struct Settings {
     latency: Duration,
     /// What is to be refused, and how often.
     refusals: Vec<(Operation, Refusal, usize)>,
+    /// The keys that nobody may delete.
+    kept: BTreeSet<String>,
 }
 
 impl Shared {
@@ -228,6 +230,11 @@ impl Server {
     /// body, as long requests have them.
     pub fn refuse_next(&self, operation: Operation, times: usize, refusal: Refusal) {
         self.shared.settings().refusals.push((operation, refusal, times));
+    }
+
+    /// Denies every delete of this key, from the next request on.
+    pub fn deny_delete(&self, key: &str) {
+        self.shared.settings().kept.insert(key.to_owned());
     }
 
     /// The requests until now.

@@ -124,7 +124,7 @@ impl Wire {
             }
             None if is_reply => {
                 // It ends where the connection does.
-                message.body.extend(self.read.split());
+                message.body.extend_from_slice(&self.read.split());
                 self.stream.read_to_end(&mut message.body).await.map(drop)
             }
             None => Ok(()),
@@ -138,7 +138,7 @@ impl Wire {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        body.extend(self.read.split_to(length));
+        body.extend_from_slice(&self.read.split_to(length));
         Ok(())
     }
 
@@ -161,7 +161,7 @@ impl Wire {
         loop {
             if let Some(end) = self.read.windows(2).position(|pair| pair == b"\r\n") {
                 let line = self.read.split_to(end + 2).to_vec();
-                body.extend(&line);
+                body.extend_from_slice(&line);
                 return Ok(line);
             }
             if self.stream.read_buf(&mut self.read).await? == 0 {

@@ -20,7 +20,7 @@ use md5::{Digest as _, Md5};
 use percent_encoding::percent_decode_str;
 use s3s::route::S3Route;
 use s3s::{Body, S3Request, S3Response, S3Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -117,7 +117,10 @@ impl Request {
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         let (bucket, key) = (decode(bucket)?, decode(key)?);
         let mut headers = request.headers;
-        if headers.contains_key(TRANSFER_ENCODING) && !headers.contains_key("x-amz-decoded-content-length") {
+        // Also of a body that is empty.
+        let is_put = request.method == Method::PUT && !headers.contains_key(COPY_SOURCE);
+        let has_length = headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING);
+        if is_put && !has_length && !headers.contains_key("x-amz-decoded-content-length") {
             return Err(Refusal::new(411, "MissingContentLength", "You must provide the Content-Length HTTP header."));
         }
         let body = read_body(request.input, takes_any).await?;
@@ -142,9 +145,13 @@ impl Request {
             return Err(Refusal::new(404, "NoSuchBucket", "The specified bucket does not exist"));
         }
         // From here on nothing waits, so that a request happens as a whole.
-        let lacks = shared.settings().lacks.clone();
+        let (lacks, kept) = {
+            let settings = shared.settings();
+            (settings.lacks.clone(), settings.kept.clone())
+        };
         let mut bucket = shared.bucket();
-        let mut call = Call { request: self, bucket: &mut bucket, lacks: &|lack| lacks.contains(&lack) };
+        let lacks = &|lack| lacks.contains(&lack);
+        let mut call = Call { request: self, bucket: &mut bucket, lacks, kept: &kept };
         match operation {
             Operation::HeadBucket => Ok(answer(StatusCode::OK, [("x-amz-bucket-region", REGION)], Body::empty())),
             Operation::GetBucketLocation => Ok(document("LocationConstraint", REGION)),
@@ -299,6 +306,8 @@ struct Call<'a> {
     request: &'a Request,
     bucket: &'a mut Bucket,
     lacks: &'a dyn Fn(Lack) -> bool,
+    /// The keys that nobody may delete.
+    kept: &'a BTreeSet<String>,
 }
 
 impl Call<'_> {
@@ -488,7 +497,7 @@ impl Call<'_> {
 
     fn delete(&mut self) -> Answer {
         self.check_preconditions(Some(Lack::DeletePreconditions))?;
-        self.bucket.objects.remove(&self.request.key);
+        self.remove(&self.request.key)?;
         Ok(answer(StatusCode::NO_CONTENT, [], Body::empty()))
     }
 
@@ -531,6 +540,13 @@ impl Call<'_> {
             && !self.lacks(Lack::DeletePreconditions)
         {
             return Err(Refusal::precondition_failed());
+        }
+        self.remove(key)
+    }
+
+    fn remove(&mut self, key: &str) -> Result<(), Refusal> {
+        if self.kept.contains(key) {
+            return Err(Refusal::new(403, "AccessDenied", "Access Denied"));
         }
         self.bucket.objects.remove(key);
         Ok(())
