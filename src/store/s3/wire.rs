@@ -30,7 +30,7 @@ pub(super) fn is_of_object(name: &str) -> bool {
         || name == MISSING_META.as_str()
         || name.starts_with(USER_METADATA_PREFIX)
         || name.starts_with("x-amz-server-side-encryption")
-        || matches!(name, "x-amz-storage-class" | "x-amz-restore")
+        || matches!(name, "x-amz-storage-class" | "x-amz-restore" | "x-amz-archive-status")
 }
 
 /// Whether a key comes out of XML as it went in, at any server: XML has no control characters, ends of lines are
