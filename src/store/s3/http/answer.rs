@@ -4,7 +4,7 @@ use super::xml::{InvalidAnswer, Step, invalid, read};
 use crate::etag::ETag;
 use crate::store::s3::calls::{Fetched, Part, UnfinishedUpload, UploadPage};
 use crate::store::s3::error::CallError;
-use crate::store::s3::wire::{decoded_key, etag, is_of_object, retry_after};
+use crate::store::s3::wire::{decoded_key, etag, is_encoded, is_of_object, retry_after};
 use crate::store::{ListPage, ListedObject, ObjectMeta, PutOutput, StoreErrorKind};
 use crate::timestamp::Timestamp;
 use base64::Engine as _;
@@ -275,7 +275,7 @@ pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
     let (_, body) = document(answer)?;
     let mut page = Vec::new();
     let mut current = None::<(Option<String>, Option<String>, Option<Timestamp>)>;
-    let (mut is_encoded, mut is_truncated, mut is_right) = (false, false, false);
+    let (mut says_encoded, mut is_truncated, mut is_right) = (false, false, false);
     read(&body, |step| {
         match (step, &mut current) {
             (Step::Open("ListMultipartUploadsResult"), _) => is_right = true,
@@ -291,7 +291,7 @@ pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
             (Step::Close { name: "Key", text }, Some((key, _, _))) => *key = Some(text.to_owned()),
             (Step::Close { name: "UploadId", text }, Some((_, id, _))) => *id = Some(text.to_owned()),
             (Step::Close { name: "Initiated", text }, Some((_, _, initiated))) => *initiated = Some(time_of_xml(text)?),
-            (Step::Close { name: "EncodingType", text }, None) => is_encoded = text == "url",
+            (Step::Close { name: "EncodingType", text }, None) => says_encoded = text == "url",
             (Step::Close { name: "IsTruncated", text }, None) => is_truncated = text.trim() == "true",
             _ => {}
         }
@@ -300,6 +300,7 @@ pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
     if !is_right {
         return Err(InvalidAnswer::Missing("a ListMultipartUploadsResult").into());
     }
+    let is_encoded = is_encoded(says_encoded, page.iter().map(|(key, _, _)| key.as_str()));
     let mut uploads = Vec::with_capacity(page.len());
     for (listed, id, initiated) in page {
         uploads.push(UnfinishedUpload { key: key(&listed, is_encoded)?, id, initiated });
