@@ -10,7 +10,7 @@ use crate::key::{Key, Prefix};
 use crate::mode::FileType;
 use crate::plan::Claim;
 use crate::profile::Profile;
-use crate::store::{GetOptions, ListedObject, ObjectStore, StoreError};
+use crate::store::{GetOptions, ListedObject, ObjectStore, Operation, StoreError, StoreErrorKind};
 use std::fmt;
 
 /// What an audit found, in numbers.
@@ -34,7 +34,7 @@ pub struct Audit {
     pub defaulted: u64,
     /// How many of those imported are odd in some way that the import puts right.
     pub repaired: u64,
-    /// How many could not be looked at.
+    /// How many could not be looked at, or are archived and could not be read.
     pub failed: u64,
 }
 
@@ -63,7 +63,7 @@ pub enum Verdict {
     Repaired,
     /// A directory without an object would be made.
     Implied,
-    /// It could not be looked at.
+    /// It could not be looked at, or is archived, so that an import could not read it.
     Failed,
 }
 
@@ -150,6 +150,11 @@ async fn judge<S: ObjectStore + ?Sized>(
         Ok(decoded) => decoded,
         Err(refusal) => return refused(&refusal, audit),
     };
+    // Of a directory nothing else is needed than its headers.
+    if decoded.file_type != FileType::Directory && meta.is_archived() {
+        let error = StoreError::new(Operation::Get, &object.key, StoreErrorKind::Archived);
+        return failed(&error, audit);
+    }
     let mut body = Vec::new();
     if decoded.file_type == FileType::Symlink {
         let read = match store.get(&object.key, &GetOptions::default()).await {

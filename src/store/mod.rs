@@ -235,6 +235,22 @@ pub struct ObjectMeta {
     pub headers: HeaderMap,
 }
 
+impl ObjectMeta {
+    /// Whether the object has to be restored from an archive before its bytes can be read.
+    #[must_use]
+    pub fn is_archived(&self) -> bool {
+        let says = |name: &str, words: &[&str]| {
+            let text = self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            words.iter().any(|word| text.contains(word))
+        };
+        // Instant retrieval is no archive: it can be read as it is. Nor is what was restored, for as long as that lasts.
+        let is_kept_away = says("x-amz-storage-class", &["GLACIER", "DEEP_ARCHIVE"])
+            && !says("x-amz-storage-class", &["GLACIER_IR"])
+            || says("x-amz-archive-status", &["ARCHIVE_ACCESS"]);
+        is_kept_away && !says("x-amz-restore", &["ongoing-request=\"false\""])
+    }
+}
+
 /// What a get asks for; by default the whole object, whatever its version.
 #[derive(Clone, Debug, Default)]
 pub struct GetOptions {

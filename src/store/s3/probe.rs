@@ -98,32 +98,64 @@ async fn try_out<C: S3Calls>(store: &S3Store<C>, root: &str, probed: &mut Probed
         probed.lack("listings do not have each key, as it was put, in key order");
     }
 
-    // Each of these has to be refused. Answers that are lost are asked for again, so that no lack is made up.
-    let wrong = ETag::from_md5([0x5a; 16]);
-    let matching = Precondition::Match(wrong.clone());
     let other = owner(2);
-    let puts_over = inner.made(|| inner.calls.put(&key, &body, &headers, &absent)).await;
-    let puts_wrong = inner.made(|| inner.calls.put(&key, &body, &headers, &matching)).await;
-    let copies_wrong = inner.made(|| inner.calls.copy_onto_itself(&key, &other, Some(&wrong))).await;
-    let deletes_wrong = inner.made(|| inner.calls.delete(&key, Some(&wrong))).await;
-    // And this has to be done.
-    let matches = Precondition::Match(etag.clone());
-    let puts_right = inner.made(|| inner.calls.put(&key, &body, &headers, &matches)).await;
-    let lacking: Vec<&str> = [
-        (is_refused(&puts_over), "If-None-Match on put"),
-        (is_refused(&puts_wrong), "If-Match on put"),
-        (puts_right.is_ok(), "If-Match on put"),
-        (is_refused(&copies_wrong), "x-amz-copy-source-if-match"),
-        (is_refused(&deletes_wrong), "If-Match on delete"),
-    ]
-    .into_iter()
-    .filter_map(|(is_right, what)| (!is_right).then_some(what))
-    .collect();
+    let replaced = inner.made(|| inner.calls.copy_onto_itself(&key, &other, None)).await;
+    let head = inner.made(|| inner.calls.head(&key)).await.map_err(|error| error.at(Operation::Head, &key))?;
+    let is_replaced = replaced.is_ok()
+        && head.headers.get(&FILE_OWNER) == other.get(&FILE_OWNER)
+        && head.size == body.bytes().len() as u64;
+    if is_replaced {
+        capabilities = capabilities.with_replace_metadata(Support::Yes);
+    } else {
+        probed.lack("metadata is not replaced in place; objects are put again instead");
+    }
+
+    // What is put in parts takes the place of the object, which tells whether that can be done at all.
+    let in_parts = store.put_in_one_part(&key, &body, &headers, &none).await;
+    let has_parts = in_parts.is_ok();
+    match in_parts {
+        Ok(_) => {}
+        // No answer is no lack.
+        Err(error) if error.kind().is_retryable() => return Err(at(error)),
+        Err(_) => probed.lack("there are no uploads in parts; objects larger than a part cannot be put"),
+    }
+    let ranged = inner.made(|| inner.calls.get(&key, Some(1..3), None, 2)).await;
+    let is_ranged = ranged.is_ok_and(|fetched| fetched.bytes.as_deref() == body.bytes().get(1..3));
+    if !is_ranged {
+        probed.lack("ranges are not honoured; objects larger than a part cannot be fetched");
+    }
+    // Put in one piece it has the ETag of before.
+    inner.made(|| inner.calls.put(&key, &body, &headers, &none)).await.map_err(at)?;
+
+    // Each of these has to be refused, except for one. Answers that are lost are asked for again, so that no lack is made
+    // up. The delete comes last, since the object is gone where it is not refused.
+    let wrong = ETag::from_md5([0x5a; 16]);
+    let (matches, matching) = (Precondition::Match(etag.clone()), Precondition::Match(wrong.clone()));
+    let mut lacking = Vec::new();
+    let mut expect = |is_right: bool, what: &'static str| {
+        if !is_right && !lacking.contains(&what) {
+            lacking.push(what);
+        }
+    };
+    let absent_put = inner.made(|| inner.calls.put(&key, &body, &headers, &absent)).await;
+    expect(is_refused(&absent_put), "If-None-Match on put");
+    let wrong_put = inner.made(|| inner.calls.put(&key, &body, &headers, &matching)).await;
+    expect(is_refused(&wrong_put), "If-Match on put");
+    let right_put = inner.made(|| inner.calls.put(&key, &body, &headers, &matches)).await;
+    expect(right_put.is_ok(), "If-Match on put");
+    if is_replaced {
+        let wrong_copy = inner.made(|| inner.calls.copy_onto_itself(&key, &other, Some(&wrong))).await;
+        expect(is_refused(&wrong_copy), "x-amz-copy-source-if-match");
+    }
+    if has_parts {
+        let absent_put = store.put_in_one_part(&key, &body, &headers, &absent).await;
+        expect(is_refused(&absent_put), "If-None-Match on what is put in parts");
+    }
+    let wrong_delete = inner.made(|| inner.calls.delete(&key, Some(&wrong))).await;
+    expect(is_refused(&wrong_delete), "If-Match on delete");
     if lacking.is_empty() {
         capabilities = capabilities.with_preconditions(Support::Yes);
     } else {
-        let mut lacking = lacking;
-        lacking.dedup();
         let what = lacking.join(", ");
         probed.lack(&format!(
             "preconditions are not honoured ({what}); a change by somebody else at the same moment is not noticed"
@@ -131,16 +163,6 @@ async fn try_out<C: S3Calls>(store: &S3Store<C>, root: &str, probed: &mut Probed
     }
 
     // It may be gone by now.
-    inner.made(|| inner.calls.put(&key, &body, &headers, &none)).await.map_err(at)?;
-    let replaced = inner.made(|| inner.calls.copy_onto_itself(&key, &other, None)).await;
-    let head = inner.made(|| inner.calls.head(&key)).await.map_err(|error| error.at(Operation::Head, &key))?;
-    let is_replaced = head.headers.get(&FILE_OWNER) == other.get(&FILE_OWNER) && head.size == body.bytes().len() as u64;
-    if replaced.is_ok() && is_replaced {
-        capabilities = capabilities.with_replace_metadata(Support::Yes);
-    } else {
-        probed.lack("metadata is not replaced in place; objects are put again instead");
-    }
-
     if refuses_damage(store, &key, &body.damaged(), &headers).await.map_err(at)? {
         capabilities = capabilities.with_checksums(Support::Yes);
     } else {

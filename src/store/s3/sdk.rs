@@ -13,7 +13,7 @@
 
 use super::calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
 use super::error::CallError;
-use super::wire::{PATH, decoded_key, etag, is_of_object, retry_after, survives_xml};
+use super::wire::{PATH, decoded_key, etag, is_encoded, is_of_object, retry_after, survives_xml};
 use crate::escape::excerpt;
 use crate::etag::ETag;
 use crate::store::{ListPage, ListRequest, ListedObject, ObjectMeta, Precondition, PutOutput, StoreErrorKind};
@@ -310,7 +310,9 @@ impl S3Calls for SdkCalls {
         range: Range<u64>,
         if_match: &ETag,
     ) -> Result<Part, CallError> {
-        let exchange = Exchange::new();
+        // The SDK says nothing of a body that is empty, and some servers refuse a part that does not.
+        let length = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("0"))]);
+        let exchange = Exchange::with_headers(&length)?;
         let call = self
             .client
             .upload_part_copy()
@@ -379,7 +381,8 @@ impl S3Calls for SdkCalls {
             .set_key_marker(after.map(|upload| upload.key.clone()))
             .set_upload_id_marker(after.map(|upload| upload.id.clone()));
         let page = exchange.on(call.customize()).send().await.map_err(|error| exchange.failure(error))?;
-        let encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let said = page.encoding_type() == Some(&EncodingType::Url);
+        let encoded = is_encoded(said, page.uploads().iter().filter_map(|upload| upload.key()));
         let uploads = page.uploads().iter().map(|upload| {
             Ok(UnfinishedUpload {
                 key: decode(present(upload.key(), "Key")?, encoded)?,

@@ -1,6 +1,6 @@
 //! Large objects: put, and copied onto themselves, in parts.
 
-use super::calls::{Part, S3Calls, UnfinishedUpload, Upload};
+use super::calls::{Part, Payload, S3Calls, UnfinishedUpload, Upload};
 use super::error::CallError;
 use super::room::Room;
 use super::store::{Failed, Inner, PARTS_AT_ONCE, S3Store, parts, payload, unmatched, unread};
@@ -74,6 +74,25 @@ impl<C: S3Calls> S3Store<C> {
                 let completed = self.complete(begun, &parts, precondition).await;
                 completed.map_err(|error| at(unmatched(error, precondition)))
             }
+            Err(error) => {
+                begun.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts a body as the only part of an upload, to see whether a store does.
+    pub(super) async fn put_in_one_part(
+        &self,
+        key: &str,
+        body: &Payload,
+        headers: &HeaderMap,
+        precondition: &Precondition,
+    ) -> Result<PutOutput, CallError> {
+        let begun = self.begin(key, headers).await?;
+        let upload = begun.upload();
+        match self.inner.made(|| self.inner.calls.upload_part(upload, 1, body)).await {
+            Ok(part) => self.complete(begun, &[part], precondition).await,
             Err(error) => {
                 begun.abort().await;
                 Err(error)

@@ -29,13 +29,25 @@ pub(super) fn decoded_key(text: &str) -> Option<String> {
     percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
 }
 
+/// Whether the keys of a listing of uploads are encoded: as the listing says, or as it looks where it says nothing. radosgw
+/// encodes them and does not say so; other servers say nothing and encode nothing.
+pub(super) fn is_encoded<'a>(said: bool, mut keys: impl Iterator<Item = &'a str> + Clone) -> bool {
+    let is_left = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/*+%".contains(&byte);
+    let has_escape = |key: &str| {
+        let digits = |rest: &str| rest.as_bytes().get(..2).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit));
+        let mut escapes = key.split('%').skip(1).peekable();
+        escapes.peek().is_some() && escapes.all(digits)
+    };
+    said || keys.clone().all(|key| key.bytes().all(is_left)) && keys.any(has_escape)
+}
+
 /// Whether a header belongs to the object, and not to the answer.
 pub(super) fn is_of_object(name: &str) -> bool {
     name == CONTENT_TYPE.as_str()
         || name == MISSING_META.as_str()
         || name.starts_with(USER_METADATA_PREFIX)
         || name.starts_with("x-amz-server-side-encryption")
-        || matches!(name, "x-amz-storage-class" | "x-amz-restore")
+        || matches!(name, "x-amz-storage-class" | "x-amz-restore" | "x-amz-archive-status")
 }
 
 /// Whether a key comes out of XML as it went in, at any server: XML has no control characters, ends of lines are
@@ -69,6 +81,22 @@ mod tests {
         }
         for text in ["%FF", "%", "a%4", "%zz", "%4%41", "%+1"] {
             assert_eq!(decoded_key(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_of_uploads_that_look_encoded_are() {
+        for (keys, expected) in [
+            (vec!["a%20b/", "a"], true),
+            (vec!["a%3Ab"], true),
+            (vec!["a%3Ab", "a:b"], false),
+            (vec!["100%"], false),
+            (vec!["a b"], false),
+            (vec!["a"], false),
+            (vec![], false),
+        ] {
+            assert_eq!(is_encoded(false, keys.iter().copied()), expected, "{keys:?}");
+            assert!(is_encoded(true, keys.iter().copied()));
         }
     }
 

@@ -265,7 +265,7 @@ async fn a_body_that_fails_in_the_middle_changes_nothing<C: S3Calls + 'static>(w
 }
 
 /// Begins a put that stops at its second part, and waits until its first is there.
-async fn begin<C: S3Calls + 'static>(world: &World, put: impl Future + Send) {
+async fn begin(world: &World, put: impl Future + Send) {
     world.proxy.set_schedule(|_| Fault::None);
     let mut put = pin!(put);
     while requests(world, Operation::UploadPart) == 0 {
@@ -284,14 +284,14 @@ async fn a_put_that_is_dropped_is_aborted_by_the_next_or_by_tidy<C: S3Calls + 's
     let store = world.open(door, world.options()).await;
     let (key, old) = (world.key("a"), content(1, 100));
     put(&store, &key, &old, "1").await;
-    begin::<C>(&world, store.put(&key, stuck(), &options("2"))).await;
+    begin(&world, store.put(&key, stuck(), &options("2"))).await;
     assert_eq!(uploads(&world, &store).await.len(), 1);
     holds(&store, &key, &old, "1").await;
     assert_eq!(store.tidy().await.unwrap(), 1);
     leaves_no_upload(&world, &store).await;
     assert_eq!(store.tidy().await.unwrap(), 0);
 
-    begin::<C>(&world, store.put(&key, stuck(), &options("2"))).await;
+    begin(&world, store.put(&key, stuck(), &options("2"))).await;
     assert_eq!(uploads(&world, &store).await.len(), 1);
     let (other, new) = (world.key("b"), content(3, PART + 1));
     put(&store, &other, &new, "3").await;
@@ -313,7 +313,7 @@ async fn uploads_of_a_process_that_crashed_are_aborted_and_no_others<C: S3Calls 
         let crashed = async { store.put(&key, stuck(), &options("1")).await.map(drop) };
         // Nothing of a process that crashes is dropped.
         let mut crashed = std::mem::ManuallyDrop::new(Box::pin(crashed));
-        begin::<C>(&world, &mut *crashed).await;
+        begin(&world, &mut *crashed).await;
     }
     let client = world.place.client();
     let mut strangers = Vec::new();
@@ -343,7 +343,7 @@ async fn tidy_leaves_alone_what_is_under_way<C: S3Calls + 'static>(world: World,
     let key = world.key("a");
     let options = options("1");
     let mut put = Box::pin(store.put(&key, stuck(), &options));
-    begin::<C>(&world, &mut put).await;
+    begin(&world, &mut put).await;
     assert_eq!(store.tidy().await.unwrap(), 0);
     assert_eq!(uploads(&world, &store).await.len(), 1);
     drop(put);

@@ -4,7 +4,7 @@ use super::xml::{InvalidAnswer, Step, invalid, read};
 use crate::etag::ETag;
 use crate::store::s3::calls::{Fetched, Part, UnfinishedUpload, UploadPage};
 use crate::store::s3::error::CallError;
-use crate::store::s3::wire::{decoded_key, etag, is_of_object, retry_after};
+use crate::store::s3::wire::{decoded_key, etag, is_encoded, is_of_object, retry_after};
 use crate::store::{ListPage, ListedObject, ObjectMeta, PutOutput, StoreErrorKind};
 use crate::timestamp::Timestamp;
 use base64::Engine as _;
@@ -323,7 +323,7 @@ pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
     let body = document(answer, "ListMultipartUploadsResult")?;
     let mut page = Vec::new();
     let mut current = None::<(Option<String>, Option<String>, Option<Timestamp>)>;
-    let (mut is_encoded, mut is_truncated) = (false, None);
+    let (mut says_encoded, mut is_truncated) = (false, None);
     read(&body, |step| {
         match (step, &mut current) {
             (Step::Open("Upload"), _) => current = Some((None, None, None)),
@@ -338,13 +338,14 @@ pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
             (Step::Close { name: "Key", text }, Some((key, _, _))) => *key = Some(text.to_owned()),
             (Step::Close { name: "UploadId", text }, Some((_, id, _))) => *id = Some(text.to_owned()),
             (Step::Close { name: "Initiated", text }, Some((_, _, initiated))) => *initiated = Some(time_of_xml(text)?),
-            (Step::Close { name: "EncodingType", text }, None) => is_encoded = encoding(text)?,
+            (Step::Close { name: "EncodingType", text }, None) => says_encoded = encoding(text)?,
             (Step::Close { name: "IsTruncated", text }, None) => is_truncated = Some(truth(text)?),
             _ => {}
         }
         Ok(())
     })?;
     let is_truncated = is_truncated.ok_or(InvalidAnswer::Missing("IsTruncated"))?;
+    let is_encoded = is_encoded(says_encoded, page.iter().map(|(key, _, _)| key.as_str()));
     let mut uploads = Vec::with_capacity(page.len());
     for (listed, id, initiated) in page {
         uploads.push(UnfinishedUpload { key: key(&listed, is_encoded)?, id, initiated });
