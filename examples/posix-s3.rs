@@ -40,6 +40,9 @@ use std::time::Duration;
 /// Keeps POSIX trees in S3, in the schema of FSx for Lustre, DataSync, File Gateway and S3 Files.
 ///
 /// A STORE is `dir:PATH` (a bucket in a directory), `s3://BUCKET/PREFIX`, or `memory:` (a bucket that is gone at the end).
+///
+/// S3 is found by the usual AWS variables and profiles, AWS_CA_BUNDLE included; with POSIX_S3_NO_SIGN_REQUEST=1 requests are
+/// not signed, which public buckets allow.
 #[derive(Parser)]
 #[command(name = "posix-s3", version)]
 struct Arguments {
@@ -118,7 +121,8 @@ struct Options {
 #[derive(Args)]
 struct Run {
     /// The file in which is kept what both sides last agreed on. With it, only what has changed since goes over; without
-    /// it, an export sends everything and an import compares with the directory alone.
+    /// it, an export sends everything and an import compares with the directory alone. For S3, FILE.uploads and FILE.store lie
+    /// beside it.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Deletes on the other side what is gone from this one since both agreed; at most 1,000 entries or 20 percent, unless

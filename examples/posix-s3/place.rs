@@ -5,7 +5,7 @@ use posix_s3::Prefix;
 #[cfg(feature = "s3")]
 use posix_s3::store::Capabilities;
 #[cfg(feature = "s3")]
-use posix_s3::store::s3::{Credentials, Environment, FileUploadLog, HttpCalls, Probed, S3Options, S3Store};
+use posix_s3::store::s3::{Agent, Credentials, Environment, FileUploadLog, HttpCalls, Probed, S3Options, S3Store};
 use posix_s3::store::{DirectoryStore, DynObjectStore, MemoryStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,7 +105,8 @@ impl Place {
 #[cfg(feature = "s3")]
 impl S3Place {
     fn environment(&self) -> Result<Environment, Failure> {
-        let environment = match std::env::var_os("POSIX_S3_NO_SIGN_REQUEST") {
+        let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let environment = match named("POSIX_S3_NO_SIGN_REQUEST") {
             Some(_) => Environment::load_with(Credentials::Anonymous),
             None => Environment::load(),
         };
@@ -119,7 +120,14 @@ impl S3Place {
     fn open(&self, purpose: Purpose<'_>, prefix: &Prefix) -> Result<Arc<dyn DynObjectStore>, Failure> {
         let failed = |error| Failure::from_error(&self.text, &error);
         let environment = self.environment()?;
-        let calls = HttpCalls::from_environment(&environment, &self.bucket)
+        let client = match std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
+            Some(path) => {
+                let pem = std::fs::read(&path).map_err(|error| Failure::from_error("AWS_CA_BUNDLE", &error))?;
+                Agent::with_certificates(&pem).map_err(|error| Failure::from_error("AWS_CA_BUNDLE", &error))?
+            }
+            None => Agent::new(),
+        };
+        let calls = HttpCalls::from_environment_with(&environment, &self.bucket, client)
             .map_err(|error| Failure::from_error(&self.text, &error))?;
         let options = S3Options::default().with_probe_prefix(prefix.as_str());
         let store = match purpose {
@@ -127,7 +135,7 @@ impl S3Place {
             Purpose::Plan => S3Store::with_capabilities(calls, options, Capabilities::ALL),
             Purpose::Write(None) => async_io::block_on(S3Store::connect(calls, options)).map_err(failed)?,
             Purpose::Write(Some(state)) => {
-                let log = FileUploadLog::open(&beside(state, ".uploads"));
+                let log = FileUploadLog::open(beside(state, ".uploads"), &self.name()?);
                 let log = log.map_err(|error| Failure::from_error("--state", &error))?;
                 self.connect(calls, options.with_upload_log(Arc::new(log)), &beside(state, ".store"))?
             }

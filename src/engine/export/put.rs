@@ -117,6 +117,12 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             let (done, outcome) = if step == Step::ReplaceMetadata {
                 let options = PutOptions { headers: headers.clone(), precondition };
                 let replaced = self.store.replace_metadata(object_key, &options).await;
+                // Headers of an archived object cannot be replaced; the object can.
+                if replaced.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Archived) {
+                    step = Step::Put;
+                    asked = true;
+                    continue;
+                }
                 (replaced.map_err(|error| unsent_by_store(key, &error)), Outcome::MetadataOnly)
             } else {
                 if let Err(unsent) = self.contents.ensure(key, &mut subject).await {

@@ -229,6 +229,6 @@ pub struct UnfinishedUpload {
 pub struct UploadPage {
     /// The uploads, by key.
     pub uploads: Vec<UnfinishedUpload>,
-    /// Whether there are more behind the last of them.
+    /// Whether there are no more behind the last of them.
     pub is_last: bool,
 }

@@ -103,7 +103,8 @@ impl CallError {
     pub fn is_unheard(&self) -> bool {
         match self.answer() {
             // What it refuses it has not done; after an error of its own nobody knows.
-            Some(answer) => answer.status >= 500 && self.kind != StoreErrorKind::Throttled,
+            // That it is too busy, S3 says of what it has not begun; anybody on the way may say 503 of anything.
+            Some(answer) => self.kind == StoreErrorKind::Transient || (answer.status == 503 && answer.code.is_empty()),
             None => self.kind != StoreErrorKind::InvalidRequest,
         }
     }
@@ -146,20 +147,22 @@ fn kind_of(status: u16, code: &str) -> StoreErrorKind {
         | "TooManyRequests"
         | "RequestLimitExceeded"
         | "BandwidthLimitExceeded" => StoreErrorKind::Throttled,
-        // An upload that is unknown was aborted, and has to be begun again as a whole.
-        "InternalError"
-        | "RequestTimeout"
-        | "OperationAborted"
-        | "ConditionalRequestConflict"
-        | "NoSuchUpload"
-        | "IncompleteBody"
-        | "RequestTimeTooSkewed"
-        | "InvalidPart" => StoreErrorKind::Transient,
+        "InternalError" | "RequestTimeout" | "OperationAborted" | "ConditionalRequestConflict" | "IncompleteBody" => {
+            StoreErrorKind::Transient
+        }
+        // An upload that is unknown was completed or aborted: the same request will not do better.
+        "NoSuchUpload" | "InvalidPart" => StoreErrorKind::Other,
         "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" | "XAmzContentChecksumMismatch" => {
             StoreErrorKind::Transient
         }
-        // Of a single key it is said within an answer of 200.
-        "AccessDenied" => StoreErrorKind::Denied,
+        // Of a single key it is said within an answer of 200. A clock that is wrong and credentials that have expired come
+        // with 403 and 400.
+        "AccessDenied"
+        | "ExpiredToken"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed" => StoreErrorKind::Denied,
         "InvalidObjectState" => StoreErrorKind::Archived,
         "NotImplemented" | "MethodNotAllowed" => StoreErrorKind::Unsupported,
         "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD_NO_PAD;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -30,10 +30,13 @@ pub trait UploadLog: Send + Sync + fmt::Debug {
     fn unfinished(&self) -> Vec<(String, String)>;
 }
 
-/// An [`UploadLog`] in a file, which exists only as long as there is something in it.
+/// An [`UploadLog`] in a file, which exists only as long as there is something in it. It is of one store and for one process
+/// at a time.
 #[derive(Debug)]
 pub struct FileUploadLog {
     path: PathBuf,
+    /// The first line, which says whose uploads they are.
+    store: String,
     state: Mutex<State>,
 }
 
@@ -44,48 +47,47 @@ struct State {
 }
 
 impl FileUploadLog {
-    /// Reads the file, if there is one.
+    /// Reads the file, if there is one. The name of the store is what the caller calls it, the same each time.
     ///
     /// # Errors
-    /// Those of the disk, and [`io::ErrorKind::InvalidData`] for a file that is something else.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// Those of the disk, and [`io::ErrorKind::InvalidData`] for a file that is something else, or that of another store:
+    /// what it says cannot be found in this one.
+    pub fn open(path: impl AsRef<Path>, store: &str) -> io::Result<Self> {
+        let path = path.as_ref().to_owned();
+        let store = format!("posix-s3 uploads of {}\n", BASE64_STANDARD_NO_PAD.encode(store));
+        let wrong = |what| io::Error::new(io::ErrorKind::InvalidData, format!("{} is {what}", path.display()));
         let mut open = BTreeSet::new();
-        match File::open(path) {
-            Ok(mut file) => {
-                let mut text = String::new();
-                file.read_to_string(&mut text)?;
-                // A last line without an end was being written when the process stopped, and nothing was begun by it.
-                let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
-                for line in whole.lines() {
-                    let (sign, upload) = entry(line).ok_or_else(|| {
-                        io::Error::new(io::ErrorKind::InvalidData, format!("{} is no upload log", path.display()))
-                    })?;
-                    if sign == '+' {
-                        open.insert(upload)
-                    } else {
-                        open.remove(&upload)
-                    };
-                }
-                if text.is_empty() != whole.is_empty() && !text.starts_with(['+', '-']) {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!("{} is no upload log", path.display()),
-                    ));
+        match std::fs::read(&path) {
+            Ok(bytes) if !bytes.starts_with(b"posix-s3 uploads of ") => return Err(wrong("no upload log")),
+            Ok(bytes) => {
+                let rest =
+                    bytes.strip_prefix(store.as_bytes()).ok_or_else(|| wrong("the upload log of another store"))?;
+                // A line that is broken was being written when the process stopped or the disk was full. Nothing was begun by it.
+                for line in rest.split(|byte| *byte == b'\n') {
+                    match std::str::from_utf8(line).ok().and_then(entry) {
+                        Some(('+', upload)) => drop(open.insert(upload)),
+                        Some((_, upload)) => drop(open.remove(&upload)),
+                        None => {}
+                    }
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        Ok(Self { path: path.to_owned(), state: Mutex::new(State { file: None, open }) })
+        Ok(Self { path, store, state: Mutex::new(State { file: None, open }) })
     }
 
-    fn write(&self, state: &mut State, line: &str) -> io::Result<()> {
-        if state.file.is_none() {
-            state.file = Some(self.rewritten(&state.open)?);
+    fn write(&self, state: &mut State, line: &str, durable: bool) -> io::Result<()> {
+        let mut file = match state.file.take() {
+            Some(file) => file,
+            None => self.rewritten(&state.open)?,
+        };
+        // After an error nobody knows what the file holds; the next line begins a new one.
+        file.write_all(line.as_bytes())?;
+        if durable {
+            file.sync_data()?;
         }
-        if let Some(file) = &mut state.file {
-            file.write_all(line.as_bytes())?;
-        }
+        state.file = Some(file);
         Ok(())
     }
 
@@ -94,8 +96,8 @@ impl FileUploadLog {
         let mut name = self.path.clone().into_os_string();
         name.push(".new");
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&name)?;
-        let lines: String = open.iter().map(|(key, id)| line('+', key, id)).collect();
-        file.write_all(lines.as_bytes())?;
+        let lines = std::iter::once(self.store.clone()).chain(open.iter().map(|(key, id)| line('+', key, id)));
+        file.write_all(lines.collect::<String>().as_bytes())?;
         file.sync_data()?;
         std::fs::rename(&name, &self.path)?;
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -107,10 +109,7 @@ impl FileUploadLog {
 impl UploadLog for FileUploadLog {
     fn begun(&self, key: &str, id: &str) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.write(&mut state, &line('+', key, id))?;
-        if let Some(file) = &state.file {
-            file.sync_data()?;
-        }
+        self.write(&mut state, &line('+', key, id), true)?;
         state.open.insert((key.to_owned(), id.to_owned()));
         Ok(())
     }
@@ -125,7 +124,7 @@ impl UploadLog for FileUploadLog {
                 _ => Ok(()),
             };
         }
-        self.write(&mut state, &line('-', key, id))
+        self.write(&mut state, &line('-', key, id), false)
     }
 
     fn unfinished(&self) -> Vec<(String, String)> {
@@ -153,14 +152,14 @@ mod tests {
     fn what_was_begun_and_not_ended_is_found_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("uploads");
-        let log = FileUploadLog::open(&path).unwrap();
+        let log = FileUploadLog::open(&path, "bucket").unwrap();
         assert!(!path.exists());
         log.begun("a b\n", "1").unwrap();
         log.begun("c", "2").unwrap();
         log.ended("a b\n", "1").unwrap();
         log.begun("a b\n", "3").unwrap();
         drop(log);
-        let log = FileUploadLog::open(&path).unwrap();
+        let log = FileUploadLog::open(&path, "bucket").unwrap();
         let expected = [("a b\n".to_owned(), "3".to_owned()), ("c".to_owned(), "2".to_owned())];
         assert_eq!(log.unfinished(), expected);
         log.ended("c", "2").unwrap();
@@ -172,22 +171,26 @@ mod tests {
     fn a_line_that_was_cut_is_no_upload() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("uploads");
-        std::fs::write(&path, format!("{}+ YQ", line('+', "a", "1"))).unwrap();
-        let log = FileUploadLog::open(&path).unwrap();
+        std::fs::write(&path, format!("posix-s3 uploads of YnVja2V0\n{}+ YQ", line('+', "a", "1"))).unwrap();
+        let log = FileUploadLog::open(&path, "bucket").unwrap();
         log.begun("b", "2").unwrap();
         drop(log);
-        assert_eq!(FileUploadLog::open(&path).unwrap().unfinished().len(), 2);
+        assert_eq!(FileUploadLog::open(&path, "bucket").unwrap().unfinished().len(), 2);
     }
 
     #[test]
     fn a_file_that_is_something_else_is_refused_and_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notes");
-        for text in ["my notes\n", "my notes", "+ YQ\n"] {
+        for text in ["my notes\n", "my notes", "+ YQ\n", ""] {
             std::fs::write(&path, text).unwrap();
-            let refused = FileUploadLog::open(&path).unwrap_err();
+            let refused = FileUploadLog::open(&path, "bucket").unwrap_err();
             assert_eq!(refused.to_string(), format!("{} is no upload log", path.display()));
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
+        std::fs::remove_file(&path).unwrap();
+        FileUploadLog::open(&path, "bucket").unwrap().begun("a", "1").unwrap();
+        let refused = FileUploadLog::open(&path, "another").unwrap_err();
+        assert_eq!(refused.to_string(), format!("{} is the upload log of another store", path.display()));
     }
 }

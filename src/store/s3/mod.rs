@@ -37,7 +37,7 @@ pub use error::{CallError, Refused};
 #[cfg(feature = "s3")]
 pub use http::{Agent, Bucket, Exchange, HttpCalls, HttpClient, HttpError, InvalidBucket, SignError, Signer};
 pub use log::{FileUploadLog, UploadLog};
-pub use options::S3Options;
+pub use options::{S3Options, Writers};
 pub use probe::Probed;
 #[cfg(feature = "s3")]
 pub use profiles::ProfileFileError;

@@ -16,6 +16,18 @@ pub struct S3Options {
     pub(super) headers: HeaderMap,
     pub(super) log: Option<Arc<dyn UploadLog>>,
     pub(super) probe_prefix: String,
+    pub(super) writers: Writers,
+}
+
+/// Who puts large objects to the keys of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Writers {
+    /// Others may do so as well, at the same time and to the same keys.
+    #[default]
+    Several,
+    /// Nobody else does. When the answer to `CreateMultipartUpload` was lost and the request was made again, the upload that
+    /// nobody was told of is found by its key and time, and aborted.
+    One,
 }
 
 /// Parts are no smaller than this, in bytes: 8 MiB. Objects up to this size have the MD5 of their bytes as `ETag`.
@@ -92,6 +104,13 @@ impl S3Options {
         self
     }
 
+    /// Whether others put large objects to the same keys; `Several` by default.
+    #[must_use]
+    pub const fn with_writers(mut self, writers: Writers) -> Self {
+        self.writers = writers;
+        self
+    }
+
     /// Below which prefix [`connect`](super::S3Store::connect) may put the few objects by which it finds out what the
     /// store can do; the whole bucket by default.
     #[must_use]
@@ -116,6 +135,7 @@ impl Default for S3Options {
             headers: HeaderMap::new(),
             log: None,
             probe_prefix: String::new(),
+            writers: Writers::default(),
         }
     }
 }

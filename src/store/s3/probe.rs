@@ -2,6 +2,7 @@
 
 use super::calls::{Payload, S3Calls};
 use super::error::CallError;
+use super::options::STORAGE_CLASS;
 use super::store::S3Store;
 use crate::etag::ETag;
 use crate::metadata::FILE_OWNER;
@@ -76,7 +77,15 @@ async fn try_out<C: S3Calls>(store: &S3Store<C>, root: &str, probed: &mut Probed
     let key = format!("{root}{}", NAMES[0]);
     let at = |error: CallError| error.at(Operation::Put, &key);
     let body = Payload::new(Bytes::from_static(b"posix-s3"));
-    let headers = owner(1);
+    // The encryption of the options, which a bucket may insist on and on which the ETag depends; not the storage class,
+    // which would be one to pay for.
+    let with_encryption = |id| {
+        let mut headers = owner(id);
+        let encryption = inner.options.headers.iter().filter(|(name, _)| **name != STORAGE_CLASS);
+        headers.extend(encryption.map(|(name, value)| (name.clone(), value.clone())));
+        headers
+    };
+    let headers = with_encryption(1);
     let (none, absent) = (Precondition::None, Precondition::Absent);
     let mut etag = ETag::new("");
     for name in NAMES {
@@ -98,7 +107,7 @@ async fn try_out<C: S3Calls>(store: &S3Store<C>, root: &str, probed: &mut Probed
         probed.lack("listings do not have each key, as it was put, in key order");
     }
 
-    let other = owner(2);
+    let other = with_encryption(2);
     let replaced = inner.made(|| inner.calls.copy_onto_itself(&key, &other, None)).await;
     let head = inner.made(|| inner.calls.head(&key)).await.map_err(|error| error.at(Operation::Head, &key))?;
     let is_replaced = replaced.is_ok()

@@ -8,8 +8,8 @@ use std::time::Duration;
 /// How requests that failed are made again.
 ///
 /// A request is made again when the store is throttling, when nobody knows whether it was heard, and when the answer was
-/// damaged. Before that comes a wait of random length, up to twice as long each time ("full jitter"), and never shorter
-/// than `Retry-After`. A budget that all requests share keeps an outage from multiplying the load.
+/// damaged. Before that comes a wait of random length, up to twice as long each time ("full jitter"), behind what
+/// `Retry-After` says. A budget that all requests share keeps an outage from multiplying the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     attempts: u32,
@@ -21,7 +21,12 @@ impl RetryPolicy {
     /// Every request is made once.
     pub const NEVER: Self = Self { attempts: 1, first: Duration::ZERO, longest: Duration::ZERO };
 
-    /// Up to `attempts` tries in all, 1 or more. The first wait is up to `first`, none is longer than `longest`.
+    /// Up to `attempts` tries in all, 1 or more; of a damaged answer 3 at most. The wait before the second try is of random
+    /// length up to `first`, each further one up to twice as long, but `longest` at most. `Retry-After`, of which up to 300 s
+    /// count, comes on top.
+    ///
+    /// The budget is 1,000 retries for a store and its clones, and one more for five requests that go well; what the store
+    /// throttles costs none of it.
     #[must_use]
     pub const fn new(attempts: u32, first: Duration, longest: Duration) -> Self {
         Self { attempts: if attempts == 0 { 1 } else { attempts }, first, longest }
@@ -77,7 +82,8 @@ impl Retries {
         }
         let doubled = self.policy.first.saturating_mul(1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX));
         let wait = doubled.min(self.policy.longest).mul_f64(random.clamp(0.0, 1.0));
-        Some(wait.max(error.retry_after().unwrap_or(Duration::ZERO)))
+        // At random as well, so that those who are told the same time do not come back together.
+        Some(error.retry_after().map_or(wait, |asked| asked.saturating_add(wait)))
     }
 }
 
@@ -102,7 +108,7 @@ mod tests {
     fn a_wait_is_no_shorter_than_the_store_asks_for() {
         let retries = Retries::new(RetryPolicy::default());
         let asked = error(503).with_retry_after(Some(Duration::from_secs(7)));
-        assert_eq!(retries.wait(&asked, 1, 0.5), Some(Duration::from_secs(7)));
+        assert_eq!(retries.wait(&asked, 1, 0.5), Some(Duration::from_millis(7050)));
     }
 
     #[test]

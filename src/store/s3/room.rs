@@ -3,7 +3,7 @@
 use futures_channel::oneshot;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A room of a size that may change. Whoever does not fit waits, first come, first served.
 pub(super) struct Room {
@@ -124,9 +124,6 @@ struct Pace {
     cut: Option<Instant>,
 }
 
-/// Requests under way when the store first complains complain as well; they are one complaint.
-const ONE_COMPLAINT: Duration = Duration::from_millis(250);
-
 impl Limiter {
     pub(super) fn new(most: u64) -> Self {
         let pace = Pace { limit: most, well: 0, cut: None };
@@ -155,10 +152,11 @@ impl Limiter {
         }
     }
 
-    /// The store asks for fewer requests.
-    pub(super) fn throttled(&self, now: Instant) {
+    /// The store asks for fewer requests, in its answer to one that was begun then.
+    pub(super) fn throttled(&self, begun: Instant, now: Instant) {
         let mut pace = self.pace();
-        if pace.cut.is_some_and(|cut| now.saturating_duration_since(cut) < ONE_COMPLAINT) {
+        // What was begun before the limit was cut says nothing about the new one.
+        if pace.cut.is_some_and(|cut| begun < cut) {
             return;
         }
         pace.cut = Some(now);
@@ -178,6 +176,7 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
     use futures_util::future::join3;
+    use std::time::Duration;
 
     #[test]
     fn who_does_not_fit_waits_for_those_before() {
@@ -250,11 +249,12 @@ mod tests {
     fn the_limit_halves_and_comes_back() {
         let limiter = Limiter::new(16);
         let start = Instant::now();
-        limiter.throttled(start);
-        limiter.throttled(start);
+        let later = |seconds| start + Duration::from_secs(seconds);
+        limiter.throttled(start, later(5));
+        limiter.throttled(later(4), later(6));
         assert_eq!(limiter.limit(), 8, "one complaint");
-        for second in 1..10 {
-            limiter.throttled(start + Duration::from_secs(second));
+        for second in 7..16 {
+            limiter.throttled(later(second), later(second));
         }
         assert_eq!(limiter.limit(), 1);
         for _ in 0..1 + 2 + 3 {

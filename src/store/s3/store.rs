@@ -6,6 +6,7 @@ use super::options::{S3Options, STORAGE_CLASS};
 use super::probe::{self, Probed};
 use super::retry::Retries;
 use super::room::{Held, Limiter, Room};
+use super::wire::OWN_HEADERS;
 use super::{batch::Batches, error::Checksum};
 use crate::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, ObjectMeta, ObjectStore, Operation, Precondition,
@@ -208,7 +209,7 @@ impl<C: S3Calls> Inner<C> {
                 Err(error) => error,
             };
             if error.kind() == StoreErrorKind::Throttled {
-                self.limiter.throttled(begun);
+                self.limiter.throttled(begun, Instant::now());
             }
             let Some(wait) = self.retries.wait(&error, tries, fastrand::f64()) else {
                 return Err(Failed { error, is_doubtful });
@@ -224,6 +225,19 @@ impl<C: S3Calls> Inner<C> {
         F: Future<Output = Result<T, CallError>> + Send,
     {
         self.retried(call).await.map(|answered| answered.value).map_err(|failed| failed.error)
+    }
+
+    /// Makes a request that changes something. When an earlier try may have been heard, what became of the last one does not
+    /// say that nothing has changed.
+    pub(super) async fn changed<T, F>(&self, call: impl Fn() -> F + Send + Sync) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>> + Send,
+    {
+        match self.retried(call).await {
+            Ok(answered) => Ok(answered.value),
+            Err(Failed { error, is_doubtful: true }) => Err(doubtful(error)),
+            Err(Failed { error, .. }) => Err(error),
+        }
     }
 
     /// The headers of an object that is put: the caller's, and those of the options.
@@ -400,7 +414,7 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
         let length = usize::try_from(body.size()).unwrap_or(usize::MAX);
         let bytes = body.read(0, length).await.map_err(|error| unread(key, error))?;
         let payload = payload(bytes).await;
-        let put = self.inner.made(|| self.inner.calls.put(key, &payload, &headers, &options.precondition)).await;
+        let put = self.inner.changed(|| self.inner.calls.put(key, &payload, &headers, &options.precondition)).await;
         drop(held);
         put.map_err(|error| unmatched(error, &options.precondition).at(Operation::Put, key))
     }
@@ -438,7 +452,7 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
             Precondition::Match(etag) => Some(etag),
             Precondition::None | Precondition::Absent => None,
         };
-        inner.made(|| inner.calls.copy_onto_itself(key, &headers, if_match)).await.map_err(at)
+        inner.changed(|| inner.calls.copy_onto_itself(key, &headers, if_match)).await.map_err(at)
     }
 
     async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
@@ -450,7 +464,7 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
                 Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(()),
                 deleted => deleted,
             },
-            Precondition::Match(etag) => inner.made(|| inner.calls.delete(key, Some(etag))).await,
+            Precondition::Match(etag) => inner.changed(|| inner.calls.delete(key, Some(etag))).await,
             // Nothing is to be deleted if there is something; no request says so.
             Precondition::Absent => {
                 return match self.head(key).await {
@@ -464,11 +478,23 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
     }
 }
 
+/// A failure behind a try that may have been heard. That the key holds something else tells for itself.
+pub(super) fn doubtful(error: CallError) -> CallError {
+    match error.kind() {
+        StoreErrorKind::PreconditionFailed | StoreErrorKind::NotFound => error,
+        _ => error.with_kind(StoreErrorKind::Transient),
+    }
+}
+
 /// Headers as every server understands and signs them: values of one name as one, as S3 answers them, and no tabs, of which
 /// some make spaces.
 fn for_the_wire(operation: Operation, key: &str, headers: &HeaderMap) -> Result<HeaderMap, StoreError> {
     let mut all = HeaderMap::with_capacity(headers.len());
     for name in headers.keys() {
+        if OWN_HEADERS.contains(name) {
+            let source = format!("the header {name} is not one of the object");
+            return Err(StoreError::new(operation, key, StoreErrorKind::InvalidRequest).with_source(source));
+        }
         let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         let value =
             HeaderValue::from_bytes(&values.join(&b',')).ok().filter(|value| !value.as_bytes().contains(&b'\t'));

@@ -2,15 +2,19 @@
 
 use super::calls::{Part, Payload, S3Calls, UnfinishedUpload, Upload};
 use super::error::CallError;
+use super::options::Writers;
 use super::room::Room;
-use super::store::{Failed, Inner, PARTS_AT_ONCE, S3Store, parts, payload, unmatched, unread};
+use super::store::{Failed, Inner, PARTS_AT_ONCE, S3Store, doubtful, parts, payload, unmatched, unread};
 use crate::etag::ETag;
 use crate::store::{Body, ObjectMeta, Operation, Precondition, PutOutput, StoreError, StoreErrorKind};
 use crate::timestamp::Timestamp;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::{self, Stream};
 use http::HeaderMap;
 use md5::{Digest, Md5};
+use std::future::Future;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,13 +66,12 @@ impl<C: S3Calls> S3Store<C> {
         let begun = self.begin(key, headers).await.map_err(at)?;
         let length = inner.part_size(body.size());
         let upload = begun.upload();
-        let in_order = Room::new(1);
+        let (in_order, given_up) = (Room::new(1), AtomicBool::new(false));
         // Read one after the other, so that whoever takes a digest of the whole can; sent side by side.
         let parts = stream::iter((1..).zip(parts(0..body.size(), length)))
-            .map(|(number, range)| inner.put_part(upload, number, body, range, &in_order))
-            .buffered(PARTS_AT_ONCE)
-            .try_collect::<Vec<Part>>()
-            .await;
+            .map(|(number, range)| unless(&given_up, inner.put_part(upload, number, body, range, &in_order)))
+            .buffered(PARTS_AT_ONCE);
+        let parts = collected(parts).await;
         match parts {
             Ok(parts) => {
                 let completed = self.complete(begun, &parts, precondition).await;
@@ -110,14 +113,15 @@ impl<C: S3Calls> S3Store<C> {
         let at = |error: CallError| error.at(Operation::ReplaceMetadata, key);
         let begun = self.begin(key, headers).await.map_err(at)?;
         let length = inner.part_size(current.size).max(inner.options.copy_limit.min(COPIED));
+        let given_up = AtomicBool::new(false);
         let upload = begun.upload();
         let parts = stream::iter((1..).zip(parts(0..current.size, length)))
             .map(|(number, range)| {
-                inner.made(move || inner.calls.copy_part(upload, number, range.clone(), &current.etag))
+                let copy = inner.made(move || inner.calls.copy_part(upload, number, range.clone(), &current.etag));
+                unless(&given_up, copy)
             })
-            .buffered(PARTS_AT_ONCE)
-            .try_collect::<Vec<Part>>()
-            .await;
+            .buffered(PARTS_AT_ONCE);
+        let parts = collected(parts).await;
         match parts {
             Ok(parts) => {
                 // What the parts were copied from is what is to be replaced.
@@ -157,7 +161,7 @@ impl<C: S3Calls> S3Store<C> {
                 return Err(CallError::unanswered(StoreErrorKind::Other, error));
             }
         }
-        if answered.is_doubtful {
+        if answered.is_doubtful && inner.options.writers == Writers::One {
             inner.abort_twins(begun.upload(), since.elapsed()).await;
         }
         Ok(begun)
@@ -180,7 +184,8 @@ impl<C: S3Calls> S3Store<C> {
         };
         // An answer that was lost may have been that all is well. The object that is replaced may have had the same bytes
         // in the same parts, so its ETag alone does not tell; an upload that is still there was not completed.
-        if (is_doubtful || error.is_unheard())
+        let is_gone = error.answer().is_some_and(|answer| answer.code() == "NoSuchUpload");
+        if (is_doubtful || is_gone || error.is_unheard())
             && let Some(etag) = etag_of_parts(parts)
             && let Ok(uploads) = inner.uploads(&begun.key).await
             && !uploads.iter().any(|upload| *upload.id == *begun.id)
@@ -191,8 +196,27 @@ impl<C: S3Calls> S3Store<C> {
             return Ok(PutOutput { etag, last_modified: Some(meta.last_modified) });
         }
         begun.abort().await;
-        Err(error)
+        Err(if is_doubtful { doubtful(error) } else { error })
     }
+}
+
+/// A part, unless one of the others has failed: what is under way ends before the upload is aborted, since what arrives
+/// later may stay, and nothing new is begun.
+async fn unless<E>(given_up: &AtomicBool, part: impl Future<Output = Result<Part, E>>) -> Option<Result<Part, E>> {
+    if given_up.load(Ordering::Relaxed) {
+        return None;
+    }
+    let part = part.await;
+    if part.is_err() {
+        given_up.store(true, Ordering::Relaxed);
+    }
+    Some(part)
+}
+
+/// All parts, or the first failure once all that was under way has ended.
+async fn collected<E>(parts: impl Stream<Item = Option<Result<Part, E>>>) -> Result<Vec<Part>, E> {
+    let ended: Vec<_> = parts.collect().await;
+    ended.into_iter().flatten().collect()
 }
 
 /// What is copied at once of an object that is copied in parts, in bytes: 256 MiB.
@@ -265,10 +289,21 @@ impl<C: S3Calls> Inner<C> {
         let mut all: Vec<UnfinishedUpload> = Vec::new();
         loop {
             let page = self.made(|| self.calls.list_uploads(prefix, all.last())).await?;
-            let (before, is_last) = (all.len(), page.is_last || page.uploads.is_empty());
+            let is_last = page.is_last || page.uploads.is_empty();
+            // A page that does not go on behind the last one would go on for ever.
+            let goes_on = match (all.last(), page.uploads.first()) {
+                (Some(last), Some(first)) => first.key > last.key || (first.key == last.key && first.id != last.id),
+                _ => true,
+            };
+            let again = page.uploads.last() == all.last() && !all.is_empty();
+            if !goes_on || again {
+                return Err(CallError::unanswered(
+                    StoreErrorKind::Corrupt,
+                    "a page of uploads does not go on behind the last",
+                ));
+            }
             all.extend(page.uploads);
-            // A page that begins where the last one did would go on for ever.
-            if is_last || all.get(before) == before.checked_sub(1).and_then(|last| all.get(last)) {
+            if is_last {
                 return Ok(all);
             }
         }

@@ -2,13 +2,24 @@
 
 use crate::etag::ETag;
 use crate::metadata::{MISSING_META, USER_METADATA_PREFIX};
-use http::header::CONTENT_TYPE;
+use http::header::{self, CONTENT_TYPE, HeaderName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str};
 use std::borrow::Cow;
 use std::time::Duration;
 
 /// What is encoded in a path: everything but what RFC 3986 calls unreserved, and the slash.
 pub(super) const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// What a header of a request may not be, since it is said by the request itself.
+pub(super) const OWN_HEADERS: [HeaderName; 7] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::AUTHORIZATION,
+    header::EXPECT,
+    header::RANGE,
+];
 
 /// An `ETag`, which has quotes, also where a listing has left them out.
 pub(super) fn etag(text: &str) -> ETag {

@@ -9,11 +9,14 @@ use futures_channel::oneshot;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Files on their way to the disk.
 pub(super) struct Disk {
     root: Arc<OwnedFd>,
+    /// Whether `syncfs` is taken at its word.
+    trusts: Arc<AtomicBool>,
     staged: Turns<StagedFile, io::Result<StagedFile>>,
     opened: Turns<File, (File, io::Result<Stat>)>,
 }
@@ -21,14 +24,15 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn new(root: Arc<OwnedFd>) -> Self {
         // One, so that as many as possible go together; a few, since one slow file holds up those in its turn.
-        Self { root, staged: Turns::new(1, 1024), opened: Turns::new(4, 16) }
+        let trusts = Arc::new(AtomicBool::new(sys::syncfs_tells()));
+        Self { root, trusts, staged: Turns::new(1, 1024), opened: Turns::new(4, 16) }
     }
 
     /// Brings a file to the disk: it gets its name only then. After an error it is gone: what was lost is not known.
     pub(super) async fn bring(&self, file: StagedFile) -> io::Result<StagedFile> {
-        let root = Arc::clone(&self.root);
+        let (root, trusts) = (Arc::clone(&self.root), Arc::clone(&self.trusts));
         self.staged
-            .take(file, move |batch, answer| bring(&root, batch, answer))
+            .take(file, move |batch, answer| bring(&root, &trusts, batch, answer))
             .await
             .unwrap_or_else(|| Err(panicked()))
     }
@@ -49,13 +53,17 @@ impl Disk {
     }
 }
 
-fn bring(root: &OwnedFd, batch: Vec<StagedFile>, answer: Answer<'_, io::Result<StagedFile>>) {
+fn bring(root: &OwnedFd, trusts: &AtomicBool, batch: Vec<StagedFile>, answer: Answer<'_, io::Result<StagedFile>>) {
     /// Fewer than these are brought to the disk one by one, since `syncfs` takes all that anybody has written along.
     const TOGETHER: usize = 4;
-    let together = batch.len() >= TOGETHER
-        && sys::is_local(root).unwrap_or(false)
-        // An error may be that of somebody else's file; each file's own tells.
-        && rustix::fs::syncfs(root).is_ok();
+    let mut together =
+        batch.len() >= TOGETHER && trusts.load(Ordering::Relaxed) && sys::is_local(root).unwrap_or(false);
+    if together && rustix::fs::syncfs(root).is_err() {
+        // It tells of an error once, and that may be one of any file, also of one in a later turn. From here on each file
+        // tells for itself.
+        trusts.store(false, Ordering::Relaxed);
+        together = false;
+    }
     for (place, file) in batch.into_iter().enumerate() {
         let synced = if together { Ok(()) } else { file.sync() };
         answer(place, synced.map(|()| file));

@@ -205,7 +205,21 @@ impl LocalTree {
         while let Some(piece) = body.next().await {
             let unread = |error| TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(error);
             let piece = piece.map_err(unread)?;
-            staged.write(&piece).map_err(|error| failed(ATTEMPT, path, error))?;
+            /// What is written where it arrives, in bytes. More may wait for the disk, if too much is waiting for it.
+            const INLINE: usize = 256 << 10;
+            let written = if piece.len() <= INLINE {
+                staged.write(&piece)
+            } else {
+                let mut file = staged;
+                let written;
+                (staged, written) = blocking::unblock(move || {
+                    let written = file.write(&piece);
+                    (file, written)
+                })
+                .await;
+                written
+            };
+            written.map_err(|error| failed(ATTEMPT, path, error))?;
             if staged.length() > entry.object_size() {
                 break;
             }

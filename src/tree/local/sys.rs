@@ -409,6 +409,14 @@ pub(super) fn failed(attempt: &'static str, path: &[u8], error: io::Error) -> Tr
     TreeError::new(attempt, path, kind).with_source(error)
 }
 
+/// Whether `syncfs` tells of data that could not be written: since Linux 5.8, says syncfs(2).
+pub(super) fn syncfs_tells() -> bool {
+    let system = rustix::system::uname();
+    let mut numbers = system.release().to_str().unwrap_or_default().split(['.', '-']).map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else { return false };
+    (major, minor) >= (5, 8)
+}
+
 /// Whether the file system of a directory is a local one, by its number in statfs(2): it moves a directory's times with
 /// every name made or removed in it, and `syncfs` brings it to the disk.
 ///

@@ -228,7 +228,7 @@ impl World {
     /// A store by the proxy, as a new process would open it.
     fn open(&self) -> Arc<dyn DynObjectStore> {
         self.proxy.set_schedule(|_| Fault::None);
-        let log = FileUploadLog::open(&self.log.path().join("uploads")).unwrap();
+        let log = FileUploadLog::open(self.log.path().join("uploads"), "bucket").unwrap();
         let retries = RetryPolicy::new(6, Duration::from_millis(2), Duration::from_millis(50));
         let options = S3Options::default().with_retries(retries).with_upload_log(Arc::new(log));
         let options = options.with_probe_prefix(&self.prefix);

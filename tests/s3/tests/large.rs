@@ -306,7 +306,7 @@ async fn uploads_of_a_process_that_crashed_are_aborted_and_no_others<C: S3Calls 
 ) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("uploads");
-    let log = || Arc::new(FileUploadLog::open(&path).unwrap());
+    let log = || Arc::new(FileUploadLog::open(&path, "bucket").unwrap());
     let store = world.open(door, world.options().with_upload_log(log())).await;
     for name in ["a", "b"] {
         let key = world.key(name);
@@ -338,7 +338,7 @@ async fn uploads_of_a_process_that_crashed_are_aborted_and_no_others<C: S3Calls 
 
 async fn tidy_leaves_alone_what_is_under_way<C: S3Calls + 'static>(world: World, door: fn(&Place) -> C) {
     let directory = tempfile::tempdir().unwrap();
-    let log = FileUploadLog::open(&directory.path().join("uploads")).unwrap();
+    let log = FileUploadLog::open(directory.path().join("uploads"), "bucket").unwrap();
     let store = world.open(door, world.options().with_upload_log(Arc::new(log))).await;
     let key = world.key("a");
     let options = options("1");

@@ -6,13 +6,13 @@ use crate::etag::ETag;
 use crate::store::s3::calls::{Fetched, Part, Payload, UnfinishedUpload, Upload, UploadPage};
 use crate::store::s3::endpoint::{Addressing, Endpoint};
 use crate::store::s3::error::CallError;
-use crate::store::s3::wire::PATH;
+use crate::store::s3::wire::{OWN_HEADERS, PATH};
 use crate::store::{ListPage, ListRequest, ObjectMeta, Precondition, PutOutput, StoreErrorKind};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, RANGE};
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response};
 use md5::{Digest, Md5};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt::{self, Write as _};
@@ -50,16 +50,6 @@ const DOCUMENT: u64 = 8 << 20;
 const REFUSAL: u64 = 64 << 10;
 /// The SHA-256 of no bytes.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-/// What a header of a request may not be, since it is said by the request itself.
-const OWN_HEADERS: [HeaderName; 7] = [
-    header::HOST,
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::AUTHORIZATION,
-    header::EXPECT,
-    header::RANGE,
-];
 
 /// A name that no bucket has.
 #[derive(Debug, Error)]
@@ -499,6 +489,7 @@ fn unfit(error: impl Into<http::Error>) -> CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header;
 
     fn bucket(endpoint: &str, name: &str, addressing: Addressing) -> Result<Bucket, InvalidBucket> {
         Bucket::new(&endpoint.parse().unwrap(), name, addressing)

@@ -27,7 +27,7 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 /// The requests of S3 over HTTP.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpCalls<C = Agent> {
     bucket: Bucket,
     signer: Signer,
@@ -46,12 +46,21 @@ impl HttpCalls {
     /// # Errors
     /// [`InvalidBucket`] for a name that no bucket has.
     pub fn from_environment(environment: &Environment, bucket: &str) -> Result<Self, InvalidBucket> {
-        let bucket = Bucket::new(environment.endpoint(), bucket, environment.addressing(bucket))?;
-        Ok(Self::new(bucket, Signer::new(environment.region(), environment.credentials())))
+        Self::from_environment_with(environment, bucket, Agent::new())
     }
 }
 
 impl<C: HttpClient> HttpCalls<C> {
+    /// Requests to a bucket of this name, where and as whom the environment says, sent by a client of the caller's.
+    ///
+    /// # Errors
+    /// [`InvalidBucket`] for a name that no bucket has.
+    pub fn from_environment_with(environment: &Environment, bucket: &str, client: C) -> Result<Self, InvalidBucket> {
+        let bucket = Bucket::new(environment.endpoint(), bucket, environment.addressing(bucket))?;
+        let signer = Signer::new(environment.region(), environment.credentials());
+        Ok(Self::with_client(bucket, signer, client))
+    }
+
     /// Requests to a bucket, sent by a client of the caller's.
     #[must_use]
     pub const fn with_client(bucket: Bucket, signer: Signer, client: C) -> Self {
@@ -66,9 +75,10 @@ impl<C: HttpClient> HttpCalls<C> {
 
     async fn send<T>(&self, exchange: Result<Exchange<T>, CallError>) -> Result<T, CallError> {
         let mut exchange = exchange?;
-        self.signer
-            .sign(&mut exchange, SystemTime::now())
-            .map_err(|error| CallError::unanswered(StoreErrorKind::InvalidRequest, error))?;
+        self.signer.sign(&mut exchange, SystemTime::now()).map_err(|error| match &error {
+            SignError::Credentials(_) => CallError::unanswered(StoreErrorKind::Denied, error),
+            _ => CallError::unanswered(StoreErrorKind::InvalidRequest, error),
+        })?;
         let (request, limit, read) = exchange.into_parts();
         match self.client.send(request, limit).await {
             Ok(response) => read(response),

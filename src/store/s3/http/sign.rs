@@ -12,13 +12,15 @@ use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 use thiserror::Error;
 
 /// Signs requests by AWS Signature Version 4, as S3 wants it: the path as it is, and the SHA-256 of the body with it.
+#[derive(Clone)]
 pub struct Signer {
     region: Region,
-    source: Option<Box<Source>>,
+    source: Option<Arc<Source>>,
     settings: SigningSettings,
 }
 
@@ -40,12 +42,13 @@ impl Signer {
 
     /// Signs with keys that are asked for before each request, for those that expire.
     ///
-    /// It should answer at once: what it fetches it fetches elsewhere.
+    /// It is called for each try, on the thread that polls, and should answer at once: what it fetches it fetches elsewhere.
+    /// Its error is [`StoreErrorKind::Denied`](crate::store::StoreErrorKind::Denied), and is not tried again.
     pub fn with_source(
         region: &Region,
         source: impl Fn() -> Result<Keys, Box<dyn StdError + Send + Sync>> + Send + Sync + 'static,
     ) -> Self {
-        Self { region: region.clone(), source: Some(Box::new(source)), settings: settings() }
+        Self { region: region.clone(), source: Some(Arc::new(source)), settings: settings() }
     }
 
     /// Adds the headers that sign a request.
