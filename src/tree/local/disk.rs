@@ -5,18 +5,21 @@
 
 use super::staging::StagedFile;
 use super::sys::{self, Stat};
+use crate::timestamp::Timestamp;
 use futures_channel::oneshot;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Files on their way to the disk.
 pub(super) struct Disk {
     root: Arc<OwnedFd>,
     /// Whether `syncfs` is taken at its word.
     trusts: Arc<AtomicBool>,
+    settled: Arc<Mutex<Settled>>,
     staged: Turns<StagedFile, io::Result<StagedFile>>,
     opened: Turns<File, (File, io::Result<Stat>)>,
 }
@@ -25,7 +28,8 @@ impl Disk {
     pub(super) fn new(root: Arc<OwnedFd>) -> Self {
         // One, so that as many as possible go together; a few, since one slow file holds up those in its turn.
         let trusts = Arc::new(AtomicBool::new(sys::syncfs_tells()));
-        Self { root, trusts, staged: Turns::new(1, 1024), opened: Turns::new(4, 16) }
+        let settled = Arc::new(Mutex::new(Settled::Never));
+        Self { root, trusts, settled, staged: Turns::new(1, 1024, GATHERED), opened: Turns::new(4, 16, Duration::ZERO) }
     }
 
     /// Brings a file to the disk: it gets its name only then. After an error it is gone: what was lost is not known.
@@ -37,10 +41,40 @@ impl Disk {
             .unwrap_or_else(|| Err(panicked()))
     }
 
-    /// Looks at a file behind whatever mappings have written to it so far: that reaches its times, and what they write from
+    /// A run begins. What was brought to the disk before says nothing about it.
+    pub(super) fn begin(&self) {
+        *self.settled() = Settled::AtFirst;
+    }
+
+    /// A run ends.
+    pub(super) fn finish(&self) {
+        *self.settled() = Settled::Never;
+    }
+
+    fn settled(&self) -> MutexGuard<'_, Settled> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at a file behind whatever mappings have written to it so far: that is in its times, and what they write from
     /// here on will move them again.
+    ///
+    /// A mapping moves the times with the first store to a page that is on the disk, and with no other until it is there
+    /// again. So once everything is brought to the disk, a file that has not changed since is as good as brought there by
+    /// itself, without the disk being told to empty its cache each time.
     pub(super) async fn look(&self, file: File) -> io::Result<(File, Stat)> {
-        let look = |batch: Vec<File>, answer: Answer<'_, (File, io::Result<Stat>)>| {
+        /// How far the times of a file system may be behind the clock, and more.
+        const GRAIN: i128 = 1_000_000_000;
+        let settled = *self.settled();
+        if let Settled::At(time) = settled {
+            let look = sys::look(&file)?;
+            let since = look.status().map(|status| time.nanoseconds().saturating_sub(status.ctime.nanoseconds()));
+            if since.is_ok_and(|since| since > GRAIN) {
+                return Ok((file, look));
+            }
+        }
+        let (root, trusts, state) = (Arc::clone(&self.root), Arc::clone(&self.trusts), Arc::clone(&self.settled));
+        let look = move |batch: Vec<File>, answer: Answer<'_, (File, io::Result<Stat>)>| {
+            settle(&root, &trusts, &state);
             for (place, file) in batch.into_iter().enumerate() {
                 // A file system that cannot do this has no such file; it is read all the same.
                 let _ = rustix::fs::fdatasync(&file);
@@ -50,6 +84,36 @@ impl Disk {
         };
         let (file, look) = self.opened.take(file, look).await.ok_or_else(panicked)?;
         Ok((file, look?))
+    }
+}
+
+/// When everything was last brought to the disk in this run.
+#[derive(Clone, Copy)]
+enum Settled {
+    /// It is not to be.
+    Never,
+    /// It is to be, once.
+    AtFirst,
+    /// What had changed by then is there.
+    At(Timestamp),
+}
+
+/// Brings everything to the disk, the first time in a run. Whoever comes meanwhile does so file by file.
+fn settle(root: &OwnedFd, trusts: &AtomicBool, settled: &Mutex<Settled>) {
+    let settled = || settled.lock().unwrap_or_else(PoisonError::into_inner);
+    {
+        let mut settled = settled();
+        if !matches!(*settled, Settled::AtFirst) {
+            return;
+        }
+        *settled = Settled::Never;
+    }
+    let now = sys::now();
+    if trusts.load(Ordering::Relaxed) && sys::is_local(root).unwrap_or(false) {
+        match rustix::fs::syncfs(root) {
+            Ok(()) => *settled() = Settled::At(now),
+            Err(_) => trusts.store(false, Ordering::Relaxed),
+        }
     }
 }
 
@@ -74,6 +138,9 @@ fn panicked() -> io::Error {
     io::Error::other("the thread that waited for the disk has panicked")
 }
 
+/// How long a turn waits for more to come, if more than one came last time: a moment beside a wait for the disk.
+const GATHERED: Duration = Duration::from_millis(2);
+
 /// Hands out what has become of one of a batch.
 type Answer<'a, A> = &'a mut dyn FnMut(usize, A);
 
@@ -83,6 +150,7 @@ struct Turns<T, A> {
     threads: usize,
     /// How many are done in one turn, at most.
     most: usize,
+    gathered: Duration,
 }
 
 struct State<T, A> {
@@ -92,8 +160,8 @@ struct State<T, A> {
 }
 
 impl<T: Send + 'static, A: Send + 'static> Turns<T, A> {
-    fn new(threads: usize, most: usize) -> Self {
-        Self { state: Arc::new(Mutex::new(State { waiting: Vec::new(), busy: 0 })), threads, most }
+    fn new(threads: usize, most: usize, gathered: Duration) -> Self {
+        Self { state: Arc::new(Mutex::new(State { waiting: Vec::new(), busy: 0 })), threads, most, gathered }
     }
 
     /// Has something done in the next turn. There is no answer if that panics.
@@ -109,18 +177,22 @@ impl<T: Send + 'static, A: Send + 'static> Turns<T, A> {
             begins
         };
         if begins {
-            let (state, most) = (Arc::clone(&self.state), self.most);
+            let (state, most, gathered) = (Arc::clone(&self.state), self.most, self.gathered);
             // It goes on when whoever began it is dropped: others wait for it.
-            blocking::unblock(move || turns(&state, most, work)).detach();
+            blocking::unblock(move || turns(&state, most, gathered, work)).detach();
         }
         answered.await.ok()
     }
 }
 
 /// Turn after turn, until nobody waits.
-fn turns<T, A>(state: &Mutex<State<T, A>>, most: usize, work: impl Fn(Vec<T>, Answer<'_, A>)) {
+fn turns<T, A>(state: &Mutex<State<T, A>>, most: usize, gathered: Duration, work: impl Fn(Vec<T>, Answer<'_, A>)) {
     let mut busy = Busy { state, is_counted: true };
+    let mut last = 0;
     loop {
+        if last > 1 && !gathered.is_zero() {
+            std::thread::sleep(gathered);
+        }
         let batch: Vec<_> = {
             let mut state = lock(state);
             if state.waiting.is_empty() {
@@ -131,6 +203,7 @@ fn turns<T, A>(state: &Mutex<State<T, A>>, most: usize, work: impl Fn(Vec<T>, An
             let many = state.waiting.len().min(most);
             state.waiting.drain(..many).collect()
         };
+        last = batch.len();
         let (items, answers): (Vec<T>, Vec<_>) = batch.into_iter().unzip();
         let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
         work(items, &mut |place, answer| {
@@ -170,7 +243,7 @@ mod tests {
 
     #[test]
     fn each_gets_an_answer_of_its_own() {
-        let turns = Turns::new(2, 3);
+        let turns = Turns::new(2, 3, Duration::ZERO);
         let doubled = |batch: Vec<u32>, answer: Answer<'_, u32>| {
             batch.into_iter().enumerate().for_each(|(place, number)| answer(place, number * 2));
         };
@@ -180,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_wait_that_is_given_up_holds_up_nobody() {
-        let turns = Turns::new(1, 8);
+        let turns = Turns::new(1, 8, Duration::from_millis(1));
         let same = |batch: Vec<u32>, answer: Answer<'_, u32>| {
             batch.into_iter().enumerate().for_each(|(place, number)| answer(place, number));
         };
@@ -190,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_no_answer_and_the_next_turn_is_made() {
-        let turns = Turns::new(1, 1);
+        let turns = Turns::new(1, 1, Duration::ZERO);
         let picky = |batch: Vec<u32>, answer: Answer<'_, u32>| {
             for (place, number) in batch.into_iter().enumerate() {
                 assert_ne!(number, 1, "made to panic");

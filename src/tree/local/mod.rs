@@ -462,6 +462,7 @@ impl Tree for LocalTree {
     async fn begin(&self) -> Result<(), TreeError> {
         // Directories that an earlier run held may have other names by now.
         self.directories().clear();
+        self.disk.begin();
         Ok(())
     }
 
@@ -476,6 +477,7 @@ impl Tree for LocalTree {
         let error = |error| failed("finishing", b".", error);
         let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.directories().clear();
+        self.disk.finish();
         if self.unsynced.load(Ordering::Relaxed) || staging.is_some() {
             self.sync().await?;
             self.unsynced.store(false, Ordering::Relaxed);

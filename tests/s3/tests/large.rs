@@ -352,7 +352,7 @@ async fn tidy_leaves_alone_what_is_under_way<C: S3Calls + 'static>(world: World,
 }
 
 async fn a_lost_reply_to_a_create_leaves_no_twin<C: S3Calls + 'static>(world: World, door: fn(&Place) -> C) {
-    let store = world.open(door, world.options()).await;
+    let store = world.open(door, world.options().with_writers(Writers::One)).await;
     let (key, bytes) = (world.key("a"), content(1, PART + 1));
     for fault in [Fault::ResetAfter, Fault::AnswerAfter(Answer::INTERNAL_ERROR), Fault::CutReply] {
         let is_create = |operation| operation == Operation::CreateMultipartUpload;
