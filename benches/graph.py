@@ -223,7 +223,7 @@ def draw(all_results: list[dict]) -> str:
     server = "a server in memory" if first["server"].get("where") == "loopback" else first["server"]["name"]
     picture.head(
         f"Logarithmic; shorter is better. Medians of {rounds} round{'s' if rounds > 1 else ''} against {server}, "
-        f"{first['connections']} connections each; × is to posix-s3."
+        f"{first['connections']} connections each, 64 for posix-s3; × is to posix-s3."
     )
     for block in found:
         picture.block(block)

@@ -20,6 +20,15 @@ use std::time::Duration;
 /// - A key goes over the wire byte for byte and comes back so: nothing is folded, trimmed or normalised.
 /// - A body is in memory, since it may have to be sent again; the store cuts large objects into parts.
 /// - A header that S3 answered and that is no text is handed on as it is, as far as the client shows it.
+/// - Ranges are in bytes, their end is exclusive, and they are not empty. A part but the last has at least 5 MiB, and none more
+///   than 5 GiB.
+///
+/// # Errors of every call
+/// What S3 refuses has [`CallError::answer`] and a kind by its
+/// [code](https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList), else by its status. No whole answer
+/// is [`Transient`](crate::store::StoreErrorKind::Transient), one that cannot be read
+/// [`Corrupt`](crate::store::StoreErrorKind::Corrupt), and a request that cannot be made
+/// [`InvalidRequest`](crate::store::StoreErrorKind::InvalidRequest).
 pub trait S3Calls: Send + Sync {
     /// `ListObjectsV2` with `encoding-type=url`; the keys come decoded.
     ///

@@ -37,7 +37,9 @@ const MOST_AT_ONCE: u64 = 5 << 30;
 
 impl S3Options {
     /// Objects of up to `bytes` go over the wire in one request, larger ones in parts of this size; 8 MiB, which is also
-    /// the least. S3 takes 10,000 parts, so those of objects over 80 GiB are larger.
+    /// the least, and 5 GiB at most: what lies outside is brought inside. S3 takes
+    /// [10,000 parts](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html), so those of objects over 80 GiB are
+    /// larger.
     #[must_use]
     pub fn with_part_size(mut self, bytes: u64) -> Self {
         self.part_size = bytes.clamp(LEAST_PART, MOST_AT_ONCE);
@@ -74,8 +76,11 @@ impl S3Options {
         self
     }
 
-    /// The storage class of what is put, such as `STANDARD_IA`; that of the bucket by default. Replacing metadata leaves
-    /// that of an object as it is.
+    /// The storage class of all that is put, files, links and directories, such as `STANDARD_IA`; `STANDARD` by default, as S3
+    /// has it. Replacing metadata leaves that of an object as it is.
+    ///
+    /// Of an archive class (`GLACIER`, `DEEP_ARCHIVE`) neither a link could be imported nor an attribute be changed in place; a
+    /// rule of the bucket's lifecycle for large objects serves better.
     ///
     /// # Errors
     /// When it is no text for a header.
@@ -84,8 +89,9 @@ impl S3Options {
         Ok(self)
     }
 
-    /// How the store encrypts what is put: `AES256`, or `aws:kms` with the id of a key or that of the account; as the bucket
-    /// says by default. Replacing metadata leaves that of an object as it is.
+    /// How the store encrypts what is put: `AES256`, or `aws:kms` with the id, ARN or alias of a key, or with that of the account;
+    /// as the bucket says by default. Replacing metadata leaves that of an object as it is. Keys of the customer's own (SSE-C)
+    /// are not supported. See [AWS](https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html).
     ///
     /// # Errors
     /// When it is no text for a header.
@@ -111,8 +117,9 @@ impl S3Options {
         self
     }
 
-    /// Below which prefix [`connect`](super::S3Store::connect) may put the few objects by which it finds out what the
-    /// store can do; the whole bucket by default.
+    /// Below which prefix [`connect`](super::S3Store::connect) puts the five objects `.posix-s3-probe-…/…` by which it finds out
+    /// what the store can do; the root of the bucket by default. They are deleted again, unless the process is stopped. It
+    /// takes the rights to list, get, put and delete there.
     #[must_use]
     pub fn with_probe_prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.probe_prefix);

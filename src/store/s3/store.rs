@@ -28,8 +28,9 @@ use thiserror::Error;
 ///
 /// - Objects over the part size are put and fetched in parts, several at once; smaller ones in one request. The headers
 ///   are the same on both sides of that.
-/// - Every body goes with its SHA-256, which the store checks and keeps. One that is fetched is compared with it, where
-///   the object has one; in any case with its length.
+/// - Every body and every part goes with its SHA-256; whether the store checks it is [`Capabilities::checksums`]. An object of
+///   up to the part size that is fetched whole is compared with the SHA-256 that is stored with it, if there is one. Parts and
+///   ranges are checked by their length and the `ETag` of the version alone.
 /// - A request that nobody answered is made again, after which a precondition may fail although the first of them did what
 ///   was asked: [`StoreErrorKind::PreconditionFailed`] says what the key holds, not who put it there.
 /// - Dropping a future does not call back a request that is under way. An upload in parts that is dropped is aborted by the

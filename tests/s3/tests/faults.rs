@@ -10,7 +10,7 @@ use posix_s3::engine::{
 };
 use posix_s3::plan::{Brake, Deletes};
 use posix_s3::store::DynObjectStore;
-use posix_s3::store::s3::{FileUploadLog, RetryPolicy, S3Options};
+use posix_s3::store::s3::{FileUploadLog, RetryPolicy, S3Options, Writers};
 use posix_s3::tree::LocalTree;
 use posix_s3::{Prefix, Profile};
 use posix_s3_s3_tests::door::{Door, Place};
@@ -231,7 +231,7 @@ impl World {
         let log = FileUploadLog::open(self.log.path().join("uploads"), "bucket").unwrap();
         let retries = RetryPolicy::new(6, Duration::from_millis(2), Duration::from_millis(50));
         let options = S3Options::default().with_retries(retries).with_upload_log(Arc::new(log));
-        let options = options.with_probe_prefix(&self.prefix);
+        let options = options.with_probe_prefix(&self.prefix).with_writers(Writers::One);
         self.runtime.block_on(self.door.open(&self.place.by(self.proxy.endpoint()), options)).unwrap()
     }
 

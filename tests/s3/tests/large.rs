@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use posix_s3::store::s3::{FileUploadLog, S3Calls, S3Store, UnfinishedUpload};
+use posix_s3::store::s3::{FileUploadLog, S3Calls, S3Store, UnfinishedUpload, Writers};
 use posix_s3::store::{
     Body, GetOptions, GetOutput, ObjectMeta, ObjectStore, Precondition, PutOptions, Source, SourceError, StoreError,
     StoreErrorKind,
@@ -373,7 +373,9 @@ async fn a_lost_reply_to_a_complete_is_no_failure<C: S3Calls + 'static>(world: W
             world.proxy.set_schedule(first_tries(times, fault, move |request| is_complete(request.operation)));
             put(&store, &key, &bytes, "1").await;
             let made = requests(&world, Operation::CompleteMultipartUpload);
-            assert!(times > 1 || made <= 2, "what is refused for good is asked for {made} times");
+            // moto answers with 500 where S3 says that there is no such upload.
+            let says_why = world.place.server != "moto";
+            assert!(times > 1 || made <= 2 || !says_why, "what is refused for good is asked for {made} times");
             world.proxy.set_schedule(first_tries(times, fault, move |request| is_complete(request.operation)));
             store.replace_metadata(&key, &options("2")).await.unwrap();
             world.proxy.set_schedule(|_| Fault::None);

@@ -24,7 +24,7 @@ fn lacks() -> Vec<(Lack, Capabilities)> {
         (Lack::DeletePreconditions, conditional),
         (Lack::CopyPreconditions, conditional),
         // That of a copy cannot be tried then.
-        (Lack::Copy, conditional.with_replace_metadata(Support::No)),
+        (Lack::Copy, all.with_replace_metadata(Support::No)),
         (Lack::Replace, all.with_replace_metadata(Support::No)),
         (Lack::Checksums, all.with_checksums(Support::No)),
         (Lack::Md5ETags, all.with_md5_etags(Support::No)),

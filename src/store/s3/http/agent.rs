@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 /// On `async_io::block_on` requests are made, and answers read, by the thread that runs everything else, which costs the
 /// least; elsewhere a thread of `async-io` wakes the executor.
 ///
-/// - A connection takes 10 s at most. A request takes 90 s at most, and a second more for every 64 KiB of its body and of
-///   the answer that is wanted.
+/// - A connection takes 10 s at most. A head takes 90 s at most; anything else 90 s, and a second more for every 64 KiB of its
+///   body and of the longest answer that is taken, which is 8 MiB but for a get.
 /// - A connection that was idle for 15 s is not used again.
 /// - No proxy is used, whatever the environment says; whoever needs one hands in a client of their own.
 #[derive(Clone)]
@@ -67,7 +67,7 @@ impl Agent {
         Self::of(Tls::of_the_web(), LIMITS)
     }
 
-    /// A client that trusts certificates of the caller's choice, in PEM form, as `AWS_CA_BUNDLE` names them.
+    /// A client that trusts certificates of the caller's choice, in PEM form, in the place of Mozilla's. No variable is read.
     ///
     /// # Errors
     /// [`HttpError::Untrusted`] when a certificate cannot be read, or there is none.
