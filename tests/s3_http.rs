@@ -628,7 +628,7 @@ fn of_each_status_a_kind() {
         ("403 Forbidden", "AccessDenied", Kind::Denied),
         ("403 Forbidden", "SignatureDoesNotMatch", Kind::Denied),
         ("403 Forbidden", "InvalidObjectState", Kind::Archived),
-        ("403 Forbidden", "RequestTimeTooSkewed", Kind::Transient),
+        ("403 Forbidden", "RequestTimeTooSkewed", Kind::Denied),
         ("404 Not Found", "NoSuchKey", Kind::NotFound),
         ("404 Not Found", "NoSuchBucket", Kind::NoSuchBucket),
         ("409 Conflict", "ConditionalRequestConflict", Kind::Transient),
