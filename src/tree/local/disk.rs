@@ -10,6 +10,7 @@ use futures_channel::oneshot;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -187,7 +188,6 @@ impl<T: Send + 'static, A: Send + 'static> Turns<T, A> {
 
 /// Turn after turn, until nobody waits.
 fn turns<T, A>(state: &Mutex<State<T, A>>, most: usize, gathered: Duration, work: impl Fn(Vec<T>, Answer<'_, A>)) {
-    let mut busy = Busy { state, is_counted: true };
     let mut last = 0;
     loop {
         if last > 1 && !gathered.is_zero() {
@@ -197,7 +197,6 @@ fn turns<T, A>(state: &Mutex<State<T, A>>, most: usize, gathered: Duration, work
             let mut state = lock(state);
             if state.waiting.is_empty() {
                 state.busy = state.busy.saturating_sub(1);
-                busy.is_counted = false;
                 return;
             }
             let many = state.waiting.len().min(most);
@@ -206,27 +205,14 @@ fn turns<T, A>(state: &Mutex<State<T, A>>, most: usize, gathered: Duration, work
         last = batch.len();
         let (items, answers): (Vec<T>, Vec<_>) = batch.into_iter().unzip();
         let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
-        work(items, &mut |place, answer| {
+        let mut answer = |place: usize, answer: A| {
             if let Some(sender) = answers.get_mut(place).and_then(Option::take) {
                 // Whoever does not wait any more lets go of it.
                 let _ = sender.send(answer);
             }
-        });
-    }
-}
-
-/// Should a turn panic, whoever comes next begins anew.
-struct Busy<'a, T, A> {
-    state: &'a Mutex<State<T, A>>,
-    is_counted: bool,
-}
-
-impl<T, A> Drop for Busy<'_, T, A> {
-    fn drop(&mut self) {
-        if self.is_counted {
-            let mut state = lock(self.state);
-            state.busy = state.busy.saturating_sub(1);
-        }
+        };
+        // Should it panic, whoever has no answer yet learns that there is none, and those who came meanwhile have their turn.
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| work(items, &mut answer)));
     }
 }
 
