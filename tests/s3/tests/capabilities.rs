@@ -125,7 +125,7 @@ async fn what_keeps_a_store_from_being_opened_is_told_apart<C: S3Calls + 'static
         assert_eq!(error.kind(), kind, "{}", chain(&error));
         assert!(error.to_string().ends_with(message), "{error}");
         assert!(chain(&error).contains(code), "{}", chain(&error));
-        let error = S3Store::connect(door(&place), world.options()).await.err().expect("it is not opened");
+        let error = S3Store::connect(door(&place), world.options()).await.expect_err("it is not opened");
         assert_eq!(error.kind(), kind, "{}", chain(&error));
         // What is refused for good is not asked for again, and nothing is put where nothing can be listed.
         assert!(world.server().requests().total() <= 2, "{:?}", world.server().requests());
