@@ -171,7 +171,6 @@ async fn try_out<C: S3Calls>(store: &S3Store<C>, root: &str, probed: &mut Probed
         ));
     }
 
-    // It may be gone by now.
     if refuses_damage(store, &key, &body.damaged(), &headers).await.map_err(at)? {
         capabilities = capabilities.with_checksums(Support::Yes);
     } else {

@@ -183,7 +183,7 @@ impl<C: S3Calls> S3Store<C> {
     /// # Errors
     /// As every call.
     pub async fn abort_upload(&self, upload: &UnfinishedUpload) -> Result<(), StoreError> {
-        let Upload { key, id } = Upload { key: &upload.key, id: &upload.id };
+        let UnfinishedUpload { key, id, .. } = upload;
         self.inner.abort(Upload { key, id }).await.map_err(|error| error.at(Operation::Put, key))
     }
 }

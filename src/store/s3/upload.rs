@@ -37,10 +37,9 @@ impl<C: S3Calls> Begun<C> {
     }
 
     /// Aborts it. Should that fail, it is tried again with the next upload.
-    async fn abort(self) {
-        if self.inner.abort(self.upload()).await.is_ok() {
-            self.end();
-        }
+    async fn abort(mut self) {
+        // An upload that was aborted is off every list.
+        self.is_ended = self.inner.abort(self.upload()).await.is_ok();
     }
 }
 
