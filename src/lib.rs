@@ -27,6 +27,8 @@ mod timestamp;
 
 // The decisions: what has to be done. Pure.
 pub mod plan;
+#[cfg(feature = "repository")]
+pub mod repository;
 pub mod snapshot;
 
 // The edges.

@@ -22,6 +22,16 @@ mod state;
 mod turns;
 mod walk;
 
+#[cfg(feature = "repository")]
+mod automatic;
+#[cfg(feature = "repository")]
+mod events;
+mod hsm;
+#[cfg(feature = "repository")]
+mod repository;
+#[cfg(feature = "repository")]
+mod task;
+
 pub use audit::{Audit, Remark, Verdict, audit};
 pub use export::{ExportOptions, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
 /// The state of a link in a file and others beside it: `FILE` is the snapshot, `FILE.previous` the one before,
-/// `FILE.next` the one being written, `FILE.journal` the journal, and `FILE.lock` is held as long as this is open. A part that
+/// `FILE.next` the one being written, `FILE.journal` the journal, `FILE.link` the link, and `FILE.lock` is held as long as this is open. A part that
 /// is not on the disk yet ends in `.new`.
 ///
 /// - One process at a time has it open.
@@ -81,7 +81,7 @@ impl FileState {
             other => other.map_err(|errno| failed(&lock_path, errno.into()))?,
         }
         let state = Self { path, _lock: lock };
-        for part in [Part::Snapshot, Part::Previous, Part::Next, Part::Journal] {
+        for part in [Part::Snapshot, Part::Previous, Part::Next, Part::Journal, Part::Link] {
             check(&state.path_of(part))?;
         }
         // Damage is one thing; a file that was never a snapshot is somebody's, and would be replaced.
@@ -100,6 +100,7 @@ impl FileState {
                 Part::Previous => ".previous",
                 Part::Next => ".next",
                 Part::Journal => ".journal",
+                Part::Link => ".link",
             },
         )
     }

@@ -1,8 +1,8 @@
 //! [`StateStore`]: where a link keeps the record of its last agreement between runs.
 //!
-//! Four parts, each a file: the snapshot, the one before it, the one that is being written, and the journal of the run at
-//! work. What is in them is the business of [`snapshot`](crate::snapshot) and of the journal; here is only how they are
-//! kept.
+//! Five parts, each a file: the snapshot, the one before it, the one that is being written, the journal of the run at work,
+//! and the link. What is in them is the business of [`snapshot`](crate::snapshot), of the journal and of the link; here is
+//! only how they are kept.
 
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod file;
@@ -28,6 +28,8 @@ pub enum Part {
     Next,
     /// What the run at work has done since the snapshot.
     Journal,
+    /// What the link is, and how it stands: a document of its own, written anew as a whole.
+    Link,
 }
 
 /// Where the state of a link is kept. It belongs to one run at a time.

@@ -37,6 +37,11 @@ const RACES: &[(&str, &str, &str)] = &[
         "replace_metadata_beside_a_put_mixes_nothing",
         "it does not know of copy-source-if-match, so that nothing tells of a put between the head and the copy",
     ),
+    (
+        "garage",
+        "replace_metadata_beside_a_put_mixes_nothing",
+        "it compares copy-source-if-match and then copies, so that a put in between is lost",
+    ),
 ];
 
 /// How one run over all prefixes ended.

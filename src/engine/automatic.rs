@@ -1,0 +1,1 @@
+//! Automatic export: from a feed of changed paths to the bucket.

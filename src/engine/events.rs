@@ -1,0 +1,1 @@
+//! Automatic import: from events of the bucket to the tree.

@@ -1,0 +1,1 @@
+//! Data on demand: restoring what was released, releasing what was exported.

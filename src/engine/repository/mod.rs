@@ -1,0 +1,1 @@
+//! The front door: a tree and a bucket, linked.

@@ -1,0 +1,1 @@
+//! The changelog of Lustre, read as text.

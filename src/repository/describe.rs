@@ -1,0 +1,1 @@
+//! The documents that describe file systems, associations and tasks.

@@ -1,0 +1,1 @@
+//! What a bucket tells of its changes, in the forms in which it arrives.

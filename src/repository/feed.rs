@@ -1,0 +1,1 @@
+//! Which paths have changed and wait to be exported.

@@ -1,0 +1,1 @@
+//! Where things are: in a bucket, and in a file system.

@@ -1,0 +1,1 @@
+//! The completion report of a task.

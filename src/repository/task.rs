@@ -1,0 +1,1 @@
+//! A data repository task: what was asked for, how far it is, how it ended.
