@@ -19,6 +19,7 @@ mod policy;
 mod report;
 mod task;
 
+pub use hsm::{Caller, HsmFault, HsmRefusal, HsmState, HsmStatus, IllegalHsmState, InUse, InvalidHsmStatus};
 pub use lifecycle::{
     Action, FailureDetails, Happening, IllegalTransition, Lifecycle, LinkState, Misconfiguration, NotAllowed,
 };
