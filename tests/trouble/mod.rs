@@ -13,8 +13,8 @@ use posix_s3::store::{
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
 };
 use posix_s3::tree::{
-    Applied, Found, Look, MemoryTree, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError,
-    TreeErrorKind, TreeOp, Visit,
+    Applied, Found, Look, MemoryTree, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree,
+    TreeError, TreeErrorKind, TreeOp, Visit,
 };
 use posix_s3::{Entry, Key, KeyList, Timestamp};
 use std::future::{Future, poll_fn};
@@ -368,6 +368,10 @@ impl TroubledFile {
 impl OpenFile for TroubledFile {
     fn found(&self) -> &Found {
         self.file.found()
+    }
+
+    fn residence(&self) -> &Residence {
+        self.file.residence()
     }
 
     fn again(&self) -> BoxFuture<'_, Result<Found, TreeError>> {
