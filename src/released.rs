@@ -44,6 +44,12 @@ const VERSION: &str = "1";
 const LOST: &str = "lost";
 
 impl Released {
+    /// Whether the object that has its data is this one: of this key and version.
+    #[must_use]
+    pub fn is_of(&self, key: &Key, etag: &ETag, size: u64) -> bool {
+        (&self.key, &self.etag, self.size) == (key, etag, size)
+    }
+
     /// The value of the extended attribute: version, `lost` or nothing, size, mtime in nanoseconds, key and `ETag`, with a
     /// zero byte between each and the next.
     #[must_use]

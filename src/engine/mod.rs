@@ -13,6 +13,7 @@ mod export;
 mod import;
 mod journal;
 mod listing;
+mod placeholder;
 mod report;
 mod scan;
 mod selection;

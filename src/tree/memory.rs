@@ -60,6 +60,8 @@ struct World {
     /// The time of the last change, and how long after it the next one comes.
     time: Timestamp,
     tick: Duration,
+    /// A placeholder was put into place.
+    has_placeholders: bool,
 }
 
 #[derive(Clone)]
@@ -100,7 +102,7 @@ impl MemoryTree {
     #[must_use]
     pub fn with_tick(tick: Duration) -> Self {
         let (names, inodes) = (BTreeMap::new(), HashMap::new());
-        let world = World { names, inodes, made: 0, time: Timestamp::EPOCH, tick };
+        let world = World { names, inodes, made: 0, time: Timestamp::EPOCH, tick, has_placeholders: false };
         Self { world: Arc::new(Mutex::new(world)), identity: TREES.fetch_add(1, Ordering::Relaxed) }
     }
 
@@ -469,6 +471,7 @@ impl World {
             return Err(conflict(ATTEMPT, entry.key()));
         }
         let released = Released { mtime: entry.attributes().mtime, ..released.clone() };
+        self.has_placeholders = true;
         self.publish(ATTEMPT, entry, Bytes::new(), Some(released), standing)
     }
 
@@ -574,6 +577,10 @@ impl Tree for MemoryTree {
 
     fn keeps_directory_times(&self) -> bool {
         true
+    }
+
+    fn may_have_placeholders(&self) -> Result<bool, TreeError> {
+        Ok(self.world().has_placeholders)
     }
 
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {

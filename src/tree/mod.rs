@@ -59,6 +59,12 @@ pub trait Tree: Send + Sync {
     /// are as they were need not be read again.
     fn keeps_directory_times(&self) -> bool;
 
+    /// Whether a placeholder was ever put into place in this tree, so that there may be some.
+    ///
+    /// # Errors
+    /// When that cannot be said.
+    fn may_have_placeholders(&self) -> Result<bool, TreeError>;
+
     /// What stands at a path now. A trailing slash of the key does not matter.
     ///
     /// # Errors

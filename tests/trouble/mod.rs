@@ -421,6 +421,10 @@ impl Tree for TroubledTree {
         self.tree.keeps_directory_times()
     }
 
+    fn may_have_placeholders(&self) -> Result<bool, TreeError> {
+        self.tree.may_have_placeholders()
+    }
+
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
         self.call("looking up", key.as_str(), self.tree.lookup(key)).await
     }

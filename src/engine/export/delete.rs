@@ -1,6 +1,7 @@
 //! What is gone from the tree, and what becomes of its objects.
 
 use super::Export;
+use super::needed::{Needed, Replace};
 use crate::engine::agreed::{is_recorded, remote_of};
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Ended, Outcome, Recorder, RunErrorKind};
@@ -25,7 +26,12 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     }
 
     /// Deletes what is gone, or records that it is.
-    pub(super) async fn delete(&self, gone: Spool<Record>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
+    pub(super) async fn delete(
+        &self,
+        gone: Spool<Record>,
+        needed: &Needed,
+        recorder: &mut Recorder<'_>,
+    ) -> Result<(), RunErrorKind> {
         let Some(session) = self.session else { return Ok(()) };
         let braked = self.may_delete(session, &gone);
         let gone = stream::try_unfold((gone, 0), |(mut gone, mut position)| async move {
@@ -34,7 +40,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         });
         if let Some(Ok(())) = braked {
             let mut ended = gone
-                .map(|record| async { self.delete_one(session, record?).await })
+                .map(|record| async { self.delete_one(session, record?, needed).await })
                 .buffer_unordered(self.options.jobs.get())
                 .boxed();
             while let Some(deleted) = ended.next().await {
@@ -119,12 +125,16 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         is_recorded(&self.options.profile, record.local.as_ref(), record.remote.as_ref(), Some(meta))
     }
 
-    async fn delete_one(&self, session: &Session<'_>, record: Record) -> Result<Deleted, StateError> {
+    async fn delete_one(&self, session: &Session<'_>, record: Record, needed: &Needed) -> Result<Deleted, StateError> {
         let key = &record.key;
         let not = |outcome, why: &dyn std::fmt::Display| Deleted::No(Ended::new(key, outcome).because(why));
         let (Some(_), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
             return Ok(Deleted::Before);
         };
+        if let Replace::No(why) = needed.deletes(key) {
+            self.keep(session, record.clone()).await?;
+            return Ok(not(Outcome::Skipped, &why));
+        }
         match look(self.tree, key.as_str()).await {
             Look::Nothing => {}
             Look::Found(status) if (status.file_type == FileType::Directory) != key.is_directory() => {}

@@ -373,7 +373,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let (Some(local), Some(remote)) = (&record.local, &record.remote) else { return Ok(Agrees::No) };
         let change = |status: &_| Change::of(local, status, &self.options.profile);
         let metadata = MetadataChange::InPlace;
-        match self.contents.open(key, found.status(), change, metadata, remote.body_md5()).await {
+        match self.contents.open(key, found.status(), change, metadata, Some(remote)).await {
             Ok((_, change)) if step(&change, metadata) == Step::Nothing => Ok(Agrees::Yes),
             Ok(_) => Ok(Agrees::No),
             Err(Unsent::Changed) => Ok(Agrees::Unstable),
@@ -388,12 +388,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         if compare(head.file_type, meta.size, &head.attributes, Some(&stored)) != ImportStep::Nothing {
             return Ok(false);
         }
-        let Some(md5) = meta.etag.md5().filter(|_| self.store.capabilities().md5_etags == Support::Yes) else {
-            return Ok(true);
-        };
         let subject = self.contents.subject(found);
-        match self.contents.md5(&subject).await {
-            Ok(found) => Ok(found == Some(md5)),
+        match self.contents.is_body_of(&subject, meta, self.store.capabilities().md5_etags).await {
+            Ok(same) => Ok(same),
             Err(Unsent::Changed) => Ok(false),
             Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => {
                 Err(Ended { key: key.to_string().into(), ..ended })

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The longest value: no key and `ETag` of S3 make a longer one.
 const LONGEST: usize = 4096;
@@ -32,12 +33,14 @@ pub(super) enum Trust {
 #[derive(Default)]
 pub(super) struct Marks {
     trust: OnceLock<Trust>,
+    /// The root is marked, and that is on the disk.
+    on_root: AtomicBool,
 }
 
 impl Marks {
     #[cfg(test)]
     pub(super) fn with_trust(trust: Trust) -> Self {
-        Self { trust: trust.into() }
+        Self { trust: trust.into(), on_root: AtomicBool::new(false) }
     }
 
     fn trust(&self, fd: impl AsFd) -> Trust {
@@ -52,8 +55,24 @@ impl Marks {
 
     /// Marks an inode that has no name yet, and that its owner may write.
     pub(super) fn set(&self, fd: impl AsFd, released: &Released) -> io::Result<()> {
-        let value = released.encode();
-        let set = |name: &str| rustix::fs::fsetxattr(&fd, name, &value, XattrFlags::empty());
+        self.set_value(fd, &released.encode())
+    }
+
+    /// Marks the root of a tree as one in which there may be placeholders, and waits until that is on the disk.
+    pub(super) fn set_on_root(&self, root: impl AsFd) -> io::Result<()> {
+        if self.on_root.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if !is_marked(&root)? {
+            self.set_value(&root, b"placeholders")?;
+        }
+        rustix::fs::fsync(&root)?;
+        self.on_root.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn set_value(&self, fd: impl AsFd, value: &[u8]) -> io::Result<()> {
+        let set = |name: &str| rustix::fs::fsetxattr(&fd, name, value, XattrFlags::empty());
         if self.trust(&fd) == Trust::Superuser {
             set(TRUSTED_ATTRIBUTE)?;
             return match set(USER_ATTRIBUTE) {

@@ -257,6 +257,8 @@ impl LocalTree {
         if *entry.kind() != (EntryKind::File { size: released.size }) {
             return Err(TreeError::new(attempt, path, TreeErrorKind::Conflict));
         }
+        // Before there is any, so that no crash leaves one that nobody looks for.
+        self.marks.set_on_root(&*self.root).map_err(unsupported)?;
         let staged = self.staging()?.file().map_err(error)?;
         let file = staged.descriptor();
         file.set_len(released.size).map_err(error)?;
@@ -523,6 +525,10 @@ impl Tree for LocalTree {
     fn keeps_directory_times(&self) -> bool {
         // Where it cannot be told, directories are read.
         sys::is_local(&self.root).unwrap_or(false)
+    }
+
+    fn may_have_placeholders(&self) -> Result<bool, TreeError> {
+        mark::is_marked(&*self.root).map_err(|error| failed("looking for the mark of", b"/", error))
     }
 
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
