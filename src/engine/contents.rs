@@ -195,6 +195,10 @@ impl<'r, T: Tree> Contents<'r, T> {
 
     /// Where the content of a file is that was looked at.
     pub(super) async fn residence(&self, key: &Key, status: &Status) -> Result<Residence, Unsent> {
+        // So that a file need not be readable where there are none.
+        if !self.tree.may_have_placeholders().map_err(|error| unsent(key, &error))? {
+            return Ok(Residence::Here);
+        }
         let file = self.tree.open(key).await.map_err(|error| unsent(key, &error))?;
         if !file.found().status().is_same_version(status) {
             return Err(Unsent::Changed);

@@ -35,7 +35,11 @@ mod task;
 
 pub use audit::{Audit, Remark, Verdict, audit};
 pub use export::{ExportOptions, Planned, SameTimes, export, export_since, plan_export};
-pub use import::{ImportOptions, import, import_since, plan_import};
+pub use hsm::{
+    DataOptions, Kept, KeptCause, ReadError, ReleaseMode, ReleaseOptions, ReleaseReport, archive, hsm_state, read,
+    release, restore,
+};
+pub use import::{Fetch, ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
 pub use scan::Directories;
 pub use selection::{InvalidPattern, Selection};

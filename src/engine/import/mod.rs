@@ -66,6 +66,22 @@ pub struct ImportOptions {
     pub on_conflict: OnConflict,
     /// What the bucket is called; see [`ExportOptions::bucket`](super::ExportOptions::bucket).
     pub bucket: Box<str>,
+    /// When the data of files is fetched.
+    pub data: Fetch,
+}
+
+/// When the data of files is fetched. Directories and links are always made whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Fetch {
+    /// With the import. A placeholder whose object has not changed stays one.
+    #[default]
+    Now,
+    /// When it is asked for, with [`restore`](super::restore) or [`read`](super::read): a file is a placeholder of the right
+    /// size with its attributes. So is one whose object has changed, in the place of the file that was there. An empty file
+    /// is whole.
+    OnDemand,
 }
 
 impl ImportOptions {
@@ -82,7 +98,15 @@ impl ImportOptions {
             deletes: Deletes::default(),
             on_conflict: OnConflict::default(),
             bucket: "".into(),
+            data: Fetch::default(),
         }
+    }
+
+    /// When the data of files is fetched.
+    #[must_use]
+    pub const fn with_data(mut self, data: Fetch) -> Self {
+        self.data = data;
+        self
     }
 
     /// From below a prefix.
