@@ -462,9 +462,10 @@ struct Data<'r, T, S: ?Sized> {
 }
 
 /// Something that a scan came upon, with what is recorded of it.
+#[allow(clippy::large_enum_variant, reason = "there are as many as jobs")]
 enum Item {
     Entry { key: Key, status: Status, record: Option<Record>, around: Option<Arc<Found>> },
-    Not { key: Box<str>, why: Box<str>, failed: bool },
+    Not { key: Box<str>, why: Box<str>, outcome: Outcome },
 }
 
 /// What has become of an item.
@@ -526,10 +527,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
                             Err(error) => Err(error.into()),
                         }
                     }
-                    Ok(Sight::Skipped { path, reason, .. }) => Ok(not(&path, &Chain(&reason), false)),
-                    Ok(Sight::Failed { path, error, .. }) => Ok(not(&path, &Chain(&error), true)),
+                    Ok(Sight::Skipped { path, reason, .. }) => Ok(not(&path, &Chain(&reason), Outcome::Skipped)),
+                    Ok(Sight::Failed { path, error, .. }) => Ok(not(&path, &Chain(&error), Outcome::Failed)),
                     // Beside no record, nothing is unchanged or gone.
-                    Ok(Sight::Unchanged(_) | Sight::Gone(_)) => Ok(not(b"", &"nothing", false)),
+                    Ok(Sight::Unchanged(_) | Sight::Gone(_)) => Ok(not(b"", &"nothing", Outcome::Skipped)),
                     Err(ScanError::Root(error)) => Err(error.into()),
                     Err(ScanError::State(error)) => Err(error.into()),
                 };
@@ -559,10 +560,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
     async fn restore(&self, item: Item) -> Result<Done<Ended>, RunErrorKind> {
         let (key, mut status, record, around) = match item {
             Item::Entry { key, status, record, around } => (key, status, record, around),
-            Item::Not { key, why, failed } => {
-                let outcome = if failed { Outcome::Failed } else { Outcome::Skipped };
-                return Ok(Ended::new(key, outcome).because(why).into());
-            }
+            Item::Not { key, why, outcome } => return Ok(Ended::new(key, outcome).because(why).into()),
         };
         if status.file_type != FileType::File || !self.tree.may_have_placeholders()? {
             return Ok(Ended::new(&key, Outcome::Unchanged).into());
@@ -587,9 +585,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
             let Some(entry) = file_entry(&key, &status) else { break };
             let file = (&entry, &status);
             match fetch_back(self.tree, self.store, &self.options.prefix, file, &released, self.progress).await {
-                Fetched::Here { applied, meta, md5 } => {
+                Fetched::Here { applied, md5 } => {
                     let reasons = applied.shortfalls.iter().map(|shortfall| shortfall.to_string().into()).collect();
-                    let ended = Ended { bytes: meta.size, reasons, ..Ended::new(&key, Outcome::Written) };
+                    let ended = Ended { bytes: released.size, reasons, ..Ended::new(&key, Outcome::Written) };
                     let record = record.zip(applied.made).and_then(|(record, made)| {
                         let local = self.unchanged(&record, &status, &released, &made)?;
                         let remote = record.remote.map(|remote| Remote { md5: remote.md5.or(md5), ..remote });
@@ -647,8 +645,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
     ) -> Result<Done<Ending>, RunErrorKind> {
         let (key, status, record, around) = match item {
             Item::Entry { key, status, record, around } => (key, status, record, around),
-            Item::Not { key, why, failed } => {
-                let cause = if failed { KeptCause::TreeFailed } else { KeptCause::NotAFile };
+            Item::Not { key, why, outcome } => {
+                let cause = if outcome == Outcome::Failed { KeptCause::TreeFailed } else { KeptCause::NotAFile };
                 return Ok(Ending::Kept(Kept { key, cause, detail: why }).into());
             }
         };
@@ -900,8 +898,8 @@ fn file_entry(key: &Key, status: &Status) -> Option<Entry> {
     Entry::new(key.clone(), EntryKind::File { size: status.size }, status.attributes).ok()
 }
 
-fn not(path: &[u8], why: &dyn fmt::Display, failed: bool) -> Item {
-    Item::Not { key: escape(path).to_string().into(), why: why.to_string().into(), failed }
+fn not(path: &[u8], why: &dyn fmt::Display, outcome: Outcome) -> Item {
+    Item::Not { key: escape(path).to_string().into(), why: why.to_string().into(), outcome }
 }
 
 fn unsure(key: &Key, unsent: Unsent) -> Ending {
