@@ -1,7 +1,14 @@
 //! Data on demand: what is in the store alone, what becomes of it, and that no only copy is ever lost.
 
 #![cfg(all(feature = "local", target_os = "linux"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "a test"
+)]
 
 use bytes::Bytes;
 use futures_executor::block_on;
@@ -419,7 +426,7 @@ fn an_object_that_is_gone_leaves_the_file_lost_until_it_comes_back() {
     assert_eq!(link.body("a"), None, "{report:?}");
     block_on(link.store.put("link/a", object.into(), &PutOptions { headers, ..PutOptions::default() })).unwrap();
     assert_eq!(link.read("a").unwrap(), "hello");
-    assert_eq!(link.state_of("a").has(HsmState::LOST), false);
+    assert!(!link.state_of("a").has(HsmState::LOST));
 }
 
 #[test]

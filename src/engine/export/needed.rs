@@ -6,7 +6,7 @@
 //! 1. *Before anything is sent*, all that is not plainly as recorded is looked at, in the whole tree. A placeholder under
 //!    another name is fetched if it is selected; else its object is left alone.
 //!    A rename may have gone behind the look; so all that has changed since it began is looked at once more, until no
-//!    placeholder is among it. Only one that is renamed behind two looks in a row is missed.
+//!    placeholder has come to it. Only one that is renamed behind two looks in a row is missed.
 //! 2. *A file that got its name since*, as its ctime tells, does not replace an object: what had the name may be a placeholder
 //!    that was renamed behind the look. It has its turn after a second look.
 //! 3. *Deletes come after the second look* as well.
@@ -24,7 +24,7 @@ use crate::store::ObjectStore;
 use crate::timestamp::Timestamp;
 use crate::tree::{Residence, Tree, TreeErrorKind};
 use futures_util::StreamExt;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 /// What is known of a tree with placeholders.
@@ -87,11 +87,12 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             return Ok(Needed::None);
         }
         let began = self.tree.now();
-        let (mut needed, mut since, mut fetched) = (HashMap::new(), None, false);
+        let (mut needed, mut fresh) = (HashMap::new(), HashSet::new());
+        let (mut since, mut fetched) = (None, false);
         let mut settled = Ok(());
         for _ in 0..LOOKS {
             let now = self.tree.now();
-            let looked = self.look_once(since, &mut needed).await?;
+            let looked = self.look_once(began, since, &mut needed, &mut fresh).await?;
             fetched |= looked.fetched;
             if let Some(why) = looked.unknown {
                 settled = Err(why);
@@ -116,7 +117,13 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     }
 
     /// One look; at what has changed since a time, or at everything.
-    async fn look_once(&self, since: Option<Timestamp>, needed: &mut HashMap<Key, Key>) -> Result<Look, RunErrorKind> {
+    async fn look_once(
+        &self,
+        began: Timestamp,
+        since: Option<Timestamp>,
+        needed: &mut HashMap<Key, Key>,
+        fresh: &mut HashSet<(Key, Timestamp)>,
+    ) -> Result<Look, RunErrorKind> {
         static ALL: LazyLock<Selection> = LazyLock::new(Selection::all);
         let lookers = self.options.lookers.get();
         let sights = Scan::new(self.tree, self.session, &ALL, self.options.directories, lookers).sights();
@@ -125,12 +132,14 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         let mut look = Look::default();
         while let Some(looked) = looked.next().await {
             match looked? {
-                Looked::Needs { object, file } => {
-                    look.moved = true;
-                    needed.insert(object, file);
+                Looked::Marked { object, file, ctime } => {
+                    // One that was here at the look before has not moved since.
+                    look.moved |= ctime >= began && fresh.insert((file.clone(), ctime));
+                    if object != file {
+                        needed.insert(object, file);
+                    }
                 }
                 Looked::Fetched => (look.moved, look.fetched) = (true, true),
-                Looked::Own => look.moved = true,
                 Looked::Nothing => {}
                 Looked::Unknown(why) => look.unknown = Some(why),
             }
@@ -165,22 +174,20 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         };
         let (residence, found) = (file.residence().clone(), file.found().clone());
         drop(file);
-        let released = match residence {
-            Residence::Released(released) if released.key != key => released,
-            Residence::Written(released) if released.key != key => {
-                return Ok(Looked::Needs { object: released.key, file: key });
-            }
+        let status = found.status();
+        let (released, is_whole) = match residence {
             Residence::Here => return Ok(Looked::Nothing),
-            Residence::Released(_) | Residence::Written(_) => return Ok(Looked::Own),
+            Residence::Released(released) => (released, true),
+            Residence::Written(released) => (released, false),
         };
-        if self.options.selection.selects(key.as_str()) {
-            let file = (&found.entry, &found.status());
-            let fetched = fetch_back(self.tree, self.store, &self.options.prefix, file, &released, self.progress).await;
+        if is_whole && released.key != key && self.options.selection.selects(key.as_str()) {
+            let (prefix, file) = (&self.options.prefix, (&found.entry, &status));
+            let fetched = fetch_back(self.tree, self.store, prefix, file, &released, self.progress).await;
             if matches!(fetched, Fetched::Here { .. }) {
                 return Ok(Looked::Fetched);
             }
         }
-        Ok(Looked::Needs { object: released.key, file: key })
+        Ok(Looked::Marked { object: released.key, file: key, ctime: status.ctime })
     }
 
     /// Whether the object of a subject may be replaced, in whole or in its headers.
@@ -198,7 +205,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 /// What came of a look.
 #[derive(Default)]
 struct Look {
-    /// There are placeholders among what was looked at.
+    /// There are placeholders that were not there at the look before.
     moved: bool,
     fetched: bool,
     unknown: Option<Box<str>>,
@@ -206,14 +213,13 @@ struct Look {
 
 enum Looked {
     Nothing,
-    /// A placeholder under its own name.
-    Own,
-    /// A file had its data in the object of another, and has it here now.
-    Fetched,
-    /// A file has its data in the object of another.
-    Needs {
+    /// A placeholder, and the object that has its data.
+    Marked {
         object: Key,
         file: Key,
+        ctime: Timestamp,
     },
+    /// A file had its data in the object of another, and has it here now.
+    Fetched,
     Unknown(Box<str>),
 }
