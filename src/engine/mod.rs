@@ -33,7 +33,7 @@ mod repository;
 mod task;
 
 pub use audit::{Audit, Remark, Verdict, audit};
-pub use export::{ExportOptions, Planned, SameTimes, export, export_since, plan_export};
+pub use export::{ExportOptions, Imported, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
 pub use scan::Directories;
