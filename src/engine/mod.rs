@@ -7,6 +7,7 @@
 mod agreed;
 mod audit;
 mod bytes;
+mod cause;
 mod contents;
 mod digest;
 mod export;
@@ -33,9 +34,10 @@ mod repository;
 mod task;
 
 pub use audit::{Audit, Remark, Verdict, audit};
+pub use cause::Cause;
 pub use export::{ExportOptions, Imported, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};
-pub use report::{Direction, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
+pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
 pub use scan::Directories;
 pub use selection::{InvalidPattern, Selection};
 pub use session::StateError;

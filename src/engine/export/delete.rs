@@ -2,6 +2,7 @@
 
 use super::Export;
 use crate::engine::agreed::{is_recorded, remote_of};
+use crate::engine::cause::Cause;
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Ended, Outcome, Recorder, RunErrorKind};
 use crate::engine::scan::look;
@@ -121,7 +122,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 
     async fn delete_one(&self, session: &Session<'_>, record: Record) -> Result<Deleted, StateError> {
         let key = &record.key;
-        let not = |outcome, why: &dyn std::fmt::Display| Deleted::No(Ended::new(key, outcome).because(why));
+        let not = |outcome, cause: Cause, why: &dyn std::fmt::Display| {
+            Deleted::No(Ended::new(key, outcome).because(cause, why))
+        };
         let (Some(_), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
             return Ok(Deleted::Before);
         };
@@ -132,10 +135,10 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             Look::Failed(error) if error.kind() == TreeErrorKind::Conflict => {}
             Look::Failed(error) => {
                 self.keep(session, record.clone()).await?;
-                return Ok(not(Outcome::Failed, &Chain(&error)));
+                return Ok(not(Outcome::Failed, (&error).into(), &Chain(&error)));
             }
             Look::Found(_) | Look::Skipped(_) => {
-                return Ok(not(Outcome::Skipped, &"it was gone from the tree and has come back"));
+                return Ok(not(Outcome::Skipped, Cause::CameBack, &"it was gone from the tree and has come back"));
             }
         }
         let current = match self.store.head(&object_key).await {
@@ -146,13 +149,17 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             }
             Err(error) => {
                 self.keep(session, record.clone()).await?;
-                return Ok(not(Outcome::Failed, &Chain(&error)));
+                return Ok(not(Outcome::Failed, (&error).into(), &Chain(&error)));
             }
         };
         let ours = self.is_recorded(&record, &current) || self.is_ours(session, key, &current);
         if !ours && self.options.on_conflict != OnConflict::Local {
             self.keep(session, record.clone()).await?;
-            return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));
+            return Ok(not(
+                Outcome::Conflict,
+                Cause::Conflict,
+                &"gone from the tree, but the object has changed and is kept",
+            ));
         }
         // So that a later run knows that it was this one who has deleted it.
         session.give_up(Record { local: None, remote: Some(remote_of(&current)), ..record.clone() }).await?;
@@ -174,7 +181,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                     StoreErrorKind::PreconditionFailed => Outcome::Conflict,
                     _ => Outcome::Failed,
                 };
-                Ok(not(outcome, &Chain(&error)))
+                Ok(not(outcome, (&error).into(), &Chain(&error)))
             }
         }
     }

@@ -15,6 +15,7 @@ pub use plan::{Planned, plan_export};
 use self::imported::{AsImported, Beside};
 
 use crate::engine::agreed::fresh_since;
+use crate::engine::cause::Cause;
 use crate::engine::contents::{Contents, Subject, Unsent};
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
@@ -24,7 +25,6 @@ use crate::engine::session::{Seen, Session, StateError};
 use crate::engine::spool::Spool;
 use crate::engine::state::StateStore;
 use crate::entry::Chain;
-use crate::escape::escape;
 use crate::key::{Key, Prefix};
 use crate::mode::FileType;
 use crate::plan::{Change, Deletes, MetadataChange, OnConflict, Step};
@@ -498,20 +498,20 @@ impl From<ScanError> for RunErrorKind {
 fn no_entry(sight: Sight) -> (Box<[u8]>, Ended, Recorded) {
     match sight {
         Sight::Skipped { path, reason, recorded } => {
-            let ended = Ended::new(escape(&path), Outcome::Skipped).because(Chain(&reason));
+            let ended = Ended::new(&*path, Outcome::Skipped).because(&reason, Chain(&reason));
             (path, ended, recorded)
         }
         Sight::Failed { path, error, recorded } => {
-            let ended = Ended::new(escape(&path), Outcome::Failed).because(Chain(&error));
+            let ended = Ended::new(&*path, Outcome::Failed).because(&error, Chain(&error));
             (path, ended, recorded)
         }
         Sight::Unchanged(_) | Sight::Present { .. } | Sight::Gone(_) => {
-            (Box::default(), Ended::new("", Outcome::Unchanged), Recorded::Yes)
+            (Box::default(), Ended::new(b"".as_slice(), Outcome::Unchanged), Recorded::Yes)
         }
     }
 }
 
 fn unstable(key: &Key) -> Ended {
     let reason = format!("unstable: it changed while it was read, {ATTEMPTS} times over; the bucket keeps what it had");
-    Ended::new(key, Outcome::Failed).because(reason)
+    Ended::new(key, Outcome::Failed).because(Cause::Busy, reason)
 }

@@ -135,7 +135,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 
     async fn foreseen(&self, key: &Key, decision: Decision) -> Foreseen {
         if let Err(refusal) = plan::put(&decision.subject.entry, &self.options.prefix, &self.options.profile) {
-            return Foreseen::Ended(Ended::new(key, Outcome::Skipped).because(Chain(&refusal)));
+            return Foreseen::Ended(Ended::new(key, Outcome::Skipped).because(&refusal, Chain(&refusal)));
         }
         let ended = |outcome| Ended { bytes: 0, ..Ended::new(key, outcome) };
         let outcome = match decision.step {

@@ -19,18 +19,18 @@ pub use plan::plan_import;
 
 use self::remove::Late;
 use super::agreed::{age_of, fresh_since, is_recorded, remote_of, same_time};
+use super::cause::Cause;
 use super::contents::Contents;
 use super::export::SameTimes;
 use super::journal::Urgency;
 use super::listing::{Item, Listed, Listing, ROOT, shadowed};
-use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
+use super::report::{Direction, Ended, Jobs, Outcome, Progress, Reason, Recorder, Report, RunError, RunErrorKind};
 use super::selection::Selection;
 use super::session::{Seen, Session, StateError};
 use super::spool::{Deferred, Rule, Spool};
 use super::state::StateStore;
 use super::turns::Turns;
 use crate::entry::{Chain, DecodedHead, Entry, ObjectHead, Refusal};
-use crate::escape::escape;
 use crate::key::{Key, Prefix};
 use crate::metadata::Fields;
 use crate::plan::{Claim, Deletes, Existing, OnConflict};
@@ -43,7 +43,6 @@ use crate::tree::{Applied, Tree, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use std::error::Error as StdError;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How an import is done.
@@ -497,12 +496,14 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                 }
                 Prepared::Done(Done::default())
             }
-            Claim::Root => Prepared::Done(Ended::new(&self.options.prefix, Outcome::Skipped).because(ROOT).into()),
+            Claim::Root => {
+                Prepared::Done(Ended::new(&self.options.prefix, Outcome::Skipped).because(Cause::Root, ROOT).into())
+            }
             Claim::Refused { key, error } => {
-                Prepared::Done(Ended::new(escape(key.as_bytes()), Outcome::Skipped).because(error).into())
+                Prepared::Done(Ended::new(key.as_bytes(), Outcome::Skipped).because(&error, &error).into())
             }
             Claim::Shadowed { key, by } => {
-                Prepared::Done(Ended::new(&key, Outcome::Skipped).because(shadowed(&by)).into())
+                Prepared::Done(Ended::new(&key, Outcome::Skipped).because(Cause::Shadowed, shadowed(&by)).into())
             }
         }
     }
@@ -546,7 +547,7 @@ fn below_unknown(key: &Key, directory: &Key) -> Ended {
     let reason = format!(
         "nothing can be put into \"{directory}\", which could not be read or made, or whose object could not be read"
     );
-    Ended::new(key, Outcome::Failed).because(reason)
+    Ended::new(key, Outcome::Failed).because(Cause::ParentFailed, reason)
 }
 
 impl From<Deferred> for Done {
@@ -584,23 +585,25 @@ pub(super) async fn link_body(
     Ok(target)
 }
 
-fn reasons_of(head: &DecodedHead) -> Vec<Box<str>> {
-    head.findings.iter().map(|finding| finding.to_string().into()).collect()
+fn reasons_of(head: &DecodedHead) -> Vec<Reason> {
+    head.findings.iter().map(|finding| Reason::new(finding, finding)).collect()
 }
 
 fn with_shortfalls(mut ended: Ended, applied: &Applied) -> Ended {
-    ended.reasons.extend(applied.shortfalls.iter().map(|shortfall| shortfall.to_string().into()));
+    ended.reasons.extend(applied.shortfalls.iter().map(|shortfall| Reason::new(shortfall, shortfall)));
     ended
 }
 
 fn refused(key: &Key, refusal: &Refusal) -> Ended {
-    Ended::new(key, Outcome::Failed).because(Chain(refusal))
+    Ended::new(key, Outcome::Failed).because(refusal, Chain(refusal))
 }
 
 fn store_failure(key: &Key, error: &StoreError) -> Ended {
     match error.kind() {
-        StoreErrorKind::NotFound => Ended::new(key, Outcome::Skipped).because("it vanished before it was read"),
-        _ => Ended::new(key, Outcome::Failed).because(Chain(error)),
+        StoreErrorKind::NotFound => {
+            Ended::new(key, Outcome::Skipped).because(Cause::ObjectNotFound, "it vanished before it was read")
+        }
+        _ => Ended::new(key, Outcome::Failed).because(error, Chain(error)),
     }
 }
 
@@ -610,6 +613,5 @@ fn tree_failure(key: &Key, error: &TreeError) -> Ended {
         TreeErrorKind::Reserved => Outcome::Skipped,
         _ => Outcome::Failed,
     };
-    let error: &dyn StdError = error;
-    Ended::new(key, outcome).because(Chain(error))
+    Ended::new(key, outcome).because(error, Chain(error))
 }
