@@ -8,6 +8,7 @@
 mod association;
 mod changelog;
 mod describe;
+mod error;
 mod event;
 mod feed;
 mod guard;
@@ -19,7 +20,23 @@ mod policy;
 mod report;
 mod task;
 
+pub use association::{Association, AssociationId, Associations, InvalidAssociation, InvalidAssociationId};
+pub use describe::{
+    ApiTimestamp, AutoExportPolicy, AutoImportPolicy, CompletionReport, CreateDataRepositoryAssociationRequest,
+    DataRepositoryAssociation, DataRepositoryConfiguration, DataRepositoryTask, DataRepositoryTaskStatus,
+    DescribeDataRepositoryAssociationsRequest, DescribeDataRepositoryAssociationsResponse,
+    DescribeDataRepositoryTasksRequest, DescribeDataRepositoryTasksResponse, DescribeFileSystemsRequest,
+    DescribeFileSystemsResponse, DurationSinceLastAccess, FailureMessage, FileSystem, FileSystemLifecycle, Filter,
+    InvalidApiTimestamp, LustreFileSystemConfiguration, Owner, ReleaseConfiguration, S3DataRepositoryConfiguration,
+    Tag, UpdateDataRepositoryAssociationRequest,
+};
+pub use error::{ApiError, ErrorCode};
 pub use lifecycle::{
     Action, FailureDetails, Happening, IllegalTransition, Lifecycle, LinkState, Misconfiguration, NotAllowed,
 };
+pub use link::{
+    CreateFileSystemLustreConfiguration, ImportedFileChunkSize, InvalidChunkSize, InvalidLink, Link,
+    UpdateFileSystemLustreConfiguration,
+};
+pub use path::{FileSystemPath, InvalidPath, Mapping, PathFault, Place, RepositoryPath};
 pub use policy::{AutoImportPolicyType, EventType, EventTypes, Open};
