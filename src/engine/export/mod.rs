@@ -11,6 +11,7 @@ mod put;
 pub use plan::{Planned, plan_export};
 
 use crate::engine::agreed::fresh_since;
+use crate::engine::cancel::{Cancel, Stop, and};
 use crate::engine::cause::Cause;
 use crate::engine::contents::{Contents, Subject, Unsent};
 use crate::engine::journal::Urgency;
@@ -31,6 +32,7 @@ use crate::store::{Capabilities, Counted, ListRequest, ObjectStore, Support};
 use crate::timestamp::Timestamp;
 use crate::tree::{Look, Tree};
 use futures_util::{StreamExt, stream};
+use std::future::ready;
 
 /// How often a file that changes while it is read is tried, and a request whose condition failed.
 const ATTEMPTS: u32 = 3;
@@ -63,6 +65,8 @@ pub struct ExportOptions {
     /// What the bucket is called, so that a state of another bucket is told from this one's. Any text that is the same in
     /// every run and differs from bucket to bucket, such as endpoint and name. Needed with a state.
     pub bucket: Box<str>,
+    /// Tells the run to come to an end.
+    pub cancel: Cancel,
 }
 
 /// What is thought of a file whose size and mtime are as recorded while its inode has changed: an attribute or a name of it,
@@ -92,6 +96,7 @@ impl ExportOptions {
             same_times: SameTimes::default(),
             directories: Directories::default(),
             bucket: "".into(),
+            cancel: Cancel::default(),
         }
     }
 
@@ -155,6 +160,13 @@ impl ExportOptions {
     #[must_use]
     pub fn with_bucket(mut self, bucket: &str) -> Self {
         self.bucket = bucket.into();
+        self
+    }
+
+    /// What tells the run to come to an end.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
         self
     }
 }
@@ -233,13 +245,13 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
         };
         let seen = if exported.is_ok() { Seen::Everything } else { Seen::Part };
         if let Some(session) = session {
-            exported.and(session.finish(seen, tree.now()).await.map_err(RunErrorKind::State))
+            and(exported, session.finish(seen, tree.now()).await.map_err(RunErrorKind::State))
         } else {
             exported
         }
     };
     let exported: Result<(), RunErrorKind> = exported.await;
-    let finished = exported.and(tree.finish().await.map_err(RunErrorKind::Tree));
+    let finished = and(exported, tree.finish().await.map_err(RunErrorKind::Tree));
     recorder.finish(store.calls(), finished)
 }
 
@@ -251,6 +263,7 @@ pub(super) struct Export<'r, T, S: ?Sized> {
     progress: &'r dyn Progress,
     contents: Contents<'r, T>,
     capabilities: Capabilities,
+    stop: Stop,
     /// Nothing is known of a bucket that is not empty: each object is looked at before it is put.
     verify: bool,
     started: Timestamp,
@@ -294,8 +307,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             _ => false,
         };
         let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
+        let stop = Stop::new(&options.cancel);
         let contents = Contents::new(tree, md5, options.same_times, fresh_since(started));
-        Ok(Self { tree, store, session, options, progress, contents, capabilities, verify, started })
+        Ok(Self { tree, store, session, options, progress, contents, capabilities, stop, verify, started })
     }
 
     fn scan(&self) -> Scan<'r, T> {
@@ -308,7 +322,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             session.say_disbelief(recorder);
         }
         let mut gone = Spool::new();
-        let announced = self.scan().sights().ready_chunks(ANNOUNCED).then(|sights| async {
+        let sights = self.scan().sights().take_while(|_| ready(!self.stop.leaves_out()));
+        let announced = sights.ready_chunks(ANNOUNCED).then(|sights| async {
             // What could not be announced is not put.
             let announced = self.announce(&sights).await;
             stream::iter(announced.map_or_else(|error| vec![Err(error.into())], |()| sights))
@@ -324,7 +339,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             }
         }
         drop(taken);
-        self.delete(gone, recorder).await
+        // Of what was not seen nobody knows what is gone.
+        self.stop.ended()?;
+        self.delete(gone, recorder).await?;
+        self.stop.ended()
     }
 
     /// Says of all that is new and comes now that it is about to be put, in one go: waiting for the disk costs more than a
@@ -342,6 +360,11 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     async fn take(&self, sight: Result<Sight, ScanError>) -> Result<Taken, RunErrorKind> {
         match sight? {
             Sight::Unchanged(count) => Ok(Taken::Counted(count)),
+            // It was announced, and nothing has come of it.
+            Sight::Present { key, .. } if self.stop.leaves_out() => {
+                self.session.inspect(|session| session.withdraw(&key));
+                Ok(Taken::Nothing)
+            }
             Sight::Present { key, status, record, names } => {
                 let known = record.is_some();
                 let ended = self.present(&key, status, record, names).await?;

@@ -15,6 +15,7 @@ use crate::snapshot::Record;
 use crate::store::{Counted, ObjectStore};
 use crate::tree::Tree;
 use futures_util::StreamExt;
+use std::future::ready;
 
 /// What an export would do about a key, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +59,13 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
             session.say_disbelief(&mut recorder);
         }
         let mut gone = Spool::new();
-        let mut decided = run.scan().sights().map(|sight| run.foresee(sight)).buffered(options.jobs.get()).boxed();
+        let mut decided = run
+            .scan()
+            .sights()
+            .take_while(|_| ready(!run.stop.leaves_out()))
+            .map(|sight| run.foresee(sight))
+            .buffered(options.jobs.get())
+            .boxed();
         while let Some(foreseen) = decided.next().await {
             match foreseen? {
                 Foreseen::Counted(count) => recorder.unchanged(count),
@@ -71,6 +78,7 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
                 Foreseen::Nothing => {}
             }
         }
+        run.stop.ended()?;
         // Last, as in a run: only now it is known how many they are.
         let checked = session.as_ref().and_then(|session| run.may_delete(session, &gone));
         if let Some(Err(braked)) = checked {
