@@ -7,6 +7,7 @@
 mod agreed;
 mod audit;
 mod bytes;
+mod cancel;
 mod cause;
 mod contents;
 mod digest;
@@ -34,6 +35,7 @@ mod repository;
 mod task;
 
 pub use audit::{Audit, Remark, Verdict, audit};
+pub use cancel::Cancel;
 pub use cause::Cause;
 pub use export::{ExportOptions, Imported, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};

@@ -461,6 +461,9 @@ impl RunError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RunErrorKind {
+    /// It was told to take nothing new; what was in process is finished, and nothing undone.
+    #[error("it was cancelled")]
+    Cancelled,
     /// The bucket could not be listed to the end.
     #[error("the bucket could not be listed")]
     List(#[from] StoreError),

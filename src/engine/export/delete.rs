@@ -15,6 +15,7 @@ use crate::snapshot::Record;
 use crate::store::{ObjectMeta, ObjectStore, Precondition, StoreErrorKind, Support};
 use crate::tree::{Look, Tree, TreeErrorKind};
 use futures_util::{StreamExt, stream};
+use std::future::ready;
 
 impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     /// Whether what is gone may be deleted; `None` when that is not wanted.
@@ -35,6 +36,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         });
         if let Some(Ok(())) = braked {
             let mut ended = gone
+                .take_while(|_| ready(!self.stop.leaves_out()))
                 .map(|record| async { self.delete_one(session, record?).await })
                 .buffer_unordered(self.options.jobs.get())
                 .boxed();
@@ -50,6 +52,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         }
         let mut gone = gone.boxed();
         while let Some(record) = gone.next().await {
+            if self.stop.leaves_out() {
+                return Ok(());
+            }
             recorder.gone();
             self.keep(session, record?).await?;
         }
@@ -99,6 +104,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     /// recorded now, so that the next run can delete them.
     async fn settle_unheard(&self, session: &Session<'_>, recorder: &mut Recorder<'_>) -> Result<(), StateError> {
         for key in session.uncertain_keys() {
+            if self.stop.leaves_out() {
+                return Ok(());
+            }
             if !self.options.selection.selects(key.as_str()) {
                 continue;
             }

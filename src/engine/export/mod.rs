@@ -15,6 +15,7 @@ pub use plan::{Planned, plan_export};
 use self::imported::{AsImported, Beside};
 
 use crate::engine::agreed::fresh_since;
+use crate::engine::cancel::{Cancel, Stop, and};
 use crate::engine::cause::Cause;
 use crate::engine::contents::{Contents, Subject, Unsent};
 use crate::engine::journal::Urgency;
@@ -35,6 +36,7 @@ use crate::store::{Capabilities, Counted, ListRequest, ObjectStore, Support};
 use crate::timestamp::Timestamp;
 use crate::tree::{Look, Tree};
 use futures_util::{StreamExt, stream};
+use std::future::ready;
 use std::sync::{Mutex, PoisonError};
 
 /// How often a file that changes while it is read is tried, and a request whose condition failed.
@@ -70,6 +72,8 @@ pub struct ExportOptions {
     pub bucket: Box<str>,
     /// What imports from another part of the bucket have brought, and is not exported. Needs a state.
     pub imported: Option<Imported>,
+    /// Tells the run to come to an end.
+    pub cancel: Cancel,
 }
 
 /// What is thought of a file whose size and mtime are as recorded while its inode has changed: an attribute or a name of it,
@@ -100,6 +104,7 @@ impl ExportOptions {
             directories: Directories::default(),
             bucket: "".into(),
             imported: None,
+            cancel: Cancel::default(),
         }
     }
 
@@ -170,6 +175,13 @@ impl ExportOptions {
     #[must_use]
     pub fn with_imported(mut self, imported: Imported) -> Self {
         self.imported = Some(imported);
+        self
+    }
+
+    /// What tells the run to come to an end.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
         self
     }
 }
@@ -248,13 +260,13 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
         };
         let seen = if exported.is_ok() { Seen::Everything } else { Seen::Part };
         if let Some(session) = session {
-            exported.and(session.finish(seen, tree.now()).await.map_err(RunErrorKind::State))
+            and(exported, session.finish(seen, tree.now()).await.map_err(RunErrorKind::State))
         } else {
             exported
         }
     };
     let exported: Result<(), RunErrorKind> = exported.await;
-    let finished = exported.and(tree.finish().await.map_err(RunErrorKind::Tree));
+    let finished = and(exported, tree.finish().await.map_err(RunErrorKind::Tree));
     recorder.finish(store.calls(), finished)
 }
 
@@ -267,6 +279,7 @@ pub(super) struct Export<'r, T, S: ?Sized> {
     contents: Contents<'r, T>,
     imported: Mutex<Option<Beside>>,
     capabilities: Capabilities,
+    stop: Stop,
     /// Nothing is known of a bucket that is not empty: each object is looked at before it is put.
     verify: bool,
     started: Timestamp,
@@ -313,13 +326,14 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             _ => false,
         };
         let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
+        let stop = Stop::new(&options.cancel);
         let contents = Contents::new(tree, md5, options.same_times, fresh_since(started));
         let imported = match &options.imported {
             Some(imported) => Beside::open(imported, tree, &options.bucket).await?,
             None => None,
         };
         let imported = Mutex::new(imported);
-        Ok(Self { tree, store, session, options, progress, contents, imported, capabilities, verify, started })
+        Ok(Self { tree, store, session, options, progress, contents, imported, capabilities, stop, verify, started })
     }
 
     fn scan(&self) -> Scan<'r, T> {
@@ -332,7 +346,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             session.say_disbelief(recorder);
         }
         let mut gone = Spool::new();
-        let announced = self.scan().sights().ready_chunks(ANNOUNCED).then(|sights| async {
+        let sights = self.scan().sights().take_while(|_| ready(!self.stop.leaves_out()));
+        let announced = sights.ready_chunks(ANNOUNCED).then(|sights| async {
             // What could not be announced is not put.
             let announced = match self.beside(sights) {
                 Ok(sights) => self.announce(&sights).await.map(|()| sights),
@@ -351,7 +366,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             }
         }
         drop(taken);
-        self.delete(gone, recorder).await
+        // Of what was not seen nobody knows what is gone.
+        self.stop.ended()?;
+        self.delete(gone, recorder).await?;
+        self.stop.ended()
     }
 
     /// Puts what was imported of each beside what comes now.
@@ -394,6 +412,11 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         }
         match sight {
             Sight::Unchanged(count) => Ok(Taken::Counted(count)),
+            // It was announced, and nothing has come of it.
+            Sight::Present { key, .. } if self.stop.leaves_out() => {
+                self.session.inspect(|session| session.withdraw(&key));
+                Ok(Taken::Nothing)
+            }
             Sight::Present { key, status, record, names } => {
                 let known = record.is_some();
                 let ended = self.present(&key, status, record, names).await?;

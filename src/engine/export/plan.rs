@@ -16,6 +16,7 @@ use crate::snapshot::Record;
 use crate::store::{Counted, ObjectStore};
 use crate::tree::Tree;
 use futures_util::StreamExt;
+use std::future::ready;
 
 /// What an export would do about a key, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +60,9 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
             session.say_disbelief(&mut recorder);
         }
         let mut gone = Spool::new();
-        let found = run.scan().sights().map(|sight| run.beside(vec![sight]).map(|found| found.into_iter().next()));
-        let found = found.filter_map(|found| async { found.map_err(RunErrorKind::from).transpose() });
+        let sights = run.scan().sights().take_while(|_| ready(!run.stop.leaves_out()));
+        let found = sights.map(|sight| run.beside(vec![sight]).map(|found| found.into_iter().next()));
+        let found = found.filter_map(|found| ready(found.map_err(RunErrorKind::from).transpose()));
         let mut decided = found.map(|found| run.foresee(found)).buffered(options.jobs.get()).boxed();
         while let Some(foreseen) = decided.next().await {
             match foreseen? {
@@ -74,6 +76,7 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
                 Foreseen::Nothing => {}
             }
         }
+        run.stop.ended()?;
         // Last, as in a run: only now it is known how many they are.
         let checked = session.as_ref().and_then(|session| run.may_delete(session, &gone));
         if let Some(Err(braked)) = checked {

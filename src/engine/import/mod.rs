@@ -19,6 +19,7 @@ pub use plan::plan_import;
 
 use self::remove::Late;
 use super::agreed::{age_of, fresh_since, is_recorded, remote_of, same_time};
+use super::cancel::{Cancel, Stop, and};
 use super::cause::Cause;
 use super::contents::Contents;
 use super::export::SameTimes;
@@ -43,6 +44,7 @@ use crate::tree::{Applied, Tree, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
+use std::future::ready;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How an import is done.
@@ -65,6 +67,8 @@ pub struct ImportOptions {
     pub on_conflict: OnConflict,
     /// What the bucket is called; see [`ExportOptions::bucket`](super::ExportOptions::bucket).
     pub bucket: Box<str>,
+    /// Tells the run to come to an end.
+    pub cancel: Cancel,
 }
 
 impl ImportOptions {
@@ -81,6 +85,7 @@ impl ImportOptions {
             deletes: Deletes::default(),
             on_conflict: OnConflict::default(),
             bucket: "".into(),
+            cancel: Cancel::default(),
         }
     }
 
@@ -130,6 +135,13 @@ impl ImportOptions {
     #[must_use]
     pub fn with_bucket(mut self, bucket: &str) -> Self {
         self.bucket = bucket.into();
+        self
+    }
+
+    /// What tells the run to come to an end.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
         self
     }
 }
@@ -210,7 +222,7 @@ async fn run<S: ObjectStore + ?Sized, T: Tree>(
             Some(session) => session.finish(seen, tree.now()).await.map_err(RunErrorKind::State),
             None => Ok(()),
         };
-        imported.and(finished).and(recorded).and(closed)
+        and(and(imported, finished), and(recorded, closed))
     };
     let imported: Result<(), RunErrorKind> = imported.await;
     recorder.finish(store.calls(), imported)
@@ -223,6 +235,7 @@ pub(super) struct Import<'r, S: ?Sized, T> {
     options: &'r ImportOptions,
     progress: &'r dyn Progress,
     contents: Contents<'r, T>,
+    stop: Stop,
     started: Timestamp,
     /// What is done and not yet known to be on the disk.
     done: Mutex<Vec<Edit>>,
@@ -300,8 +313,9 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
         progress: &'r dyn Progress,
     ) -> Self {
         let started = tree.now();
+        let stop = Stop::new(&options.cancel);
         let contents = Contents::new(tree, Support::No, SameTimes::Compare, fresh_since(started));
-        Self { store, tree, session, options, progress, contents, started, done: Mutex::default() }
+        Self { store, tree, session, options, progress, contents, stop, started, done: Mutex::default() }
     }
 
     async fn all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
@@ -324,6 +338,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                 Err(error) => Some((Err(error), None)),
             }
         });
+        let items = items.take_while(|_| ready(!self.stop.leaves_out()));
         let turns = &Turns::<Around>::new();
         let done = items.zip(stream::iter(0..)).map(|(item, number)| async move {
             let headed = self.head(item?).await;
@@ -364,6 +379,10 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             self.remove_absent(absent, &late, recorder).await?;
         }
         for late in late {
+            // It was not done, so it is no entry of the report.
+            if self.stop.leaves_out() {
+                break;
+            }
             let done = self.try_late(late, &listed).await;
             for deferred in done.deferred {
                 if deferred.entry.key().is_directory() { &mut directories } else { &mut links }.push(&deferred)?;
@@ -376,7 +395,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             let edit = self.directory_attributes(deferred, recorder).await;
             self.agree(edit).await?;
         }
-        listed
+        and(listed, self.stop.ended())
     }
 
     /// Puts the links from a position on into place.

@@ -41,6 +41,9 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
         let ImportOptions { selection, prefix, profile, .. } = options;
         let mut listing = Listing::new(store, session.as_ref(), selection, prefix, profile.clash)?;
         while let Some(item) = listing.next().await? {
+            if run.stop.leaves_out() {
+                return Err(RunErrorKind::Cancelled);
+            }
             let (planned, ended) = run.foresee(item).await;
             if let Some(planned) = planned {
                 if planned.step == Step::Delete {

@@ -51,6 +51,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
         // From the end, so that a directory comes after what is in it.
         while let Some(record) = absent.pop()? {
+            if self.stop.leaves_out() {
+                return Ok(());
+            }
             if checked != Some(Ok(())) {
                 recorder.gone();
                 continue;
