@@ -29,6 +29,16 @@ pub(super) fn shadowed(by: &Key) -> String {
 pub(super) struct Listed {
     pub(super) object: ListedObject,
     pub(super) record: Option<Record>,
+    pub(super) use_for: Use,
+}
+
+/// What an object was listed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// To be imported.
+    Import,
+    /// To tell what becomes of others.
+    Context,
 }
 
 impl Listed {
@@ -75,6 +85,8 @@ pub(super) enum Stretch {
     Key(Box<str>),
     /// This key alone, which was looked at already.
     Looked(Box<str>, Option<ListedObject>),
+    /// This key alone, which only tells what becomes of others.
+    Context(Box<str>, ListedObject),
 }
 
 impl Stretch {
@@ -92,7 +104,7 @@ impl Stretch {
     /// The first text that a key of it can have.
     pub(super) const fn start(&self) -> &str {
         match self {
-            Self::Below(start) | Self::Key(start) | Self::Looked(start, _) => start,
+            Self::Below(start) | Self::Key(start) | Self::Looked(start, _) | Self::Context(start, _) => start,
         }
     }
 }
@@ -230,7 +242,7 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
                         for (key, object) in page {
                             if !self.selection.leaves_out(&key) {
                                 let record = self.record_of(&key)?;
-                                self.claim(&key, Listed { object, record })?;
+                                self.claim(&key, Listed { object, record, use_for: Use::Import })?;
                             }
                         }
                     }
@@ -272,12 +284,15 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
                 (key, object)
             }
             Stretch::Looked(key, object) => (key, object),
+            Stretch::Context(key, object) => {
+                return self.claim(&key, Listed { object, record: None, use_for: Use::Context });
+            }
         };
         self.seek(&key)?;
         match object {
             Some(object) => {
                 let record = self.record_of(&key)?;
-                self.claim(&key, Listed { object, record })
+                self.claim(&key, Listed { object, record, use_for: Use::Import })
             }
             None if self.next_record() == Some(&*key) => self.pass_record(),
             None => Ok(()),

@@ -26,7 +26,7 @@ use super::agreed::{age_of, fresh_since, is_recorded, remote_of, same_time};
 use super::contents::Contents;
 use super::export::SameTimes;
 use super::journal::Urgency;
-use super::listing::{Item, Listed, Listing, ROOT, Stretch, shadowed};
+use super::listing::{Item, Listed, Listing, ROOT, Stretch, Use, shadowed};
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
 use super::selection::Selection;
 use super::session::{Seen, Session, StateError};
@@ -480,6 +480,9 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
     }
 
     async fn head(&self, item: Item) -> Headed {
+        if matches!(&item, Item::Claim(Claim::Object { object, .. }) if object.use_for == Use::Context) {
+            return Headed::Item(item);
+        }
         let left_out = match &item {
             Item::Claim(Claim::Object { key, object }) => self.leaves_out(key, object).await,
             _ => None,
@@ -514,6 +517,9 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                 return Prepared::Done(LeftOut::replaced(&record.key).into());
             }
             Headed::Item(Item::Replaced(record)) => return Prepared::Done(self.make_way(&record).await),
+            Headed::Item(Item::Claim(Claim::Object { object: Listed { use_for: Use::Context, .. }, .. })) => {
+                return Prepared::Done(Done::default());
+            }
             Headed::Item(Item::Claim(claim)) => claim,
         };
         match claim {

@@ -95,6 +95,9 @@ impl Seen {
 #[derive(Default)]
 struct Plan {
     keys: BTreeMap<Box<str>, Option<ListedObject>>,
+    /// Objects that only tell what becomes of others.
+    context: BTreeMap<Box<str>, ListedObject>,
+    /// Directories of which everything is gone through.
     below: BTreeSet<Box<str>>,
 }
 
@@ -105,18 +108,21 @@ impl Plan {
         }
     }
 
+    fn tell(&mut self, (key, object): &(Box<str>, ListedObject)) {
+        self.context.insert(key.clone(), object.clone());
+    }
+
+    /// None of them overlaps another.
     fn into_stretches(self) -> Vec<Stretch> {
-        let Self { keys, below } = self;
-        let is_covered = |key: &str| directories(key).any(|above| below.contains(above) && (above != key));
-        let covered_too = |key: &str| is_covered(key) || below.contains(key);
-        let keys: Vec<Stretch> = keys
-            .into_iter()
-            .filter(|(key, _)| !covered_too(key))
-            .map(|(key, object)| Stretch::Looked(key, object))
-            .collect();
-        let below: Vec<Stretch> =
-            below.iter().filter(|key| !is_covered(key)).map(|key| Stretch::Below(key.clone())).collect();
-        keys.into_iter().chain(below).collect()
+        let Self { keys, context, below } = self;
+        let is_covered = |key: &str| directories(key).any(|around| below.contains(around));
+        let is_within = |key: &str| directories(key).any(|around| around != key && below.contains(around));
+        let context = context.into_iter().filter(|(key, _)| !keys.contains_key(key) && !is_covered(key));
+        let context: Vec<Stretch> = context.map(|(key, object)| Stretch::Context(key, object)).collect();
+        let keys = keys.into_iter().filter(|(key, _)| !is_covered(key));
+        let keys = keys.map(|(key, object)| Stretch::Looked(key, object));
+        let below_alone = below.iter().filter(|key| !is_within(key)).map(|key| Stretch::Below(key.clone()));
+        context.into_iter().chain(keys).chain(below_alone).collect()
     }
 }
 
@@ -191,7 +197,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                     (false, None) if seen.has(&directory) => plan.add(&directory, &seen),
                     // It is shadowed.
                     (true, _) if seen.has(&directory) => plan.add(&directory, &seen),
-                    (true, Some((first, object))) => _ = plan.keys.insert(first.clone(), Some(object.clone())),
+                    (true, Some(first)) => plan.tell(first),
                     (_, None) => {}
                 }
             }
@@ -289,11 +295,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         for directory in directories(key).filter(|directory| *directory != key) {
             if seen.has(directory) {
                 plan.add(directory, seen);
-            } else if let Some((first, object)) = seen.first_in(directory)
+            } else if let Some(first) = seen.first_in(directory)
                 && let Ok(directory) = Key::parse(directory)
                 && !matches!(self.standing_directory(&directory).await, Ok(Some(_)))
             {
-                plan.keys.insert(first.clone(), Some(object.clone()));
+                plan.tell(first);
             }
         }
     }
