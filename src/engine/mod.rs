@@ -37,6 +37,8 @@ mod task;
 pub use audit::{Audit, Remark, Verdict, audit};
 pub use cancel::Cancel;
 pub use cause::Cause;
+#[cfg(feature = "repository")]
+pub use events::apply_events;
 pub use export::{ExportOptions, Imported, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};

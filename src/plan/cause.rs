@@ -128,6 +128,10 @@ causes! {
     RenameInProgress = "rename-in-progress",
     /// The object that would have to keep the data of a file is gone or another one.
     SourceDeleted = "source-deleted",
+    /// The policy of the link does not take changes of this kind over by themselves.
+    LeftToPolicy = "left-to-policy",
+    /// It is not in what is linked.
+    NotLinked = "not-linked",
     /// The data of a file was released, and its object is gone.
     ReleasedSourceGone = "released-source-gone",
 }

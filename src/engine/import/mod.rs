@@ -14,17 +14,21 @@ mod directory;
 mod object;
 mod plan;
 mod remove;
+#[cfg_attr(not(feature = "repository"), allow(dead_code, reason = "events are part of the data repository"))]
+mod touched;
 
 pub use plan::plan_import;
 
 use self::remove::Late;
+use self::touched::LeftOut;
+pub(super) use self::touched::{Takes, Touched};
 use super::agreed::{age_of, fresh_since, is_recorded, remote_of, same_time};
 use super::cancel::{Cancel, Stop, and};
 use super::cause::Cause;
 use super::contents::Contents;
 use super::export::SameTimes;
 use super::journal::Urgency;
-use super::listing::{Item, Listed, Listing, ROOT, shadowed};
+use super::listing::{Item, Listed, Listing, ROOT, Stretch, Use, shadowed};
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Reason, Recorder, Report, RunError, RunErrorKind};
 use super::selection::Selection;
 use super::session::{Seen, Session, StateError};
@@ -173,7 +177,7 @@ pub async fn import<S: ObjectStore + ?Sized, T: Tree>(
     options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
-    run(store, tree, None, options, progress).await
+    run(store, tree, None, options, progress, None).await
 }
 
 /// Imports what was created or modified in the bucket, data or metadata, since the last import from or export to it.
@@ -196,7 +200,20 @@ pub async fn import_since<S: ObjectStore + ?Sized, T: Tree>(
     options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
-    run(store, tree, Some(state), options, progress).await
+    run(store, tree, Some(state), options, progress, None).await
+}
+
+/// Imports as [`import_since`] does, but looks only at these keys and at what depends on them.
+#[cfg(feature = "repository")]
+pub(super) async fn import_touched<S: ObjectStore + ?Sized, T: Tree>(
+    store: &S,
+    tree: &T,
+    state: &dyn StateStore,
+    options: &ImportOptions,
+    touched: Touched<'_>,
+    progress: &dyn Progress,
+) -> Result<Report, RunError> {
+    run(store, tree, Some(state), options, progress, Some(touched)).await
 }
 
 async fn run<S: ObjectStore + ?Sized, T: Tree>(
@@ -205,13 +222,15 @@ async fn run<S: ObjectStore + ?Sized, T: Tree>(
     state: Option<&dyn StateStore>,
     options: &ImportOptions,
     progress: &dyn Progress,
+    touched: Option<Touched<'_>>,
 ) -> Result<Report, RunError> {
     let store = &Counted::new(store);
     let mut recorder = Recorder::new(Direction::Import, progress);
     let imported = async {
         let session = Session::of(tree, state, &options.bucket, &options.prefix).await?;
-        let run = &Import::new(store, tree, session.as_ref(), options, progress);
-        let imported = run.all(&mut recorder).await;
+        let takes = touched.as_ref().map_or(Takes::ALL, |touched| touched.takes);
+        let run = &Import { takes, ..Import::new(store, tree, session.as_ref(), options, progress) };
+        let imported = run.all(touched, &mut recorder).await;
         // What was done is recorded once it is on the disk, and not before.
         let finished = tree.finish().await.map_err(RunErrorKind::Tree);
         // After a sync that failed, nobody knows what is on the disk, whatever a later one says.
@@ -237,6 +256,8 @@ pub(super) struct Import<'r, S: ?Sized, T> {
     contents: Contents<'r, T>,
     stop: Stop,
     started: Timestamp,
+    /// Which changes of the bucket are taken over.
+    takes: Takes,
     /// What is done and not yet known to be on the disk.
     done: Mutex<Vec<Edit>>,
 }
@@ -248,6 +269,7 @@ const UNRECORDED: usize = 4096;
 enum Headed {
     Item(Item),
     Directory { key: Key, listed: Listed, head: Option<Result<ObjectMeta, StoreError>> },
+    LeftOut { key: Key, listed: Listed, left_out: LeftOut },
 }
 
 /// A claim after the part of it that must be done in order.
@@ -315,15 +337,20 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
         let started = tree.now();
         let stop = Stop::new(&options.cancel);
         let contents = Contents::new(tree, Support::No, SameTimes::Compare, fresh_since(started));
-        Self { store, tree, session, options, progress, contents, stop, started, done: Mutex::default() }
+        let takes = Takes::ALL;
+        Self { store, tree, session, options, progress, contents, stop, started, takes, done: Mutex::default() }
     }
 
-    async fn all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
+    async fn all(&self, touched: Option<Touched<'_>>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
         if let Some(session) = self.session {
             session.say_disbelief(recorder);
         }
         let ImportOptions { selection, prefix, profile, .. } = self.options;
-        let listing = Listing::new(self.store, self.session, selection, prefix, profile.clash)?;
+        let stretches = match touched {
+            Some(touched) => self.stretches(touched, recorder).await?,
+            None => Stretch::of(selection),
+        };
+        let listing = Listing::new(self.store, self.session, stretches, selection, prefix, profile.clash)?;
         // What was recorded and not listed comes out of the listing at its end, and only then.
         let absent = &Mutex::new(None);
         // The stream is boxed, so that the compiler can tell that the whole may go to another thread.
@@ -471,12 +498,22 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
     }
 
     async fn head(&self, item: Item) -> Headed {
-        match item {
-            Item::Claim(Claim::Object { key, object: listed }) if key.is_directory() => {
+        if matches!(&item, Item::Claim(Claim::Object { object, .. }) if object.use_for == Use::Context) {
+            return Headed::Item(item);
+        }
+        let left_out = match &item {
+            Item::Claim(Claim::Object { key, object }) => self.leaves_out(key, object).await,
+            _ => None,
+        };
+        match (item, left_out) {
+            (Item::Claim(Claim::Object { key, object: listed }), Some(left_out)) => {
+                Headed::LeftOut { key, listed, left_out }
+            }
+            (Item::Claim(Claim::Object { key, object: listed }), None) if key.is_directory() => {
                 let head = if listed.is_as_recorded() { None } else { Some(self.store.head(&listed.object.key).await) };
                 Headed::Directory { key, listed, head }
             }
-            item => Headed::Item(item),
+            (item, _) => Headed::Item(item),
         }
     }
 
@@ -490,7 +527,17 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                     None => self.known_directory(key, &listed, around).await,
                 });
             }
+            Headed::LeftOut { key, listed, left_out } => {
+                around.move_to(&key);
+                return Prepared::Done(self.left_out(key, &listed, left_out, around).await);
+            }
+            Headed::Item(Item::Replaced(record)) if !self.takes.replacements() => {
+                return Prepared::Done(LeftOut::replaced(&record.key).into());
+            }
             Headed::Item(Item::Replaced(record)) => return Prepared::Done(self.make_way(&record).await),
+            Headed::Item(Item::Claim(Claim::Object { object: Listed { use_for: Use::Context, .. }, .. })) => {
+                return Prepared::Done(Done::default());
+            }
             Headed::Item(Item::Claim(claim)) => claim,
         };
         match claim {

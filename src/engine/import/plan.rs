@@ -4,7 +4,7 @@ use super::object::{Decision, Why};
 use super::{Import, ImportOptions, Turn, decode, refused, store_failure, tree_failure};
 use crate::engine::cause::Cause;
 use crate::engine::export::Planned;
-use crate::engine::listing::{Item, Listed, Listing, ROOT, shadowed};
+use crate::engine::listing::{Item, Listed, Listing, ROOT, Stretch, shadowed};
 use crate::engine::report::{Direction, Ended, Outcome, Recorder, Report, RunError, RunErrorKind, Silent};
 use crate::engine::session::Session;
 use crate::engine::state::StateStore;
@@ -39,7 +39,8 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
             session.say_disbelief(&mut recorder);
         }
         let ImportOptions { selection, prefix, profile, .. } = options;
-        let mut listing = Listing::new(store, session.as_ref(), selection, prefix, profile.clash)?;
+        let stretches = Stretch::of(selection);
+        let mut listing = Listing::new(store, session.as_ref(), stretches, selection, prefix, profile.clash)?;
         while let Some(item) = listing.next().await? {
             if run.stop.leaves_out() {
                 return Err(RunErrorKind::Cancelled);
