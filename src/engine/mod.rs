@@ -9,6 +9,7 @@ mod audit;
 mod bytes;
 mod cancel;
 mod cause;
+mod clock;
 mod contents;
 mod digest;
 mod export;
@@ -37,11 +38,16 @@ mod task;
 pub use audit::{Audit, Remark, Verdict, audit};
 pub use cancel::Cancel;
 pub use cause::Cause;
+pub use clock::{Clock, SystemClock};
 #[cfg(feature = "repository")]
 pub use events::apply_events;
 pub use export::{ExportOptions, Imported, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
+#[cfg(feature = "repository")]
+pub use repository::{
+    Access, DataRepository, FirstImport, LinkDocumentError, Linked, RepositoryError, RepositoryOptions, States, Unsent,
+};
 pub use scan::Directories;
 pub use selection::{InvalidPattern, Selection};
 pub use session::StateError;

@@ -63,7 +63,8 @@ pub(super) struct LeftOut {
 impl LeftOut {
     /// A file whose path is that of a directory now.
     pub(super) fn replaced(key: &Key) -> Ended {
-        Ended::new(key, Outcome::Skipped).because(Cause::LeftToPolicy, "its object is gone; the policy leaves out what was deleted")
+        Ended::new(key, Outcome::Skipped)
+            .because(Cause::LeftToPolicy, "its object is gone; the policy leaves out what was deleted")
     }
 }
 
