@@ -46,7 +46,8 @@ pub use import::{ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
 #[cfg(feature = "repository")]
 pub use repository::{
-    Access, DataRepository, FirstImport, LinkDocumentError, Linked, RepositoryError, RepositoryOptions, States, Unsent,
+    Access, DataRepository, FirstImport, LinkDocument, LinkDocumentError, Linked, RepositoryError, RepositoryOptions,
+    States, Unsent, check_link,
 };
 pub use scan::Directories;
 pub use selection::{InvalidPattern, Selection};

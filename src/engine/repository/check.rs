@@ -28,6 +28,24 @@ const TRIED: &str = ".posix-s3-check";
 /// A version that no object has.
 const NO_VERSION: &str = "\"00000000000000000000000000000000\"";
 
+/// Looks whether a store lets a link do what it is for: whether it can be listed, whether objects can be read and, unless
+/// [`Access::ReadOnly`] says otherwise, put. Nothing is changed by it: the put asks for a version that no object has, and is
+/// left out where the store has no preconditions. `None` when nothing is wrong.
+///
+/// # Errors
+/// When it could not be found out.
+pub async fn check_link<S: ObjectStore>(
+    store: &S,
+    linked: &Linked,
+    access: Access,
+) -> Result<Option<(Misconfiguration, StoreError)>, StoreError> {
+    match check(store, linked, access).await {
+        Checked::Sound => Ok(None),
+        Checked::Broken(cause, error) => Ok(Some((cause, error))),
+        Checked::Unknown(error) => Err(error),
+    }
+}
+
 /// Lists, looks at and, where that is wanted, tries to put an object. Nothing is changed by it.
 pub(super) async fn check<S: ObjectStore>(store: &S, linked: &Linked, access: Access) -> Checked {
     match try_check(store, linked, access).await {

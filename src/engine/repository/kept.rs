@@ -1,4 +1,4 @@
-//! [`Kept`]: what a repository knows of itself, kept so that a restart finds it.
+//! [`LinkDocument`]: what a repository knows of itself, kept so that a restart finds it.
 
 use super::{FirstImport, Linked};
 use crate::engine::session::StateError;
@@ -13,9 +13,9 @@ const VERSION: u32 = 1;
 /// The most bytes that are read of it: 64 MiB, far more than the queue of tasks and the backlog of changes come to.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// What a repository knows of itself.
+/// What a repository knows of itself, as it is kept in [`Part::Link`]: JSON, for anybody to read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
+pub struct LinkDocument {
     pub(super) version: u32,
     /// What is linked, and how.
     pub(super) linked: Linked,
@@ -60,9 +60,21 @@ struct Versioned {
     version: u32,
 }
 
-impl Kept {
+impl LinkDocument {
     pub(super) const fn new(linked: Linked, state: LinkState, first: FirstImport, root: [u8; 16]) -> Self {
         Self { version: VERSION, linked, state, first, root }
+    }
+
+    /// What is linked, and how.
+    #[must_use]
+    pub const fn linked(&self) -> &Linked {
+        &self.linked
+    }
+
+    /// The state that it was left in.
+    #[must_use]
+    pub const fn state(&self) -> &LinkState {
+        &self.state
     }
 
     /// Whether there is one.
@@ -71,7 +83,14 @@ impl Kept {
     }
 
     pub(super) fn load(state: &dyn StateStore) -> Result<Self, LinkDocumentError> {
-        let document = state.open(Part::Link).map_err(StateError::from)?.ok_or(LinkDocumentError::None)?;
+        Self::read(state.open(Part::Link).map_err(StateError::from)?.ok_or(LinkDocumentError::None)?)
+    }
+
+    /// Reads one, such as the file `FILE.link` of a [`FileState`](crate::engine::FileState), which may be in use meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none that this version understands.
+    pub fn read(document: impl Read) -> Result<Self, LinkDocumentError> {
         let mut bytes = Vec::new();
         document.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(StateError::from)?;
         if bytes.len() as u64 > MAX_BYTES {

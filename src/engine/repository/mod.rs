@@ -9,11 +9,11 @@ mod check;
 mod kept;
 mod linked;
 
-pub use kept::LinkDocumentError;
+pub use check::check_link;
+pub use kept::{LinkDocument, LinkDocumentError};
 pub use linked::Linked;
 
 use self::check::{Checked, check, is_suspicious};
-use self::kept::Kept;
 use super::clock::Clock;
 use super::export::{ExportOptions, Imported, export_since, plan_export};
 use super::import::{ImportOptions, import_since};
@@ -73,7 +73,7 @@ pub struct DataRepository<T, S> {
     states: States,
     options: RepositoryOptions,
     clock: Arc<dyn Clock>,
-    kept: Mutex<Kept>,
+    kept: Mutex<LinkDocument>,
     /// Held by the run that is at work.
     turn: Turn<()>,
 }
@@ -240,10 +240,10 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         first: FirstImport,
     ) -> Result<Self, RepositoryError> {
         check_states(&linked, &states)?;
-        if Kept::exists(&*states.exports)? {
+        if LinkDocument::exists(&*states.exports)? {
             return Err(LinkDocumentError::Exists.into());
         }
-        let kept = Kept::new(linked, LinkState::creating(clock.now()), first, tree.identity()?);
+        let kept = LinkDocument::new(linked, LinkState::creating(clock.now()), first, tree.identity()?);
         kept.save(&*states.exports).await?;
         let repository = Self { tree, store, states, options, clock, kept: Mutex::new(kept), turn: Turn::default() };
         repository.go_on().await?;
@@ -262,7 +262,7 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         options: RepositoryOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, RepositoryError> {
-        let kept = Kept::load(&*states.exports)?;
+        let kept = LinkDocument::load(&*states.exports)?;
         check_states(&kept.linked, &states)?;
         let is_lost = kept.root != tree.identity()? && kept.state.lifecycle() != Lifecycle::Deleting;
         let repository = Self { tree, store, states, options, clock, kept: Mutex::new(kept), turn: Turn::default() };
@@ -500,7 +500,7 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
 }
 
 impl<T, S> DataRepository<T, S> {
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, LinkDocument> {
         // Whatever is in it is whole after every statement.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
