@@ -15,6 +15,7 @@ mod guard;
 mod hsm;
 mod lifecycle;
 mod link;
+mod page;
 mod path;
 mod policy;
 mod report;
@@ -31,6 +32,10 @@ pub use describe::{
     Tag, UpdateDataRepositoryAssociationRequest,
 };
 pub use error::{ApiError, ErrorCode};
+pub use guard::{
+    BucketInUse, DeletionRefused, LinkInTheWay, LinkOf, Loss, TaskInTheWay, Unsent, check_bucket_deletion,
+    check_deletion,
+};
 pub use lifecycle::{
     Action, FailureDetails, Happening, IllegalTransition, Lifecycle, LinkState, Misconfiguration, NotAllowed,
 };
@@ -38,5 +43,6 @@ pub use link::{
     CreateFileSystemLustreConfiguration, ImportedFileChunkSize, InvalidChunkSize, InvalidLink, Link,
     UpdateFileSystemLustreConfiguration,
 };
+pub use page::{describe_data_repository_associations, describe_data_repository_tasks, describe_file_systems};
 pub use path::{FileSystemPath, InvalidPath, Mapping, PathFault, Place, RepositoryPath};
 pub use policy::{AutoImportPolicyType, EventType, EventTypes, Open};
