@@ -19,6 +19,13 @@ mod policy;
 mod report;
 mod task;
 
+pub use changelog::{
+    Changelog, ChangelogBatch, ChangelogRecord, ChangelogTrouble, Fid, FidPaths, FidResolver, InvalidFid,
+    InvalidRecord, MtimeRecords, Numbering, RecordType, RenameSource, Unresolved,
+};
+pub use feed::{
+    ChangeFeed, ChangeKind, Closes, Debounce, Depth, FeedBatch, FeedChange, InvalidPending, Pending, Waiting,
+};
 pub use lifecycle::{
     Action, FailureDetails, Happening, IllegalTransition, Lifecycle, LinkState, Misconfiguration, NotAllowed,
 };
