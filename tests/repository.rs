@@ -15,10 +15,10 @@ use bytes::Bytes;
 use futures_executor::block_on;
 use posix_s3::engine::{
     Clock, DataRepository, ExportOptions, FirstImport, ImportOptions, Imported, LinkDocumentError, Linked, MemoryState,
-    Part, Report, RepositoryError, RepositoryOptions, Selection, Silent, States, Unsent, export_since, import_since,
+    Part, Report, RepositoryError, RepositoryOptions, Selection, Silent, States, export_since, import_since,
     plan_export,
 };
-use posix_s3::repository::{Action, EventType, Lifecycle, Link, LinkState, Misconfiguration, NotAllowed};
+use posix_s3::repository::{Action, EventType, Lifecycle, Link, LinkState, Loss, Misconfiguration, NotAllowed, Unsent};
 use posix_s3::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
@@ -258,13 +258,14 @@ fn a_link_is_made_used_and_deleted() {
     assert_eq!(lifecycle(&repository), Lifecycle::Available);
     assert_eq!(std::fs::read_to_string(parts.directory.path().join("a")).unwrap(), "one");
     std::fs::write(parts.directory.path().join("b"), "two").unwrap();
-    assert_eq!(block_on(repository.unsent()).unwrap(), 1);
-    let (repository, refused) = block_on(repository.delete(Unsent::Refuse)).unwrap_err();
-    assert_eq!(refused.to_string(), "1 changed entries are not in the bucket");
+    assert_eq!(block_on(repository.unsent()).unwrap(), Unsent::Known { changes: 1, oldest: None });
+    let (repository, refused) = block_on(repository.delete(Loss::Refused)).unwrap_err();
+    let RepositoryError::Deletion(refused) = refused else { panic!("{refused}") };
+    assert_eq!(refused.to_string(), "s3://sample/in cannot be deleted: 1 changes are not in the store");
     assert_eq!(lifecycle(&repository), Lifecycle::Available);
     assert_eq!(export(&repository).unwrap().written, 1);
     assert_eq!(keys(&parts.store), ["in/a", "out/b"]);
-    block_on(repository.delete(Unsent::Refuse)).unwrap();
+    block_on(repository.delete(Loss::Refused)).unwrap();
     assert!(matches!(parts.open(), Err(RepositoryError::Document(LinkDocumentError::None))));
     assert!(parts.directory.path().join("b").exists());
     parts.create(FirstImport::None).unwrap();
@@ -400,7 +401,7 @@ fn a_link_whose_directory_is_another_one_has_failed() {
     let repository = block_on(DataRepository::open(tree, parts.store.clone(), states, options, clock)).unwrap();
     assert_eq!(lifecycle(&repository), Lifecycle::Failed);
     assert!(import(&repository).is_err() && export(&repository).is_err());
-    block_on(repository.delete(Unsent::Lose)).unwrap();
+    block_on(repository.delete(Loss::Accepted)).unwrap();
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report
 #[cfg(feature = "repository")]
 pub use repository::{
     Access, DataRepository, FirstImport, LinkDocument, LinkDocumentError, Linked, RepositoryError, RepositoryOptions,
-    States, Unsent, check_link,
+    States, check_link,
 };
 pub use scan::Directories;
 pub use selection::{InvalidPattern, Selection};

@@ -27,6 +27,15 @@ impl From<Association> for Linked {
 }
 
 impl Linked {
+    /// What it is called in messages: the name of the association, or where imports come from.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Link(link) => link.import_path().without_slash(),
+            Self::Association(association) => association.id().as_str(),
+        }
+    }
+
     /// Where imports come from.
     #[must_use]
     pub const fn import_path(&self) -> &RepositoryPath {

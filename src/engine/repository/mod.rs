@@ -23,7 +23,10 @@ use super::session::StateError;
 use super::state::{Part, StateStore};
 use crate::entry::Chain;
 use crate::profile::Profile;
-use crate::repository::{Action, Happening, IllegalTransition, Lifecycle, LinkState, NotAllowed};
+use crate::repository::{
+    Action, DeletionRefused, Happening, IllegalTransition, Lifecycle, LinkState, Loss, NotAllowed, Unsent,
+    check_deletion,
+};
 use crate::store::{ObjectStore, StoreError};
 use crate::timestamp::Timestamp;
 use crate::tree::{Tree, TreeError};
@@ -170,15 +173,6 @@ pub enum FirstImport {
     All,
 }
 
-/// What becomes of changes that are not in the bucket when a link is deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unsent {
-    /// The link is not deleted as long as there are any.
-    Refuse,
-    /// They stay in the tree alone.
-    Lose,
-}
-
 /// Something that was asked of a link and not done, or not to its end.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -215,12 +209,9 @@ pub enum RepositoryError {
     /// A link keeps its paths: another place is another link.
     #[error("the paths of a link do not change: delete it and make another one")]
     PathsChanged,
-    /// There are changes that are not in the bucket.
-    #[error("{entries} changed entries are not in the bucket")]
-    Unsent {
-        /// How many.
-        entries: u64,
-    },
+    /// Something would be lost with the link.
+    #[error("the link stays")]
+    Deletion(#[from] DeletionRefused),
 }
 
 impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
@@ -382,20 +373,21 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         self.settle(ran).await
     }
 
-    /// How many entries are not in the bucket as they are in the tree.
+    /// What is in the tree and not in the bucket, or not as it is in the tree.
     ///
     /// # Errors
     /// When the tree or the state could not be read.
-    pub async fn unsent(&self) -> Result<u64, RepositoryError> {
+    pub async fn unsent(&self) -> Result<Unsent, RepositoryError> {
         let _turn = self.turn.lock().await;
         self.count_unsent().await
     }
 
-    async fn count_unsent(&self) -> Result<u64, RepositoryError> {
+    async fn count_unsent(&self) -> Result<Unsent, RepositoryError> {
         let options = self.export_options(&Selection::all());
         let state: &dyn StateStore = &*self.states.exports;
         let planned = plan_export(&self.tree, &self.store, Some(state), &options, |_| {}).await?;
-        Ok([planned.written, planned.metadata_only, planned.failed, planned.conflicts].iter().sum())
+        let changes = [planned.written, planned.metadata_only, planned.failed, planned.conflicts].iter().sum();
+        Ok(Unsent::Known { changes, oldest: None })
     }
 
     /// Changes how the link works: what it imports and exports by itself. It is UPDATING while that is under way, and
@@ -423,23 +415,23 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     /// A deletion that was cut short is gone on with by deleting once more.
     ///
     /// # Errors
-    /// [`RepositoryError::Unsent`], and the link stays; when the state could not be removed, and the link is DELETING.
-    pub async fn delete(self, unsent: Unsent) -> Result<(), (Self, RepositoryError)> {
-        match self.try_delete(unsent).await {
+    /// [`RepositoryError::Deletion`], and the link stays; when the state could not be removed, and the link is DELETING.
+    pub async fn delete(self, loss: Loss) -> Result<(), (Self, RepositoryError)> {
+        match self.try_delete(loss).await {
             Ok(()) => Ok(()),
             Err(error) => Err((self, error)),
         }
     }
 
-    async fn try_delete(&self, unsent: Unsent) -> Result<(), RepositoryError> {
+    async fn try_delete(&self, loss: Loss) -> Result<(), RepositoryError> {
         let _turn = self.turn.lock().await;
         if self.state().lifecycle() != Lifecycle::Deleting {
-            if unsent == Unsent::Refuse {
-                let entries = self.count_unsent().await?;
-                if entries > 0 {
-                    return Err(RepositoryError::Unsent { entries });
-                }
-            }
+            // Where it may be lost, it need not be known.
+            let unsent = match loss {
+                Loss::Refused => self.count_unsent().await?,
+                Loss::Accepted => Unsent::Unknown,
+            };
+            check_deletion(self.linked().name(), [], unsent, loss)?;
             self.change(LinkState::delete).await?;
         }
         // The link goes last: as long as it is there, the deletion is gone on with.
