@@ -15,13 +15,16 @@
 
 use clap::{Parser, ValueEnum};
 use posix_s3::Timestamp;
+use posix_s3::repository::describe::{
+    CompletionReport, CreateDataRepositoryAssociationRequest, DataRepositoryAssociation, DataRepositoryConfiguration,
+    DataRepositoryTask, DataRepositoryTaskStatus, DescribeDataRepositoryAssociationsRequest,
+    DescribeDataRepositoryAssociationsResponse, DescribeDataRepositoryTasksRequest,
+    DescribeDataRepositoryTasksResponse, DescribeFileSystemsRequest, DescribeFileSystemsResponse,
+    DurationSinceLastAccess, FailureMessage, FileSystem, FileSystemLifecycle, LustreFileSystemConfiguration, Owner,
+    ReleaseConfiguration, Tag,
+};
 use posix_s3::repository::{
-    Association, AssociationId, CompletionReport, CreateDataRepositoryAssociationRequest,
-    CreateFileSystemLustreConfiguration, DataRepositoryAssociation, DataRepositoryConfiguration, DataRepositoryTask,
-    DataRepositoryTaskStatus, DescribeDataRepositoryAssociationsRequest, DescribeDataRepositoryAssociationsResponse,
-    DescribeDataRepositoryTasksRequest, DescribeDataRepositoryTasksResponse, DescribeFileSystemsRequest,
-    DescribeFileSystemsResponse, DurationSinceLastAccess, FailureMessage, FileSystem, FileSystemLifecycle, Link,
-    LinkState, LustreFileSystemConfiguration, Misconfiguration, Owner, ReleaseConfiguration, Tag,
+    Association, AssociationId, CreateFileSystemLustreConfiguration, Link, LinkState, Misconfiguration,
     describe_data_repository_associations, describe_data_repository_tasks, describe_file_systems,
 };
 use serde::Serialize;
@@ -41,6 +44,8 @@ struct Arguments {
     operation: Option<Operation>,
 }
 
+// The names are those of the API.
+#[allow(clippy::enum_variant_names)]
 #[derive(Clone, Copy, ValueEnum)]
 #[value(rename_all = "PascalCase")]
 enum Operation {

@@ -6,11 +6,13 @@
 //! answer: four spaces, members in the order of the service's model. `.ci/botocore` does the same with all of botocore.
 
 #![cfg(feature = "repository")]
+#![allow(clippy::unwrap_used, reason = "what cannot be read fails the test")]
 
-use posix_s3::repository::{
-    AutoImportPolicyType, DescribeDataRepositoryAssociationsResponse, DescribeDataRepositoryTasksResponse,
-    DescribeFileSystemsResponse, FileSystemLifecycle, Lifecycle, Open, RepositoryPath,
+use posix_s3::repository::describe::{
+    DescribeDataRepositoryAssociationsResponse, DescribeDataRepositoryTasksResponse, DescribeFileSystemsResponse,
+    FileSystemLifecycle,
 };
+use posix_s3::repository::{AutoImportPolicyType, Lifecycle, Open, RepositoryPath};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -25,7 +25,7 @@ use thiserror::Error;
 ///
 /// ```
 /// use posix_s3::Timestamp;
-/// use posix_s3::repository::ApiTimestamp;
+/// use posix_s3::repository::describe::ApiTimestamp;
 ///
 /// let time = ApiTimestamp::from(Timestamp::from_unix(1_549_310_341, 483_000_000).unwrap());
 /// assert_eq!(serde_json::to_string(&time)?, "1549310341.483");
@@ -636,6 +636,42 @@ pub struct Tag {
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
+/// The answer to `CreateFileSystem`, and to `UpdateFileSystem`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateFileSystemResponse {
+    /// The file system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<FileSystem>,
+    /// Members of a later version of the API, as they are.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// The answer to `CreateDataRepositoryAssociation`, and to `UpdateDataRepositoryAssociation`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateDataRepositoryAssociationResponse {
+    /// The association.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub association: Option<DataRepositoryAssociation>,
+    /// Members of a later version of the API, as they are.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// The answer to `CreateDataRepositoryTask`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateDataRepositoryTaskResponse {
+    /// The task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_repository_task: Option<DataRepositoryTask>,
+    /// Members of a later version of the API, as they are.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
 /// What `DescribeFileSystems` asks for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

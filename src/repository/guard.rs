@@ -5,7 +5,6 @@
 //! ask before.
 
 use super::association::Association;
-use super::describe::DataRepositoryTask;
 use super::error::{ApiError, ErrorCode};
 use super::lifecycle::{Lifecycle, LinkState};
 use super::link::Link;
@@ -162,7 +161,7 @@ pub enum Loss {
 
 /// Whether a file system or a link can be deleted: no task on it is at work, and it has nothing that is not in the store.
 ///
-/// `tasks` are those of the file system, or those of them that are about the link. A task is at work until it has
+/// `tasks` are the ids and the states of those of the file system, or of those of them that are about the link. A task is at work until it has
 /// succeeded, failed or been canceled. The API refuses for PENDING and EXECUTING; one that is CANCELING has files in hand as
 /// well, and what a later version of the API may call its states is taken for work. Tasks are not lost with
 /// [`Loss::Accepted`]: they can be canceled.
@@ -171,17 +170,17 @@ pub enum Loss {
 /// [`DeletionRefused`], which names all that is in the way.
 pub fn check_deletion<'a>(
     what: &str,
-    tasks: impl IntoIterator<Item = &'a DataRepositoryTask>,
+    tasks: impl IntoIterator<Item = (&'a str, &'a str)>,
     unsent: Unsent,
     loss: Loss,
 ) -> Result<(), DeletionRefused> {
-    let at_work = |task: &&DataRepositoryTask| !matches!(&*task.lifecycle, "SUCCEEDED" | "FAILED" | "CANCELED");
+    let at_work = |&(_, lifecycle): &(&str, &str)| !matches!(lifecycle, "SUCCEEDED" | "FAILED" | "CANCELED");
     let tasks: Vec<_> = tasks
         .into_iter()
         .filter(at_work)
-        .map(|task| TaskInTheWay {
-            task_id: excerpt(task.task_id.as_bytes()),
-            lifecycle: excerpt(task.lifecycle.as_bytes()),
+        .map(|(task_id, lifecycle)| TaskInTheWay {
+            task_id: excerpt(task_id.as_bytes()),
+            lifecycle: excerpt(lifecycle.as_bytes()),
         })
         .collect();
     let unsent = (unsent.is_at_stake() && loss == Loss::Refused).then_some(unsent);
@@ -248,9 +247,8 @@ fn list(items: &[impl fmt::Display]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::{
-        AssociationId, CreateDataRepositoryAssociationRequest, CreateFileSystemLustreConfiguration, Misconfiguration,
-    };
+    use crate::repository::describe::CreateDataRepositoryAssociationRequest;
+    use crate::repository::{AssociationId, CreateFileSystemLustreConfiguration, Misconfiguration};
     use crate::timestamp::Timestamp;
 
     const NOW: Timestamp = Timestamp::EPOCH;
@@ -280,10 +278,6 @@ mod tests {
         failed.lost("gone", NOW).unwrap();
         deleting.delete(NOW).unwrap();
         vec![creating, available, updating, misconfigured, deleting, failed]
-    }
-
-    fn task(id: &str, lifecycle: &str) -> DataRepositoryTask {
-        DataRepositoryTask { task_id: id.into(), lifecycle: lifecycle.into(), ..Default::default() }
     }
 
     #[test]
@@ -326,16 +320,23 @@ mod tests {
 
     #[test]
     fn s04_a_file_system_is_not_deleted_while_a_task_is_at_work_even_if_all_may_be_lost() {
-        let tasks = ["PENDING", "EXECUTING", "CANCELING", "RESTING", "SUCCEEDED", "FAILED", "CANCELED"];
-        let tasks: Vec<_> = tasks.iter().map(|state| task(&format!("task-{}", state.len()), state)).collect();
+        let tasks = [
+            ("task-1", "PENDING"),
+            ("task-2", "EXECUTING"),
+            ("task-3", "CANCELING"),
+            ("task-4", "RESTING"),
+            ("task-5", "SUCCEEDED"),
+            ("task-6", "FAILED"),
+            ("task-7", "CANCELED"),
+        ];
         for loss in [Loss::Refused, Loss::Accepted] {
-            let error = check_deletion("fs-1", &tasks, Unsent::NOTHING, loss).unwrap_err();
+            let error = check_deletion("fs-1", tasks, Unsent::NOTHING, loss).unwrap_err();
             assert_eq!(
                 error.to_string(),
-                "fs-1 cannot be deleted: it has tasks at work, task-7 (PENDING), task-9 (EXECUTING), task-9 (CANCELING), \
-                 task-7 (RESTING)"
+                "fs-1 cannot be deleted: it has tasks at work, task-1 (PENDING), task-2 (EXECUTING), task-3 (CANCELING), \
+                 task-4 (RESTING)"
             );
-            assert_eq!(check_deletion("fs-1", &tasks[4..], Unsent::NOTHING, loss), Ok(()));
+            assert_eq!(check_deletion("fs-1", tasks[4..].to_vec(), Unsent::NOTHING, loss), Ok(()));
         }
     }
 
@@ -346,7 +347,7 @@ mod tests {
         assert_eq!(error.unsent(), Some(unsent));
         let message = "dra-1 cannot be deleted: 3 changes are not in the store, the oldest of 90 s ago";
         assert_eq!((error.to_string(), error.to_api().message()), (message.into(), message));
-        let unknown = check_deletion("fs-1", [&task("task-1", "PENDING")], Unsent::Unknown, Loss::Refused).unwrap_err();
+        let unknown = check_deletion("fs-1", [("task-1", "PENDING")], Unsent::Unknown, Loss::Refused).unwrap_err();
         assert_eq!(
             unknown.to_string(),
             "fs-1 cannot be deleted: it has tasks at work, task-1 (PENDING); it is not known what is not in the store"

@@ -1,13 +1,17 @@
 //! The data repository as AWS describes it: a file system linked to a bucket, what state the link is in, what was asked of
 //! it, and what became of that.
 //!
+//! A [`Link`] or [`Associations`] are what is linked, checked; [`LinkState`] is how that is; [`describe`] has the documents in
+//! which the API says so; the guards, such as [`check_bucket_deletion`], are what to ask before something is deleted.
+//!
 //! The names and the documents are those of the Amazon FSx API, version 2018-03-01, so that a service can answer as FSx does
 //! and a program can read what FSx answers. Nothing here does I/O or reads a clock; `engine` is what moves data.
 //! Times are [`Timestamp`](crate::Timestamp)s that the caller hands in.
 
+pub mod describe;
+
 mod association;
 mod changelog;
-mod describe;
 mod error;
 mod event;
 mod feed;
@@ -25,15 +29,6 @@ pub use association::{Association, AssociationId, Associations, InvalidAssociati
 pub use changelog::{
     Changelog, ChangelogBatch, ChangelogRecord, ChangelogTrouble, Fid, FidPaths, FidResolver, InvalidFid,
     InvalidRecord, MtimeRecords, Numbering, RecordType, RenameSource, Unresolved,
-};
-pub use describe::{
-    ApiTimestamp, AutoExportPolicy, AutoImportPolicy, CompletionReport, CreateDataRepositoryAssociationRequest,
-    DataRepositoryAssociation, DataRepositoryConfiguration, DataRepositoryTask, DataRepositoryTaskStatus,
-    DescribeDataRepositoryAssociationsRequest, DescribeDataRepositoryAssociationsResponse,
-    DescribeDataRepositoryTasksRequest, DescribeDataRepositoryTasksResponse, DescribeFileSystemsRequest,
-    DescribeFileSystemsResponse, DurationSinceLastAccess, FailureMessage, FileSystem, FileSystemLifecycle, Filter,
-    InvalidApiTimestamp, LustreFileSystemConfiguration, Owner, ReleaseConfiguration, S3DataRepositoryConfiguration,
-    Tag, UpdateDataRepositoryAssociationRequest,
 };
 pub use error::{ApiError, ErrorCode};
 pub use feed::{
