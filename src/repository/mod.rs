@@ -18,8 +18,15 @@ mod path;
 mod policy;
 mod report;
 mod task;
+mod tasks;
 
 pub use lifecycle::{
     Action, FailureDetails, Happening, IllegalTransition, Lifecycle, LinkState, Misconfiguration, NotAllowed,
 };
 pub use policy::{AutoImportPolicyType, EventType, EventTypes, Open};
+pub use task::{
+    CompletionReport, DurationSinceLastAccess, DurationUnit, IllegalTaskTransition, InvalidCompletionReport,
+    InvalidTaskId, InvalidTaskPath, ReleaseConfiguration, Task, TaskHappening, TaskId, TaskLifecycle, TaskPaths,
+    TaskScope, TaskStatus, TaskType,
+};
+pub use tasks::{CreateTask, Queueing, TaskEnd, TaskRefused, Tasks};
