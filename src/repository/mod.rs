@@ -24,6 +24,7 @@ pub use lifecycle::{
     Action, FailureDetails, Happening, IllegalTransition, Lifecycle, LinkState, Misconfiguration, NotAllowed,
 };
 pub use policy::{AutoImportPolicyType, EventType, EventTypes, Open};
+pub use report::{FileStatus, InvalidReport, OutcomeLine, ReportCode, ReportReader, ReportRow, ReportWriter, Retry};
 pub use task::{
     CompletionReport, DurationSinceLastAccess, DurationUnit, IllegalTaskTransition, InvalidCompletionReport,
     InvalidTaskId, InvalidTaskPath, ReleaseConfiguration, Task, TaskHappening, TaskId, TaskLifecycle, TaskPaths,
