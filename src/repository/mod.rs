@@ -24,6 +24,7 @@ mod path;
 mod policy;
 mod report;
 mod task;
+mod tasks;
 
 pub use association::{Association, AssociationId, Associations, InvalidAssociation, InvalidAssociationId};
 pub use changelog::{
@@ -48,3 +49,10 @@ pub use link::{
 pub use page::{describe_data_repository_associations, describe_data_repository_tasks, describe_file_systems};
 pub use path::{FileSystemPath, InvalidPath, Mapping, PathFault, Place, RepositoryPath};
 pub use policy::{AutoImportPolicyType, EventType, EventTypes, Open};
+pub use report::{FileStatus, InvalidReport, OutcomeLine, ReportCode, ReportReader, ReportRow, ReportWriter, Retry};
+pub use task::{
+    CompletionReport, DurationSinceLastAccess, DurationUnit, IllegalTaskTransition, InvalidCompletionReport,
+    InvalidTaskId, InvalidTaskPath, ReleaseConfiguration, Task, TaskHappening, TaskId, TaskLifecycle, TaskPaths,
+    TaskScope, TaskStatus, TaskType,
+};
+pub use tasks::{CreateTask, Queueing, TaskEnd, TaskRefused, Tasks};
