@@ -34,7 +34,7 @@ mod task;
 
 pub use audit::{Audit, Remark, Verdict, audit};
 #[cfg(feature = "repository")]
-pub use events::apply_events;
+pub use events::{Drift, apply_events, sweep};
 pub use export::{ExportOptions, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};

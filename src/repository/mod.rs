@@ -19,6 +19,10 @@ mod policy;
 mod report;
 mod task;
 
+pub use event::{
+    Backlog, BacklogCounts, Creation, EventKind, InvalidMessage, InvalidSequencer, MessageFault, MessagePosition,
+    MessageStream, Notice, ObjectEvent, Overdue, Removal, Restoration, Sequencer, StreamError, read_message,
+};
 pub use lifecycle::{
     Action, FailureDetails, Happening, IllegalTransition, Lifecycle, LinkState, Misconfiguration, NotAllowed,
 };
