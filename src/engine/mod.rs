@@ -40,7 +40,7 @@ pub use cancel::Cancel;
 pub use cause::Cause;
 pub use clock::{Clock, SystemClock};
 #[cfg(feature = "repository")]
-pub use events::apply_events;
+pub use events::{Drift, apply_events, sweep};
 pub use export::{ExportOptions, Imported, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};

@@ -32,6 +32,10 @@ pub use changelog::{
     InvalidRecord, MtimeRecords, Numbering, RecordType, RenameSource, Unresolved,
 };
 pub use error::{ApiError, ErrorCode};
+pub use event::{
+    Backlog, BacklogCounts, Creation, EventKind, InvalidMessage, InvalidSequencer, MessageFault, MessagePosition,
+    MessageStream, Notice, ObjectEvent, Overdue, Removal, Restoration, Sequencer, StreamError, read_message,
+};
 pub use feed::{
     ChangeFeed, ChangeKind, Closes, Debounce, Depth, FeedBatch, FeedChange, InvalidPending, Pending, Waiting,
 };
