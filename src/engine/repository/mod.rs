@@ -5,6 +5,7 @@
 //! passes makes it available again. State and configuration are kept in the state store of the link, so that a restart finds
 //! them.
 
+mod automatic;
 mod check;
 mod kept;
 mod linked;
@@ -24,7 +25,7 @@ use super::state::{Part, StateStore};
 use crate::entry::Chain;
 use crate::profile::Profile;
 use crate::repository::{
-    Action, DeletionRefused, Happening, IllegalTransition, Lifecycle, LinkState, Loss, NotAllowed, Unsent,
+    Action, DeletionRefused, Happening, IllegalTransition, Lifecycle, LinkState, Loss, NotAllowed, Overdue, Unsent,
     check_deletion,
 };
 use crate::store::{ObjectStore, StoreError};
@@ -209,6 +210,10 @@ pub enum RepositoryError {
     /// A link keeps its paths: another place is another link.
     #[error("the paths of a link do not change: delete it and make another one")]
     PathsChanged,
+    /// Events had waited for too long and were dropped. The link is misconfigured until it is updated, and an import has to
+    /// follow.
+    #[error("the tree has not what the bucket has any more")]
+    Overdue(#[from] Overdue),
     /// Something would be lost with the link.
     #[error("the link stays")]
     Deletion(#[from] DeletionRefused),

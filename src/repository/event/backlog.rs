@@ -187,6 +187,11 @@ impl Backlog {
         }
     }
 
+    /// Drops the keys of which a caller says so, by the whole key.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.keys.retain(|key, _| keep(key));
+    }
+
     /// Drops everything if the first change has waited for more than [`LinkState::BACKLOG`].
     ///
     /// # Errors
