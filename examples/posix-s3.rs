@@ -12,6 +12,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
+#[path = "posix-s3/link.rs"]
+mod link;
 #[path = "posix-s3/place.rs"]
 mod place;
 
@@ -92,10 +94,16 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// The lifecycle of the link. Comes with links.
+    /// Prints the link as `aws fsx describe-file-systems` does: its lifecycle, and why if it is not available. The exit status
+    /// is 1 then.
     Status {
-        /// The store.
+        /// `dir:PATH`, `s3://BUCKET/PREFIX` or `memory:`.
         store: String,
+        /// The state of the link; without one, the link that would be made.
+        #[arg(long, value_name = "FILE")]
+        state: Option<PathBuf>,
+        #[command(flatten)]
+        options: Options,
     },
 }
 
@@ -302,7 +310,7 @@ fn run(command: &Command) -> Result<bool, Failure> {
         Command::Export { dir, store, run, options } => run_export(dir, store, run, options),
         Command::Import { store, dir, run, options } => run_import(store, dir, run, options),
         Command::Audit { store, options } => run_audit(store, options),
-        Command::Status { .. } => Err(Failure::of("status", "this version has no links yet, and so no lifecycle")),
+        Command::Status { store, state, options } => link::status(store, state.as_deref(), options),
     }
 }
 

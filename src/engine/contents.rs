@@ -1,5 +1,6 @@
 //! [`Contents`]: the content of what is exported, opened, compared and read as one version.
 
+use super::cause::Cause;
 use super::digest::Running;
 use super::export::SameTimes;
 use super::report::{Ended, Outcome};
@@ -281,33 +282,33 @@ impl Linked {
 fn subject(key: &Key, kind: EntryKind, status: Status) -> Result<Subject, Unsent> {
     // Invariant: a scan hands out a directory exactly under a key with a slash.
     let entry = Entry::new(key.clone(), kind, status.attributes)
-        .map_err(|error| Unsent::Ended(Ended::new(key, Outcome::Failed).because(error)))?;
+        .map_err(|error| Unsent::Ended(Ended::new(key, Outcome::Failed).because(Cause::KindMismatch, error)))?;
     Ok(Subject { entry, status, content: Content::None })
 }
 
 fn vanished(key: &Key) -> Unsent {
-    Unsent::Ended(Ended::new(key, Outcome::Skipped).because("it vanished before it was read"))
+    Unsent::Ended(Ended::new(key, Outcome::Skipped).because(Cause::FileNotFound, "it vanished before it was read"))
 }
 
 fn unsent(key: &Key, error: &TreeError) -> Unsent {
     match error.kind() {
         TreeErrorKind::Changed => Unsent::Changed,
         TreeErrorKind::NotFound => vanished(key),
-        _ => Unsent::Ended(Ended::new(key, Outcome::Failed).because(Chain(error))),
+        _ => Unsent::Ended(Ended::new(key, Outcome::Failed).because(error, Chain(error))),
     }
 }
 
 fn unread(key: &Key, error: SourceError) -> Unsent {
     match error.downcast::<TreeError>() {
         Ok(error) => unsent(key, &error),
-        Err(error) => Unsent::Ended(Ended::new(key, Outcome::Failed).because(Chain(&*error))),
+        Err(error) => Unsent::Ended(Ended::new(key, Outcome::Failed).because(Cause::Tree, Chain(&*error))),
     }
 }
 
 /// What a store says of a request: of a body that it could not read, the tree's own error is the cause.
 pub(super) fn unsent_by_store(key: &Key, error: &StoreError) -> Unsent {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<TreeError>());
-    let ended = || Ended::new(key, Outcome::Failed).because(Chain(error));
+    let ended = || Ended::new(key, Outcome::Failed).because(error, Chain(error));
     match (error.kind(), cause) {
         (StoreErrorKind::Body, Some(cause)) => unsent(key, cause),
         (StoreErrorKind::PreconditionFailed, _) => Unsent::Condition(ended()),

@@ -7,6 +7,9 @@
 mod agreed;
 mod audit;
 mod bytes;
+mod cancel;
+mod cause;
+mod clock;
 mod contents;
 mod digest;
 mod export;
@@ -33,9 +36,19 @@ mod repository;
 mod task;
 
 pub use audit::{Audit, Remark, Verdict, audit};
-pub use export::{ExportOptions, Planned, SameTimes, export, export_since, plan_export};
+pub use cancel::Cancel;
+pub use cause::Cause;
+pub use clock::{Clock, SystemClock};
+#[cfg(feature = "repository")]
+pub use events::apply_events;
+pub use export::{ExportOptions, Imported, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};
-pub use report::{Direction, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
+pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
+#[cfg(feature = "repository")]
+pub use repository::{
+    Access, DataRepository, FirstImport, LinkDocument, LinkDocumentError, Linked, RepositoryError, RepositoryOptions,
+    States, check_link,
+};
 pub use scan::Directories;
 pub use selection::{InvalidPattern, Selection};
 pub use session::StateError;

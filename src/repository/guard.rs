@@ -119,8 +119,8 @@ pub enum Unsent {
     Known {
         /// How many changes.
         changes: u64,
-        /// How long the oldest has been waiting: `AgeOfOldestQueuedMessage`.
-        oldest: Duration,
+        /// How long the oldest has been waiting, where that is known: `AgeOfOldestQueuedMessage`.
+        oldest: Option<Duration>,
     },
     /// What was changed is not known, since nobody looked, or since records of it were lost.
     Unknown,
@@ -128,7 +128,7 @@ pub enum Unsent {
 
 impl Unsent {
     /// Everything is in the store.
-    pub const NOTHING: Self = Self::Known { changes: 0, oldest: Duration::ZERO };
+    pub const NOTHING: Self = Self::Known { changes: 0, oldest: None };
 
     /// Whether something may be lost. What is not known may.
     #[must_use]
@@ -140,7 +140,8 @@ impl Unsent {
 impl fmt::Display for Unsent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Known { changes, oldest } => {
+            Self::Known { changes, oldest: None } => write!(f, "{changes} changes are not in the store"),
+            Self::Known { changes, oldest: Some(oldest) } => {
                 write!(f, "{changes} changes are not in the store, the oldest of {} s ago", oldest.as_secs())
             }
             Self::Unknown => f.write_str("it is not known what is not in the store"),
@@ -341,7 +342,7 @@ mod tests {
 
     #[test]
     fn s04_unsent_changes_are_lost_only_if_somebody_says_so() {
-        let unsent = Unsent::Known { changes: 3, oldest: Duration::from_millis(90_500) };
+        let unsent = Unsent::Known { changes: 3, oldest: Some(Duration::from_millis(90_500)) };
         let error = check_deletion("dra-1", [], unsent, Loss::default()).unwrap_err();
         assert_eq!(error.unsent(), Some(unsent));
         let message = "dra-1 cannot be deleted: 3 changes are not in the store, the oldest of 90 s ago";

@@ -26,7 +26,14 @@ mod report;
 mod task;
 
 pub use association::{Association, AssociationId, Associations, InvalidAssociation, InvalidAssociationId};
+pub use changelog::{
+    Changelog, ChangelogBatch, ChangelogRecord, ChangelogTrouble, Fid, FidPaths, FidResolver, InvalidFid,
+    InvalidRecord, MtimeRecords, Numbering, RecordType, RenameSource, Unresolved,
+};
 pub use error::{ApiError, ErrorCode};
+pub use feed::{
+    ChangeFeed, ChangeKind, Closes, Debounce, Depth, FeedBatch, FeedChange, InvalidPending, Pending, Waiting,
+};
 pub use guard::{
     BucketInUse, DeletionRefused, LinkInTheWay, LinkOf, Loss, TaskInTheWay, Unsent, check_bucket_deletion,
     check_deletion,

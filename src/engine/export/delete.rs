@@ -2,6 +2,7 @@
 
 use super::Export;
 use crate::engine::agreed::{is_recorded, remote_of};
+use crate::engine::cause::Cause;
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Ended, Outcome, Recorder, RunErrorKind};
 use crate::engine::scan::look;
@@ -14,6 +15,7 @@ use crate::snapshot::Record;
 use crate::store::{ObjectMeta, ObjectStore, Precondition, StoreErrorKind, Support};
 use crate::tree::{Look, Tree, TreeErrorKind};
 use futures_util::{StreamExt, stream};
+use std::future::ready;
 
 impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     /// Whether what is gone may be deleted; `None` when that is not wanted.
@@ -34,6 +36,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         });
         if let Some(Ok(())) = braked {
             let mut ended = gone
+                .take_while(|_| ready(!self.stop.leaves_out()))
                 .map(|record| async { self.delete_one(session, record?).await })
                 .buffer_unordered(self.options.jobs.get())
                 .boxed();
@@ -49,6 +52,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         }
         let mut gone = gone.boxed();
         while let Some(record) = gone.next().await {
+            if self.stop.leaves_out() {
+                return Ok(());
+            }
             recorder.gone();
             self.keep(session, record?).await?;
         }
@@ -98,6 +104,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     /// recorded now, so that the next run can delete them.
     async fn settle_unheard(&self, session: &Session<'_>, recorder: &mut Recorder<'_>) -> Result<(), StateError> {
         for key in session.uncertain_keys() {
+            if self.stop.leaves_out() {
+                return Ok(());
+            }
             if !self.options.selection.selects(key.as_str()) {
                 continue;
             }
@@ -121,7 +130,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 
     async fn delete_one(&self, session: &Session<'_>, record: Record) -> Result<Deleted, StateError> {
         let key = &record.key;
-        let not = |outcome, why: &dyn std::fmt::Display| Deleted::No(Ended::new(key, outcome).because(why));
+        let not = |outcome, cause: Cause, why: &dyn std::fmt::Display| {
+            Deleted::No(Ended::new(key, outcome).because(cause, why))
+        };
         let (Some(_), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
             return Ok(Deleted::Before);
         };
@@ -132,10 +143,10 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             Look::Failed(error) if error.kind() == TreeErrorKind::Conflict => {}
             Look::Failed(error) => {
                 self.keep(session, record.clone()).await?;
-                return Ok(not(Outcome::Failed, &Chain(&error)));
+                return Ok(not(Outcome::Failed, (&error).into(), &Chain(&error)));
             }
             Look::Found(_) | Look::Skipped(_) => {
-                return Ok(not(Outcome::Skipped, &"it was gone from the tree and has come back"));
+                return Ok(not(Outcome::Skipped, Cause::CameBack, &"it was gone from the tree and has come back"));
             }
         }
         let current = match self.store.head(&object_key).await {
@@ -146,13 +157,17 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             }
             Err(error) => {
                 self.keep(session, record.clone()).await?;
-                return Ok(not(Outcome::Failed, &Chain(&error)));
+                return Ok(not(Outcome::Failed, (&error).into(), &Chain(&error)));
             }
         };
         let ours = self.is_recorded(&record, &current) || self.is_ours(session, key, &current);
         if !ours && self.options.on_conflict != OnConflict::Local {
             self.keep(session, record.clone()).await?;
-            return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));
+            return Ok(not(
+                Outcome::Conflict,
+                Cause::Conflict,
+                &"gone from the tree, but the object has changed and is kept",
+            ));
         }
         // So that a later run knows that it was this one who has deleted it.
         session.give_up(Record { local: None, remote: Some(remote_of(&current)), ..record.clone() }).await?;
@@ -174,7 +189,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                     StoreErrorKind::PreconditionFailed => Outcome::Conflict,
                     _ => Outcome::Failed,
                 };
-                Ok(not(outcome, &Chain(&error)))
+                Ok(not(outcome, (&error).into(), &Chain(&error)))
             }
         }
     }

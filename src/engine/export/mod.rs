@@ -5,12 +5,18 @@
 //! bucket is asked whether it still holds what is recorded, and the request is made under the condition that it does.
 
 mod delete;
+mod imported;
 mod plan;
 mod put;
 
+pub use imported::Imported;
 pub use plan::{Planned, plan_export};
 
+use self::imported::{AsImported, Beside};
+
 use crate::engine::agreed::fresh_since;
+use crate::engine::cancel::{Cancel, Stop, and};
+use crate::engine::cause::Cause;
 use crate::engine::contents::{Contents, Subject, Unsent};
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
@@ -20,7 +26,6 @@ use crate::engine::session::{Seen, Session, StateError};
 use crate::engine::spool::Spool;
 use crate::engine::state::StateStore;
 use crate::entry::Chain;
-use crate::escape::escape;
 use crate::key::{Key, Prefix};
 use crate::mode::FileType;
 use crate::plan::{Change, Deletes, MetadataChange, OnConflict, Step};
@@ -31,6 +36,8 @@ use crate::store::{Capabilities, Counted, ListRequest, ObjectStore, Support};
 use crate::timestamp::Timestamp;
 use crate::tree::{Look, Tree};
 use futures_util::{StreamExt, stream};
+use std::future::ready;
+use std::sync::{Mutex, PoisonError};
 
 /// How often a file that changes while it is read is tried, and a request whose condition failed.
 const ATTEMPTS: u32 = 3;
@@ -63,6 +70,10 @@ pub struct ExportOptions {
     /// What the bucket is called, so that a state of another bucket is told from this one's. Any text that is the same in
     /// every run and differs from bucket to bucket, such as endpoint and name. Needed with a state.
     pub bucket: Box<str>,
+    /// What imports from another part of the bucket have brought, and is not exported. Needs a state.
+    pub imported: Option<Imported>,
+    /// Tells the run to come to an end.
+    pub cancel: Cancel,
 }
 
 /// What is thought of a file whose size and mtime are as recorded while its inode has changed: an attribute or a name of it,
@@ -92,6 +103,8 @@ impl ExportOptions {
             same_times: SameTimes::default(),
             directories: Directories::default(),
             bucket: "".into(),
+            imported: None,
+            cancel: Cancel::default(),
         }
     }
 
@@ -155,6 +168,20 @@ impl ExportOptions {
     #[must_use]
     pub fn with_bucket(mut self, bucket: &str) -> Self {
         self.bucket = bucket.into();
+        self
+    }
+
+    /// What imports from another part of the bucket have brought.
+    #[must_use]
+    pub fn with_imported(mut self, imported: Imported) -> Self {
+        self.imported = Some(imported);
+        self
+    }
+
+    /// What tells the run to come to an end.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
         self
     }
 }
@@ -233,13 +260,13 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
         };
         let seen = if exported.is_ok() { Seen::Everything } else { Seen::Part };
         if let Some(session) = session {
-            exported.and(session.finish(seen, tree.now()).await.map_err(RunErrorKind::State))
+            and(exported, session.finish(seen, tree.now()).await.map_err(RunErrorKind::State))
         } else {
             exported
         }
     };
     let exported: Result<(), RunErrorKind> = exported.await;
-    let finished = exported.and(tree.finish().await.map_err(RunErrorKind::Tree));
+    let finished = and(exported, tree.finish().await.map_err(RunErrorKind::Tree));
     recorder.finish(store.calls(), finished)
 }
 
@@ -250,11 +277,16 @@ pub(super) struct Export<'r, T, S: ?Sized> {
     options: &'r ExportOptions,
     progress: &'r dyn Progress,
     contents: Contents<'r, T>,
+    imported: Mutex<Option<Beside>>,
     capabilities: Capabilities,
+    stop: Stop,
     /// Nothing is known of a bucket that is not empty: each object is looked at before it is put.
     verify: bool,
     started: Timestamp,
 }
+
+/// What a scan has come upon, and what was imported of it.
+type Found = Result<(Sight, Option<Record>), ScanError>;
 
 /// What a sight has come to.
 enum Taken {
@@ -294,8 +326,14 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             _ => false,
         };
         let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
+        let stop = Stop::new(&options.cancel);
         let contents = Contents::new(tree, md5, options.same_times, fresh_since(started));
-        Ok(Self { tree, store, session, options, progress, contents, capabilities, verify, started })
+        let imported = match &options.imported {
+            Some(imported) => Beside::open(imported, tree, &options.bucket).await?,
+            None => None,
+        };
+        let imported = Mutex::new(imported);
+        Ok(Self { tree, store, session, options, progress, contents, imported, capabilities, stop, verify, started })
     }
 
     fn scan(&self) -> Scan<'r, T> {
@@ -308,10 +346,14 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             session.say_disbelief(recorder);
         }
         let mut gone = Spool::new();
-        let announced = self.scan().sights().ready_chunks(ANNOUNCED).then(|sights| async {
+        let sights = self.scan().sights().take_while(|_| ready(!self.stop.leaves_out()));
+        let announced = sights.ready_chunks(ANNOUNCED).then(|sights| async {
             // What could not be announced is not put.
-            let announced = self.announce(&sights).await;
-            stream::iter(announced.map_or_else(|error| vec![Err(error.into())], |()| sights))
+            let announced = match self.beside(sights) {
+                Ok(sights) => self.announce(&sights).await.map(|()| sights),
+                Err(error) => Err(error),
+            };
+            stream::iter(announced.unwrap_or_else(|error| vec![Err(error.into())]))
         });
         let sights = announced.flatten().map(|sight| self.take(sight));
         let mut taken = sights.buffer_unordered(self.options.jobs.get()).boxed();
@@ -324,24 +366,57 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             }
         }
         drop(taken);
-        self.delete(gone, recorder).await
+        // Of what was not seen nobody knows what is gone.
+        self.stop.ended()?;
+        self.delete(gone, recorder).await?;
+        self.stop.ended()
+    }
+
+    /// Puts what was imported of each beside what comes now.
+    fn beside(&self, sights: Vec<Result<Sight, ScanError>>) -> Result<Vec<Found>, StateError> {
+        // Whatever is in it is whole after every statement.
+        let mut imported = self.imported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut beside = |sight| {
+            let imported = match (&sight, &mut *imported) {
+                (Ok(Sight::Present { key, .. }), Some(imported)) => imported.find(key)?,
+                _ => None,
+            };
+            Ok(sight.map(|sight| (sight, imported)))
+        };
+        sights.into_iter().map(&mut beside).collect()
     }
 
     /// Says of all that is new and comes now that it is about to be put, in one go: waiting for the disk costs more than a
     /// request to a store that is near.
-    async fn announce(&self, sights: &[Result<Sight, ScanError>]) -> Result<(), StateError> {
+    async fn announce(&self, sights: &[Found]) -> Result<(), StateError> {
         let Some(session) = self.session else { return Ok(()) };
         let new = sights.iter().filter_map(|sight| match sight {
-            Ok(Sight::Present { key, status, record: None, names }) => Some((key, self.local(status, *names))),
+            Ok((Sight::Present { key, status, record: None, names }, None)) => Some((key, self.local(status, *names))),
             _ => None,
         });
         session.intend(new).await
     }
 
     /// Does what a sight takes.
-    async fn take(&self, sight: Result<Sight, ScanError>) -> Result<Taken, RunErrorKind> {
-        match sight? {
+    async fn take(&self, found: Found) -> Result<Taken, RunErrorKind> {
+        let (sight, imported) = found?;
+        if let (Some(imported), Sight::Present { key, status, record, names }) = (&imported, &sight) {
+            match self.as_imported(key, *status, imported).await {
+                AsImported::Yes(status) => {
+                    self.record_imported(key, &status, record.clone(), *names)?;
+                    return Ok(Taken::Ended(Ended::new(key, Outcome::Unchanged)));
+                }
+                AsImported::Unknown(ended) => return Ok(Taken::Ended(ended)),
+                AsImported::No => {}
+            }
+        }
+        match sight {
             Sight::Unchanged(count) => Ok(Taken::Counted(count)),
+            // It was announced, and nothing has come of it.
+            Sight::Present { key, .. } if self.stop.leaves_out() => {
+                self.session.inspect(|session| session.withdraw(&key));
+                Ok(Taken::Nothing)
+            }
             Sight::Present { key, status, record, names } => {
                 let known = record.is_some();
                 let ended = self.present(&key, status, record, names).await?;
@@ -446,20 +521,20 @@ impl From<ScanError> for RunErrorKind {
 fn no_entry(sight: Sight) -> (Box<[u8]>, Ended, Recorded) {
     match sight {
         Sight::Skipped { path, reason, recorded } => {
-            let ended = Ended::new(escape(&path), Outcome::Skipped).because(Chain(&reason));
+            let ended = Ended::new(&*path, Outcome::Skipped).because(&reason, Chain(&reason));
             (path, ended, recorded)
         }
         Sight::Failed { path, error, recorded } => {
-            let ended = Ended::new(escape(&path), Outcome::Failed).because(Chain(&error));
+            let ended = Ended::new(&*path, Outcome::Failed).because(&error, Chain(&error));
             (path, ended, recorded)
         }
         Sight::Unchanged(_) | Sight::Present { .. } | Sight::Gone(_) => {
-            (Box::default(), Ended::new("", Outcome::Unchanged), Recorded::Yes)
+            (Box::default(), Ended::new(b"".as_slice(), Outcome::Unchanged), Recorded::Yes)
         }
     }
 }
 
 fn unstable(key: &Key) -> Ended {
     let reason = format!("unstable: it changed while it was read, {ATTEMPTS} times over; the bucket keeps what it had");
-    Ended::new(key, Outcome::Failed).because(reason)
+    Ended::new(key, Outcome::Failed).because(Cause::Busy, reason)
 }

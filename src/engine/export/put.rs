@@ -2,6 +2,7 @@
 
 use super::{ATTEMPTS, Decision, Export};
 use crate::engine::agreed::{age_of, age_of_object, is_ours, is_recorded, mtime_of, remote_of, same_fields};
+use crate::engine::cause::Cause;
 use crate::engine::contents::{Content, Subject, Unsent, unsent_by_store};
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Ended, Outcome};
@@ -33,11 +34,12 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             }
             return Ok(Ok(Ended::new(key, Outcome::Unchanged)));
         }
-        let refused = |refusal: &dyn std::error::Error| Ended::new(key, Outcome::Skipped).because(Chain(refusal));
         let StoreOp::Put { object_key, headers, payload } =
             match plan::put(&decision.subject.entry, &self.options.prefix, &self.options.profile) {
                 Ok(put) => put,
-                Err(refusal) => return Ok(Ok(refused(&refusal))),
+                Err(refusal) => {
+                    return Ok(Ok(Ended::new(key, Outcome::Skipped).because(&refusal, Chain(&refusal))));
+                }
             };
         let Some(session) = self.session else {
             let put = self.put(&object_key, headers, payload, &decision.subject, Precondition::None).await;
@@ -148,7 +150,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             }
         }
         let reason = "the object changed at every try, each time before the request arrived";
-        Ok(Ok(Ended::new(key, Outcome::Conflict).because(reason)))
+        Ok(Ok(Ended::new(key, Outcome::Conflict).because(Cause::LostRace, reason)))
     }
 
     async fn put(
@@ -229,7 +231,8 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             (Some(_), Some(_)) => "the object has changed as well",
             (Some(_), None) => "the object was deleted",
         };
-        let ended = |outcome, then: &str| Some(Ended::new(key, outcome).because(format!("{what}; {then}")));
+        let ended =
+            |outcome, then: &str| Some(Ended::new(key, outcome).because(Cause::Conflict, format!("{what}; {then}")));
         match self.options.on_conflict {
             OnConflict::Local => None,
             OnConflict::Newest if current.is_none_or(|meta| subject.status.attributes.mtime >= mtime_of(meta)) => None,
@@ -247,5 +250,5 @@ fn written(subject: &Subject, outcome: Outcome) -> Ended {
 }
 
 fn failed(key: &Key, error: &StoreError) -> Ended {
-    Ended::new(key, Outcome::Failed).because(Chain(error))
+    Ended::new(key, Outcome::Failed).because(error, Chain(error))
 }
