@@ -537,6 +537,7 @@ fn event_types(policy: &'static str, list: Option<&[Open<EventType>]>) -> Result
 mod tests {
     use super::*;
     use crate::key::KeyFault;
+    use proptest::prelude::*;
 
     fn id(number: u128) -> AssociationId {
         AssociationId::from_random(number)
@@ -707,6 +708,57 @@ mod tests {
         assert!(associations.of_object("bucket", "q").unwrap().is_none());
         assert!(associations.of_object("third", "p/x").unwrap().is_none());
         assert_eq!(associations.of_object("bucket", "p/../x").unwrap_err().fault(), KeyFault::DotDot);
+    }
+
+    /// Paths of few parts that are starts of each other, as text and by parts.
+    fn parts() -> impl Strategy<Value = Vec<&'static str>> {
+        prop::collection::vec(prop::sample::select(vec!["a", "aa", "a-", "b"]), 0..3)
+    }
+
+    /// One holds the other when its parts are the first of the other's: the slow and obvious reading of the rule.
+    fn clash(one: &[&str], other: &[&str]) -> bool {
+        one.starts_with(other) || other.starts_with(one)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        /// However associations are made, each object and each path belongs to one at most, and what is imported from
+        /// somewhere is exported to there.
+        #[test]
+        fn what_comes_from_an_object_goes_back_to_it(
+            wishes in prop::collection::vec((parts(), prop::sample::select(vec!["one", "two"]), parts()), 1..12),
+            keys in prop::collection::vec((prop::sample::select(vec!["one", "two", "six"]), parts(), any::<bool>()), 1..12),
+        ) {
+            let mut associations = Associations::new();
+            let mut made: Vec<(Vec<&str>, &str, Vec<&str>)> = Vec::new();
+            for (number, (directory, bucket, prefix)) in (0..).zip(wishes) {
+                let request = request(&format!("/{}", directory.join("/")), &format!("s3://{bucket}/{}", prefix.join("/")));
+                let taken = made.iter().any(|(other, in_bucket, below)| {
+                    clash(&directory, other) || (bucket == *in_bucket && clash(&prefix, below))
+                });
+                let result = associations.create(&request, id(number), Timestamp::EPOCH);
+                prop_assert_eq!(result.is_err(), taken || made.len() == Associations::MAX);
+                if result.is_ok() {
+                    made.push((directory, bucket, prefix));
+                }
+            }
+            for (bucket, segments, is_directory) in keys {
+                let slash = if is_directory && !segments.is_empty() { "/" } else { "" };
+                let object_key = segments.join("/") + slash;
+                let holds = |one: &&Association| one.data_repository_path().holds(bucket, &object_key);
+                let holders: Vec<_> = associations.iter().filter(holds).collect();
+                prop_assert!(holders.len() <= 1);
+                let found = associations.of_object(bucket, &object_key).unwrap();
+                prop_assert_eq!(found.as_ref().map(|(one, _)| *one), holders.first().copied());
+                if let Some((association, place)) = found {
+                    let path = association.mapping().path(&place);
+                    prop_assert_eq!(associations.of_path(&path).unwrap(), Some((association, place.clone())));
+                    let back = association.mapping().object_key(&place).unwrap();
+                    prop_assert_eq!(back.unwrap_or_default(), object_key);
+                }
+            }
+        }
     }
 
     #[test]

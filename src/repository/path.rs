@@ -488,6 +488,7 @@ fn bucket_fault(bucket: &str) -> Option<(PathFault, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn repository(text: &str) -> RepositoryPath {
         RepositoryPath::parse(text).unwrap()
@@ -587,6 +588,35 @@ mod tests {
             for (one, other) in pairs {
                 let (one, other) = (repository(one), repository(other));
                 assert_eq!((one.overlaps(&other), other.overlaps(&one)), (expected, expected), "{one} {other}");
+            }
+        }
+    }
+
+    proptest! {
+        /// What is taken keeps its promises, and reads as itself when it is printed; what is not is refused, with a place in
+        /// it.
+        #[test]
+        fn a_path_that_is_taken_reads_as_itself(
+            pieces in prop::collection::vec(prop::sample::select(vec!["s3://", "a", "b-1", "/", "..", ".", "é", "\0", "\n", "A"]), 0..9),
+            start in prop::sample::select(vec!["", "/", "s3://", "s3://bucket", "s3://bucket/"]),
+        ) {
+            let text = start.to_owned() + &pieces.concat();
+            match RepositoryPath::parse(&text) {
+                Ok(path) => {
+                    prop_assert!(path.as_str() == text || path.without_slash() == text);
+                    prop_assert_eq!(&RepositoryPath::parse(path.as_str()).unwrap(), &path);
+                    prop_assert_eq!(&RepositoryPath::parse(path.without_slash()).unwrap(), &path);
+                    prop_assert_eq!(path.as_str(), format!("s3://{}/{}", path.bucket(), path.prefix().as_str()));
+                }
+                Err(error) => prop_assert!(error.at() <= text.len()),
+            }
+            match FileSystemPath::parse(&text) {
+                Ok(path) => {
+                    prop_assert_eq!(&FileSystemPath::parse(path.as_str()).unwrap(), &path);
+                    prop_assert_eq!(format!("/{}", path.parts().collect::<Vec<_>>().join("/")), path.as_str());
+                    prop_assert!(path.parts().all(|part| part != "." && part != ".."));
+                }
+                Err(error) => prop_assert!(error.at() <= text.len()),
             }
         }
     }
