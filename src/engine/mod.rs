@@ -9,6 +9,7 @@ mod audit;
 mod bytes;
 mod cancel;
 mod cause;
+mod clock;
 mod contents;
 mod digest;
 mod export;
@@ -37,6 +38,7 @@ mod task;
 pub use audit::{Audit, Remark, Verdict, audit};
 pub use cancel::Cancel;
 pub use cause::Cause;
+pub use clock::{Clock, SystemClock};
 pub use export::{ExportOptions, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
@@ -46,4 +48,6 @@ pub use session::StateError;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub use state::{FileState, OpenStateError};
 pub use state::{MemoryState, Part, StateRead, StateStore, StateWrite, Syncer};
+#[cfg(feature = "repository")]
+pub use task::{Completion, CompletionError, ReleaseRequest, Released, Releaser, TaskOptions, TaskOutcome, TaskRun};
 pub use walk::walk;
