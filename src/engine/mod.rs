@@ -55,4 +55,6 @@ pub use session::StateError;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub use state::{FileState, OpenStateError};
 pub use state::{MemoryState, Part, StateRead, StateStore, StateWrite, Syncer};
+#[cfg(feature = "repository")]
+pub use task::{Completion, CompletionError, ReleaseRequest, Released, Releaser, TaskOptions, TaskOutcome, TaskRun};
 pub use walk::walk;

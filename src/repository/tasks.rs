@@ -137,6 +137,8 @@ pub struct TaskEnd {
     pub status: TaskStatus,
     /// Why the work could not go on, or not begin. Without one, the task has failed if a file has.
     pub failure: Option<FailureDetails>,
+    /// Whether it was told to come to an end and has left something out for that.
+    pub cancelled: bool,
 }
 
 impl Tasks {
@@ -276,11 +278,14 @@ impl Tasks {
         let held = self.held(id)?;
         let mut status = held.counted(end.status, now);
         status.total_count = status.succeeded_count.saturating_add(status.failed_count);
+        // It may have been told so by another way than [`Tasks::cancel`].
+        let cancelled = held.task.lifecycle.after(TaskHappening::Cancel).ok().filter(|_| end.cancelled);
+        let lifecycle = cancelled.unwrap_or(held.task.lifecycle);
         let failed = end.failure.is_some() || status.failed_count > 0;
         let happening = if failed { TaskHappening::Fail } else { TaskHappening::Done };
         let task = &mut held.task;
         let illegal = |IllegalTaskTransition { from, .. }| TaskRefused::Ended { task: id.clone(), lifecycle: from };
-        task.lifecycle = task.lifecycle.after(happening).map_err(illegal)?;
+        task.lifecycle = lifecycle.after(happening).map_err(illegal)?;
         task.status = status;
         task.end_time = Some(epoch::rounded(now));
         if task.lifecycle == TaskLifecycle::Failed {
@@ -545,7 +550,7 @@ mod tests {
         assert_eq!(tasks.cancel(&id(1), at(3)).unwrap(), TaskLifecycle::Canceling);
         assert_eq!(tasks.cancel(&id(1), at(4)).unwrap(), TaskLifecycle::Canceling);
         let status = TaskStatus { succeeded_count: 7, ..TaskStatus::default() };
-        let ended = tasks.end(&id(1), TaskEnd { status, failure: None }, at(5)).unwrap();
+        let ended = tasks.end(&id(1), TaskEnd { status, ..TaskEnd::default() }, at(5)).unwrap();
         assert_eq!((ended.lifecycle, ended.status.succeeded_count), (TaskLifecycle::Canceled, 7));
         let refused = tasks.cancel(&id(1), at(6)).unwrap_err();
         assert_eq!(refused.code(), "DataRepositoryTaskEnded");
@@ -560,10 +565,19 @@ mod tests {
         let status = TaskStatus { total_count: 9, succeeded_count: 4, failed_count: 1, ..TaskStatus::default() };
         let running = tasks.progress(&id(1), status, at(30_000)).unwrap();
         assert_eq!((running.status.total_count, running.status.last_updated_time), (9, Some(at(30_000))));
-        let failed = tasks.end(&id(1), TaskEnd { status, failure: None }, at(31_000)).unwrap();
+        let failed = tasks.end(&id(1), TaskEnd { status, ..TaskEnd::default() }, at(31_000)).unwrap();
         assert_eq!((failed.lifecycle, failed.status.total_count), (TaskLifecycle::Failed, 5));
         assert_eq!(failed.failure_details.as_ref().unwrap().message.as_ref(), "1 of 5 failed");
         assert_eq!(tasks.progress(&id(1), status, at(32_000)).unwrap_err().code(), "DataRepositoryTaskEnded");
+    }
+
+    #[test]
+    fn a_task_whose_work_was_cancelled_has_not_succeeded() {
+        let mut tasks = tasks();
+        create(&mut tasks, &export(&[]), 1).unwrap();
+        tasks.start_next(at(2)).unwrap();
+        let end = TaskEnd { cancelled: true, ..TaskEnd::default() };
+        assert_eq!(tasks.end(&id(1), end, at(3)).unwrap().lifecycle, TaskLifecycle::Canceled);
     }
 
     #[test]
@@ -625,7 +639,7 @@ mod tests {
         let again = found.start_next(at(11)).unwrap();
         assert_eq!((again.task_id, again.start_time), (id(1), Some(at(2))));
         let status = TaskStatus { succeeded_count: 5, ..TaskStatus::default() };
-        let ended = found.end(&id(1), TaskEnd { status, failure: None }, at(12)).unwrap();
+        let ended = found.end(&id(1), TaskEnd { status, ..TaskEnd::default() }, at(12)).unwrap();
         assert_eq!((ended.lifecycle, ended.status.succeeded_count), (TaskLifecycle::Succeeded, 9));
 
         found.start_next(at(13)).unwrap();
