@@ -33,6 +33,8 @@ mod repository;
 mod task;
 
 pub use audit::{Audit, Remark, Verdict, audit};
+#[cfg(feature = "repository")]
+pub use automatic::{FenceError, Fenced, Mark, Unsent, export_changes, fence};
 pub use export::{ExportOptions, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};

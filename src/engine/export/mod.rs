@@ -14,7 +14,7 @@ use crate::engine::agreed::fresh_since;
 use crate::engine::contents::{Contents, Subject, Unsent};
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
-use crate::engine::scan::{Directories, Recorded, Scan, ScanError, Sight, look};
+use crate::engine::scan::{Directories, Reach, Recorded, Scan, ScanError, Sight, look};
 use crate::engine::selection::Selection;
 use crate::engine::session::{Seen, Session, StateError};
 use crate::engine::spool::Spool;
@@ -185,7 +185,7 @@ pub async fn export<T: Tree, S: ObjectStore + ?Sized>(
     options: &ExportOptions,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
-    run(tree, store, None, options, progress).await
+    run(tree, store, None, options, None, progress).await
 }
 
 /// Exports what was created or modified, data or metadata, since the last export to or import from this bucket.
@@ -212,7 +212,39 @@ pub async fn export_since<T: Tree, S: ObjectStore + ?Sized>(
     options: &ExportOptions,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
-    run(tree, store, Some(state), options, progress).await
+    run(tree, store, Some(state), options, None, progress).await
+}
+
+/// What an export of changes is about.
+#[derive(Debug)]
+pub(super) struct Among {
+    /// Paths that have changed, without slashes at their ends, none in a directory of which all is looked at; all of the
+    /// selection without.
+    pub(super) paths: Option<Vec<(Box<str>, Reach)>>,
+    /// Whether what has no object yet is sent.
+    pub(super) new: Wanted,
+    /// Whether what has one is brought up to date.
+    pub(super) changed: Wanted,
+}
+
+/// Whether something is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Yes,
+    No,
+}
+
+/// [`export_since`], of paths that are known to have changed.
+#[cfg(feature = "repository")]
+pub(super) async fn export_among<T: Tree, S: ObjectStore + ?Sized>(
+    tree: &T,
+    store: &S,
+    state: &dyn StateStore,
+    options: &ExportOptions,
+    among: &Among,
+    progress: &dyn Progress,
+) -> Result<Report, RunError> {
+    run(tree, store, Some(state), options, Some(among), progress).await
 }
 
 async fn run<T: Tree, S: ObjectStore + ?Sized>(
@@ -220,6 +252,7 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
     store: &S,
     state: Option<&dyn StateStore>,
     options: &ExportOptions,
+    among: Option<&Among>,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
     let store = &Counted::new(store);
@@ -228,7 +261,7 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
     let exported = async {
         let session = Session::of(tree, state, &options.bucket, &options.prefix).await?;
         let exported = match Export::new(tree, store, session.as_ref(), options, progress).await {
-            Ok(run) => run.all(&mut recorder).await,
+            Ok(run) => Export { among, ..run }.all(&mut recorder).await,
             Err(error) => Err(error),
         };
         let seen = if exported.is_ok() { Seen::Everything } else { Seen::Part };
@@ -248,6 +281,8 @@ pub(super) struct Export<'r, T, S: ?Sized> {
     store: &'r Counted<&'r S>,
     session: Option<&'r Session<'r>>,
     options: &'r ExportOptions,
+    /// The paths that it is about; all of the selection without.
+    among: Option<&'r Among>,
     progress: &'r dyn Progress,
     contents: Contents<'r, T>,
     capabilities: Capabilities,
@@ -295,12 +330,26 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         };
         let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
         let contents = Contents::new(tree, md5, options.same_times, fresh_since(started));
-        Ok(Self { tree, store, session, options, progress, contents, capabilities, verify, started })
+        Ok(Self { tree, store, session, options, among: None, progress, contents, capabilities, verify, started })
     }
 
     fn scan(&self) -> Scan<'r, T> {
         let ExportOptions { selection, directories, lookers, .. } = self.options;
-        Scan::new(self.tree, self.session, selection, *directories, lookers.get())
+        let scan = Scan::new(self.tree, self.session, selection, *directories, lookers.get());
+        match self.among.and_then(|among| among.paths.as_ref()) {
+            Some(paths) => scan.among(paths),
+            None => scan,
+        }
+    }
+
+    /// Why something that is there is not sent although it may have changed.
+    fn unwanted(&self, record: Option<&Record>) -> Option<&'static str> {
+        let among = self.among?;
+        match record.and_then(|record| record.remote.as_ref()) {
+            None if among.new == Wanted::No => Some("the policy does not export what is new"),
+            Some(_) if among.changed == Wanted::No => Some("the policy does not export what has changed"),
+            _ => None,
+        }
     }
 
     async fn all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
@@ -344,7 +393,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             Sight::Unchanged(count) => Ok(Taken::Counted(count)),
             Sight::Present { key, status, record, names } => {
                 let known = record.is_some();
-                let ended = self.present(&key, status, record, names).await?;
+                let ended = match self.unwanted(record.as_ref()) {
+                    Some(why) => Ended::new(&key, Outcome::Skipped).because(why),
+                    None => self.present(&key, status, record, names).await?,
+                };
                 self.session.inspect(|session| session.withdraw(&key));
                 if !known && matches!(ended.outcome, Outcome::Skipped | Outcome::Failed | Outcome::Conflict) {
                     self.name_only(key)?;
