@@ -392,6 +392,12 @@ impl Pending {
         self.paths.iter().map(|(path, waiting)| (&**path, waiting))
     }
 
+    /// What waits at a path; the empty path is all of the tree.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&Waiting> {
+        self.paths.get(path)
+    }
+
     /// The number of the last event that was read. Once this has been saved, events up to there are not needed any more.
     #[must_use]
     pub const fn read_to(&self) -> u64 {
@@ -419,19 +425,15 @@ impl Pending {
     /// these the oldest.
     #[must_use]
     pub fn ripe(&self, now: Timestamp) -> Vec<(Box<str>, Depth)> {
-        self.choose(|waiting| self.is_ripe(waiting, now))
+        self.choose(|_, waiting| self.is_ripe(waiting, now))
     }
 
-    /// The paths that changed by an event of this number or one before, whether their writers are done or not.
-    #[must_use]
-    pub fn due(&self, sequence: u64) -> Vec<(Box<str>, Depth)> {
-        self.choose(|waiting| waiting.first <= sequence)
-    }
-
-    fn choose(&self, wanted: impl Fn(&Waiting) -> bool) -> Vec<(Box<str>, Depth)> {
-        let mut ripe: Vec<(&Box<str>, &Waiting)> = self.paths.iter().filter(|(_, waiting)| wanted(waiting)).collect();
-        ripe.sort_by_key(|(_, waiting)| (waiting.attempts, waiting.first));
-        ripe.into_iter().take(Self::BATCH).map(|(path, waiting)| (path.clone(), waiting.depth)).collect()
+    /// The paths of which this is true, [`BATCH`](Self::BATCH) at most, in the order of [`ripe`](Self::ripe).
+    pub(crate) fn choose(&self, wanted: impl Fn(&str, &Waiting) -> bool) -> Vec<(Box<str>, Depth)> {
+        let mut chosen: Vec<(&Box<str>, &Waiting)> =
+            self.paths.iter().filter(|(path, waiting)| wanted(path, waiting)).collect();
+        chosen.sort_by_key(|(_, waiting)| (waiting.attempts, waiting.first));
+        chosen.into_iter().take(Self::BATCH).map(|(path, waiting)| (path.clone(), waiting.depth)).collect()
     }
 
     fn is_ripe(&self, waiting: &Waiting, now: Timestamp) -> bool {
