@@ -1,12 +1,13 @@
 //! What a link does by itself.
 
 use super::{DataRepository, RepositoryError};
+use crate::engine::automatic::{Fenced, Mark, export_changes, fence};
 use crate::engine::cause::Cause;
 use crate::engine::events::{Drift, apply_events, sweep};
 use crate::engine::report::{EndedEntry, Outcome, Problem, Progress, Report};
 use crate::engine::selection::Selection;
 use crate::key::Key;
-use crate::repository::{Action, Backlog, Misconfiguration, Overdue};
+use crate::repository::{Action, Backlog, Misconfiguration, Overdue, Pending};
 use crate::store::ObjectStore;
 use crate::tree::Tree;
 use std::collections::BTreeSet;
@@ -50,6 +51,41 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         }
         backlog.merge(batch);
         self.settle(ran).await
+    }
+
+    /// Sends what is ripe of the changes that a feed has told, as far as the link exports it by itself; see
+    /// [`export_changes`].
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotAllowed`] in a state that does not allow it; [`RepositoryError::Run`] when it had to stop, and
+    /// what was to be sent waits on.
+    pub async fn send(&self, pending: &mut Pending, progress: &dyn Progress) -> Result<Report, RepositoryError> {
+        let _turn = self.enter(Action::AutomaticExport).await?;
+        let (options, policy) = (self.export_options(&Selection::all()), self.linked().auto_export());
+        let (state, now) = (&*self.states.exports, self.clock.now());
+        let ran = export_changes(&self.tree, &self.store, state, &options, policy, pending, now, progress).await;
+        self.settle(ran).await
+    }
+
+    /// Sees to it that everything up to a mark is in the store, or names what is not; see [`fence()`].
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotAllowed`] in a state that does not allow it; [`RepositoryError::Fence`].
+    pub async fn fence(
+        &self,
+        pending: &mut Pending,
+        mark: Mark,
+        tries: u32,
+        progress: &dyn Progress,
+    ) -> Result<Fenced, RepositoryError> {
+        let _turn = self.enter(Action::AutomaticExport).await?;
+        let (options, policy) = (self.export_options(&Selection::all()), self.linked().auto_export());
+        let state = &*self.states.exports;
+        let fenced = fence(&self.tree, &self.store, state, &options, policy, pending, mark, tries, progress).await;
+        if fenced.is_err() {
+            self.follow().await?;
+        }
+        Ok(fenced?)
     }
 
     /// Says that events of the bucket were lost, or that it changes in ways of which no event tells. The link is

@@ -15,6 +15,7 @@ pub use kept::{LinkDocument, LinkDocumentError};
 pub use linked::Linked;
 
 use self::check::{Checked, check, is_suspicious};
+use super::automatic::FenceError;
 use super::clock::Clock;
 use super::export::{ExportOptions, Imported, export_since, plan_export};
 use super::import::{ImportOptions, import_since};
@@ -210,6 +211,9 @@ pub enum RepositoryError {
     /// A link keeps its paths: another place is another link.
     #[error("the paths of a link do not change: delete it and make another one")]
     PathsChanged,
+    /// Not everything is in the store.
+    #[error("the fence does not stand")]
+    Fence(#[from] FenceError),
     /// Events had waited for too long and were dropped. The link is misconfigured until it is updated, and an import has to
     /// follow.
     #[error("the tree has not what the bucket has any more")]
@@ -458,13 +462,18 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     /// Draws the conclusions from what became of a run.
     async fn settle(&self, ran: Result<Report, RunError>) -> Result<Report, RepositoryError> {
         if is_suspicious(ran.as_ref().map_err(RunError::kind)) {
-            match self.check_now().await {
-                // What could not be found out is no reason to keep back what became of the run.
-                Ok(()) | Err(RepositoryError::Store(_)) => {}
-                Err(error) => return Err(error),
-            }
+            self.follow().await?;
         }
         Ok(ran?)
+    }
+
+    /// Looks at the store, and has the state follow. What could not be found out is no reason to keep back what became of a
+    /// run.
+    async fn follow(&self) -> Result<(), RepositoryError> {
+        match self.check_now().await {
+            Err(RepositoryError::Store(_)) => Ok(()),
+            checked => checked,
+        }
     }
 
     /// Changes the state, and keeps it.
