@@ -108,6 +108,14 @@ pub struct TaskOutcome {
     pub completion: Completion,
 }
 
+impl TaskOutcome {
+    /// That of a task that was not begun.
+    pub(super) fn refused(why: &dyn std::error::Error) -> Self {
+        let end = TaskEnd { failure: Some(FailureDetails::new(Chain(why))), ..TaskEnd::default() };
+        Self { end, report: None, completion: Completion::Disabled }
+    }
+}
+
 /// What became of a completion report. What it could not be does not fail the task.
 #[derive(Debug)]
 #[non_exhaustive]
