@@ -355,7 +355,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> TaskRun<'r, T, S> {
             return Err(error.into());
         }
         let prefix = &self.options.export.prefix;
-        // Also where nothing failed, so that a path that is wrong is found out before something does.
+        // Also where nothing failed, so that a wrong path does not wait for the day on which something does.
         let key = task.report.key(&task.task_id, task.r#type, &self.options.bucket, prefix)?;
         let (Some(key), Some(rows)) = (key, rows) else { return Ok(Completion::Disabled) };
         let count = rows.rows();
@@ -614,4 +614,81 @@ const fn is_failure(cause: Cause) -> bool {
             | Cause::RenameInProgress
             | Cause::SourceDeleted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(task: TaskType, outcome: Outcome, causes: &[Cause]) -> (u64, u64, String) {
+        let problem = |cause: &Cause| Problem { key: "a".into(), outcome, cause: *cause, reason: "why".into() };
+        let problems: Vec<Problem> = causes.iter().map(problem).collect();
+        let count = Count {
+            task,
+            base: base("/ns1/"),
+            clock: &SystemClock,
+            progress: &Silent,
+            updates: &|_| {},
+            outcomes: None,
+            counted: Mutex::new(Counted::new(Timestamp::EPOCH, true)),
+        };
+        count.entry(&EndedEntry { key: b"a", outcome, problems: &problems, bytes: 0 });
+        let counted = count.counted.into_inner().unwrap();
+        let mut file = counted.rows.unwrap().into_inner();
+        let mut rows = String::new();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        file.read_to_string(&mut rows).unwrap();
+        (counted.succeeded, counted.failed, rows)
+    }
+
+    #[test]
+    fn what_counts_as_a_failure() {
+        let (export, import) = (TaskType::ExportToRepository, TaskType::ImportMetadataFromRepository);
+        let row = |status, code| format!("ns1/a,{status},{code}\n");
+        for (task, outcome, causes, expected) in [
+            (export, Outcome::Written, &[][..], (1, 0, String::new())),
+            (export, Outcome::MetadataOnly, &[Cause::Shortfall], (1, 0, String::new())),
+            (export, Outcome::Unchanged, &[], (0, 0, String::new())),
+            // A rule leaves it out, or it is gone.
+            (export, Outcome::Skipped, &[Cause::Special], (0, 0, String::new())),
+            (export, Outcome::Skipped, &[Cause::FileNotFound], (0, 0, String::new())),
+            (export, Outcome::Skipped, &[Cause::TooLarge], (0, 1, row("failed", "FileSizeTooLarge"))),
+            (export, Outcome::Failed, &[Cause::Busy], (0, 1, row("failed", "ResourceBusy"))),
+            (export, Outcome::Conflict, &[Cause::Conflict], (0, 1, row("failed", "S3Error"))),
+            (export, Outcome::Failed, &[], (0, 1, row("failed", "InternalError"))),
+            // What was odd comes before why it failed.
+            (import, Outcome::Failed, &[Cause::Repaired, Cause::AccessDenied], (0, 1, row("failed", "S3AccessDenied"))),
+            (import, Outcome::Skipped, &[Cause::ObjectNotFound], (0, 1, row("failed", "S3ObjectNotFound"))),
+            (import, Outcome::Skipped, &[Cause::Root], (0, 0, String::new())),
+            (
+                import,
+                Outcome::Written,
+                &[Cause::Repaired, Cause::Archived],
+                (1, 0, row("succeeded with warning", "S3ObjectInUnsupportedTier")),
+            ),
+        ] {
+            assert_eq!(count(task, outcome, causes), expected, "{task} {outcome} {causes:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_due_after_30_seconds_and_when_the_clock_was_put_back() {
+        let at = |seconds| Timestamp::from_unix(seconds, 0).unwrap();
+        let mut counted = Counted::new(at(100), false);
+        assert!(counted.due(at(100)).is_none() && counted.due(at(129)).is_none());
+        assert!(counted.due(at(130)).is_some() && counted.due(at(131)).is_none());
+        assert!(counted.due(at(10)).is_some() && counted.due(at(39)).is_none() && counted.due(at(40)).is_some());
+    }
+
+    #[test]
+    fn a_large_report_is_read_from_its_file() {
+        let mut file = SpooledTempFile::new(IN_MEMORY);
+        let text: Vec<u8> = (0..=u8::MAX).cycle().take(IN_MEMORY.saturating_add(1)).collect();
+        file.write_all(&text).unwrap();
+        let body = body(file).unwrap();
+        assert!(matches!(body, Body::Source(_)));
+        assert_eq!(body.size(), text.len() as u64);
+        let middle = futures_executor::block_on(body.read(1000, 5000)).unwrap();
+        assert_eq!(middle, text[1000..6000]);
+    }
 }

@@ -466,8 +466,8 @@ mod tests {
     use super::super::task::{DurationSinceLastAccess, DurationUnit};
     use super::*;
 
-    fn at(milliseconds: i128) -> Timestamp {
-        Timestamp::from_nanoseconds(milliseconds * 1_000_000).unwrap()
+    fn at(milliseconds: i64) -> Timestamp {
+        Timestamp::from_nanoseconds(i128::from(milliseconds).saturating_mul(1_000_000)).unwrap()
     }
 
     fn id(number: u128) -> TaskId {
@@ -616,10 +616,10 @@ mod tests {
         create(&mut tasks, &export(&["a"]), 1).unwrap();
         create(&mut tasks, &export(&["b"]), 2).unwrap();
         tasks.cancel(&id(1), at(1_000)).unwrap();
-        let kept = i128::from(Tasks::KEPT) * 1000;
-        tasks.expire(at(kept + 999));
+        let kept = Tasks::KEPT.saturating_mul(1000);
+        tasks.expire(at(kept.saturating_add(999)));
         assert_eq!(tasks.iter().count(), 2);
-        tasks.expire(at(kept + 1_000));
+        tasks.expire(at(kept.saturating_add(1_000)));
         assert_eq!(tasks.get(&id(1)).unwrap_err().to_string(), "there is no task-00000000000000001");
         assert!(tasks.get(&id(2)).is_ok());
     }
