@@ -17,7 +17,8 @@ use thiserror::Error;
 /// Something that has changed in a file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedChange {
-    /// Its number in the feed, which does not fall from change to change. One event may be several changes of one number.
+    /// Its number in the feed, which grows with time. One event may be several changes of one number, and one of which it
+    /// was found out late where it was comes late.
     pub sequence: u64,
     /// When it happened.
     pub time: Timestamp,
@@ -61,7 +62,7 @@ pub enum ChangeKind {
 pub struct FeedBatch {
     /// The changes, in the order in which they were told. Events that change nothing have none.
     pub changes: Vec<FeedChange>,
-    /// The number of the last event that was read; 0 when there was none.
+    /// Up to this number all changes have been told by now, in this batch or before; 0 when none was.
     pub read_to: u64,
 }
 
@@ -242,7 +243,6 @@ impl Pending {
     /// Takes in what was read.
     pub fn take(&mut self, batch: FeedBatch) {
         for change in batch.changes {
-            self.read_to = self.read_to.max(change.sequence);
             self.note(change);
         }
         self.read_to = self.read_to.max(batch.read_to);
@@ -398,7 +398,7 @@ impl Pending {
         self.paths.get(path)
     }
 
-    /// The number of the last event that was read. Once this has been saved, events up to there are not needed any more.
+    /// Up to which number the feed was read. Once this has been saved, events up to there are not needed any more.
     #[must_use]
     pub const fn read_to(&self) -> u64 {
         self.read_to

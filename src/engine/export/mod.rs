@@ -494,7 +494,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 Ok(Taken::Ended(ended))
             }
             Sight::Gone(record) if record.remote.is_none() => {
-                self.session.map_or(Ok(()), |session| session.remove(&record.key, Urgency::Later))?;
+                // What may have been put without anybody hearing of it is settled at the end.
+                if let Some(session) = self.session.filter(|session| !session.is_uncertain(&record.key)) {
+                    session.remove(&record.key, Urgency::Later)?;
+                }
                 Ok(Taken::Nothing)
             }
             Sight::Gone(record) => Ok(Taken::Gone(record)),
