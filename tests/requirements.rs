@@ -10,6 +10,7 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::arithmetic_side_effects,
+    clippy::unreachable,
     reason = "a test"
 )]
 
@@ -17,16 +18,26 @@ use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::TryStreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use posix_s3::Profile;
 use posix_s3::engine::{
-    ExportOptions, ImportOptions, MemoryState, Outcome, Report, Silent, export_since, import, import_since,
+    DataRepository, ExportOptions, FirstImport, ImportOptions, LinkDocument, Linked, MemoryState, Outcome, Part,
+    Report, RepositoryError, RepositoryOptions, Selection, Silent, States, SystemClock, export_since, import,
+    import_since,
+};
+use posix_s3::repository::describe::{
+    DataRepositoryConfiguration, DescribeFileSystemsResponse, FileSystem, LustreFileSystemConfiguration,
+};
+use posix_s3::repository::{
+    Action, CreateFileSystemLustreConfiguration, EventType, Lifecycle, Link, LinkOf, LinkState, Loss, Notice,
+    check_bucket_deletion, read_message,
 };
 use posix_s3::store::{Body, GetOptions, ListRequest, MemoryStore, ObjectMeta, ObjectStore, PutOptions};
 use posix_s3::tree::LocalTree;
+use posix_s3::{Profile, Timestamp};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A directory, a bucket, and what both sides last agreed on.
 struct World {
@@ -497,4 +508,248 @@ fn s38_other_metadata_is_not_kept() {
         .collect();
     assert!(!headers.contains_key("x-amz-meta-project") && headers.contains_key(MODE), "{headers:?}");
     assert_eq!(world.read("a"), "changed");
+}
+
+/// A directory and a bucket with a link between them, both ways in one place.
+struct Linking {
+    directory: tempfile::TempDir,
+    bucket: Arc<MemoryStore>,
+    state: Arc<MemoryState>,
+}
+
+impl Linking {
+    fn new(objects: &[(&str, &str)]) -> Self {
+        let bucket = Arc::new(MemoryStore::new());
+        objects.iter().for_each(|(key, body)| put(&bucket, key, body, &[]));
+        Self { directory: tempfile::tempdir().unwrap(), bucket, state: Arc::default() }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.directory.path().join(path)
+    }
+
+    fn link(policy: &str) -> Linked {
+        let request = format!(
+            r#"{{"ImportPath": "s3://sample-data", "ExportPath": "s3://sample-data", "AutoImportPolicy": "{policy}"}}"#
+        );
+        Linked::from(Link::new(&serde_json::from_str(&request).unwrap(), Timestamp::EPOCH).unwrap())
+    }
+
+    fn create(&self, policy: &str, first: FirstImport) -> Repository {
+        let tree = LocalTree::open(self.directory.path()).unwrap();
+        let options = RepositoryOptions::new(Profile::fsx(), "sample-data");
+        let (states, clock) = (States::one(self.state.clone()), Arc::new(SystemClock));
+        let linked = Self::link(policy);
+        block_on(DataRepository::create(tree, self.bucket.clone(), states, linked, options, clock, first)).unwrap()
+    }
+
+    fn open(&self) -> Repository {
+        let tree = LocalTree::open(self.directory.path()).unwrap();
+        let options = RepositoryOptions::new(Profile::fsx(), "sample-data");
+        let (states, clock) = (States::one(self.state.clone()), Arc::new(SystemClock));
+        block_on(DataRepository::open(tree, self.bucket.clone(), states, options, clock)).unwrap()
+    }
+}
+
+type Repository = DataRepository<LocalTree, Arc<MemoryStore>>;
+
+fn export_all(repository: &Repository) -> Report {
+    block_on(repository.export(&Selection::all(), &Silent)).unwrap()
+}
+
+fn import_all(repository: &Repository) -> Report {
+    block_on(repository.import(&Selection::all(), &Silent)).unwrap()
+}
+
+/// What `describe-file-systems` says of a link.
+fn described(repository: &Repository) -> serde_json::Value {
+    let Linked::Link(link) = repository.linked() else { unreachable!() };
+    let configuration = DataRepositoryConfiguration::new(&link, &repository.state());
+    let lustre = LustreFileSystemConfiguration {
+        data_repository_configuration: Some(configuration),
+        ..LustreFileSystemConfiguration::default()
+    };
+    let file_system = FileSystem { lustre_configuration: Some(lustre), ..FileSystem::default() };
+    let answer = DescribeFileSystemsResponse { file_systems: Some(vec![file_system]), ..Default::default() };
+    serde_json::to_value(&answer).unwrap()
+}
+
+/// An event of the bucket of a link.
+fn event(name: &str, key: &str, sequencer: &str) -> Vec<Notice> {
+    let message = format!(
+        r#"{{"Records": [{{"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "{name}", "s3":
+        {{"bucket": {{"name": "sample-data"}}, "object": {{"key": "{key}", "sequencer": "{sequencer}"}}}}}}]}}"#
+    );
+    read_message(message.as_bytes()).into_iter().map(Result::unwrap).collect()
+}
+
+#[test]
+fn s02_intermediate_results_are_written_to_the_store_periodically() {
+    let linking = Linking::new(&[]);
+    let repository = linking.create("NONE", FirstImport::None);
+    for round in 1..=3 {
+        fs::write(linking.path(&format!("result{round}")), round.to_string()).unwrap();
+        fs::write(linking.path("latest"), "x".repeat(round)).unwrap();
+        assert_eq!(export_all(&repository).written, 2);
+    }
+    assert_eq!(block_on(linking.bucket.head("latest")).unwrap().size, 3);
+}
+
+#[test]
+fn s03_a_workload_starts_again_from_the_newest_data_in_the_store() {
+    let linking = Linking::new(&[]);
+    let repository = linking.create("NONE", FirstImport::None);
+    fs::write(linking.path("checkpoint"), "step 7").unwrap();
+    export_all(&repository);
+    // Everything but the bucket is gone.
+    let again = Linking { bucket: linking.bucket.clone(), ..Linking::new(&[]) };
+    drop((repository, linking));
+    again.create("NONE", FirstImport::All);
+    assert_eq!(fs::read_to_string(again.path("checkpoint")).unwrap(), "step 7");
+}
+
+#[test]
+fn s04_at_the_end_results_are_written_and_the_link_is_deleted() {
+    let linking = Linking::new(&[]);
+    let repository = linking.create("NONE", FirstImport::None);
+    fs::write(linking.path("final"), "42").unwrap();
+    let (repository, refused) = block_on(repository.delete(Loss::Refused)).unwrap_err();
+    assert!(matches!(refused, RepositoryError::Deletion(_)), "what is not in the bucket would be lost");
+    export_all(&repository);
+    block_on(repository.delete(Loss::Refused)).unwrap();
+    assert_eq!(block_on(linking.bucket.head("final")).unwrap().size, 2);
+}
+
+#[test]
+fn s05_the_link_is_made_with_the_file_system() {
+    let request = r#"{"ImportPath": "s3://sample-data/in"}"#;
+    let created: CreateFileSystemLustreConfiguration = serde_json::from_str(request).unwrap();
+    let link = Link::new(&created, Timestamp::from_unix(1_541_456_592, 0).unwrap()).unwrap();
+    assert_eq!(link.import_path().as_str(), "s3://sample-data/in/");
+    assert_eq!(link.export_path().as_str(), "s3://sample-data/FSxLustre20181105T222312Z/");
+}
+
+#[test]
+fn s07_objects_are_reachable_with_no_extra_step() {
+    let linking = Linking::new(&[("d/a", "data")]);
+    let repository = linking.create("NEW", FirstImport::All);
+    assert_eq!(fs::read_to_string(linking.path("d/a")).unwrap(), "data");
+    put(&linking.bucket, "d/b", "later", &[]);
+    let mut backlog = repository.backlog();
+    event("ObjectCreated:Put", "d/b", "01").into_iter().for_each(|notice| backlog.note(notice));
+    block_on(repository.apply(&mut backlog, &Silent)).unwrap();
+    assert_eq!(fs::read_to_string(linking.path("d/b")).unwrap(), "later");
+}
+
+#[test]
+fn s08_the_export_may_come_after_the_computation() {
+    let linking = Linking::new(&[("in", "3")]);
+    let repository = linking.create("NONE", FirstImport::All);
+    fs::write(linking.path("out"), "9").unwrap();
+    assert!(block_on(linking.bucket.head("out")).is_err());
+    drop(repository);
+    assert_eq!(export_all(&linking.open()).written, 1);
+    assert_eq!(block_on(linking.bucket.head("out")).unwrap().size, 1);
+}
+
+#[test]
+fn s13_the_bucket_of_a_linked_file_system_is_not_to_be_deleted() {
+    let linking = Linking::new(&[]);
+    let repository = linking.create("NONE", FirstImport::None);
+    let Linked::Link(link) = repository.linked() else { unreachable!() };
+    let state = repository.state();
+    let in_use =
+        check_bucket_deletion("sample-data", [LinkOf::link("fs-0123456789abcdef0", &link, &state)]).unwrap_err();
+    assert!(in_use.to_string().contains("fs-0123456789abcdef0"), "{in_use}");
+    check_bucket_deletion("other-data", [LinkOf::link("fs-0123456789abcdef0", &link, &state)]).unwrap();
+}
+
+#[test]
+fn s39_the_lifecycle_reports_the_status_of_the_repository() {
+    let linking = Linking::new(&[]);
+    let repository = linking.create("NONE", FirstImport::None);
+    assert_eq!(repository.state().lifecycle(), Lifecycle::Available);
+    assert_eq!(linking.open().state(), repository.state(), "also after a restart");
+}
+
+#[test]
+fn s40_while_it_is_created_the_repository_is_unavailable() {
+    let state = LinkState::creating(Timestamp::EPOCH);
+    assert_eq!(state.lifecycle(), Lifecycle::Creating);
+    for action in [Action::Import, Action::Export, Action::AutomaticImport, Action::AutomaticExport, Action::Release] {
+        let refused = state.permit(action).unwrap_err();
+        assert_eq!(refused.to_string(), format!("no {action} while the link is CREATING"));
+    }
+}
+
+#[test]
+fn s41_an_available_repository_can_be_used() {
+    let linking = Linking::new(&[("a", "x")]);
+    let repository = linking.create("NEW_CHANGED", FirstImport::None);
+    assert_eq!(import_all(&repository).written, 1);
+    assert_eq!(export_all(&repository).failed, 0);
+    let mut backlog = repository.backlog();
+    assert_eq!(block_on(repository.apply(&mut backlog, &Silent)).unwrap().failed, 0);
+}
+
+#[test]
+fn s42_a_change_of_the_configuration_is_an_update() {
+    let linking = Linking::new(&[]);
+    let repository = linking.create("NONE", FirstImport::None);
+    let state = block_on(repository.update(Linking::link("NEW_CHANGED_DELETED"))).unwrap();
+    assert_eq!(state.lifecycle(), Lifecycle::Available);
+    assert!(repository.linked().auto_import().contains(EventType::Deleted));
+    let mut updating = repository.state();
+    updating.update(Timestamp::EPOCH).unwrap();
+    assert_eq!(updating.lifecycle(), Lifecycle::Updating);
+    assert!(updating.permit(Action::Import).is_err() && updating.permit(Action::Restore).is_ok());
+}
+
+#[test]
+fn s43_a_misconfigured_repository_imports_nothing_by_itself_until_it_is_corrected() {
+    let linking = Linking::new(&[]);
+    let repository = linking.create("NEW_CHANGED_DELETED", FirstImport::None);
+    block_on(repository.missed_events("the subscription was deleted")).unwrap();
+    put(&linking.bucket, "a", "x", &[]);
+    let mut backlog = repository.backlog();
+    event("ObjectCreated:Put", "a", "01").into_iter().for_each(|notice| backlog.note(notice));
+    let refused = block_on(repository.apply(&mut backlog, &Silent)).unwrap_err();
+    assert!(matches!(refused, RepositoryError::NotAllowed(_)) && !linking.path("a").exists());
+    // By hand it can still be imported; by itself only once it was corrected.
+    assert_eq!(block_on(repository.check()).unwrap().lifecycle(), Lifecycle::Misconfigured);
+    block_on(repository.update(repository.linked())).unwrap();
+    assert_eq!(block_on(repository.apply(&mut backlog, &Silent)).unwrap().written, 1);
+    assert!(linking.path("a").exists());
+}
+
+#[test]
+fn s44_the_state_can_be_asked_for() {
+    let linking = Linking::new(&[]);
+    let repository = linking.create("NONE", FirstImport::None);
+    block_on(repository.missed_events("the subscription was deleted")).unwrap();
+    // By a program that has the link open, and by one that has only what it keeps.
+    let kept = linking.state.get(Part::Link).unwrap();
+    let document = LinkDocument::read(&*kept).unwrap();
+    assert_eq!((document.state(), document.linked()), (&repository.state(), &repository.linked()));
+    assert_eq!(document.state().failure().unwrap().message.as_ref(), "the subscription was deleted");
+}
+
+#[test]
+fn s46_the_lifecycle_is_a_member_of_the_data_repository_configuration() {
+    let linking = Linking::new(&[]);
+    let repository = linking.create("NEW", FirstImport::None);
+    let at = "/FileSystems/0/LustreConfiguration/DataRepositoryConfiguration/Lifecycle";
+    assert_eq!(described(&repository).pointer(at).unwrap(), "AVAILABLE");
+    block_on(repository.missed_events("the subscription was deleted")).unwrap();
+    let answer = described(&repository);
+    let configuration = answer.pointer("/FileSystems/0/LustreConfiguration/DataRepositoryConfiguration").unwrap();
+    let expected = serde_json::json!({
+        "Lifecycle": "MISCONFIGURED",
+        "ImportPath": "s3://sample-data",
+        "ExportPath": "s3://sample-data",
+        "ImportedFileChunkSize": 1024,
+        "AutoImportPolicy": "NEW",
+        "FailureDetails": {"Message": "the subscription was deleted"},
+    });
+    assert_eq!(configuration, &expected);
 }
