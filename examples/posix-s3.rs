@@ -22,11 +22,12 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use place::{Place, Purpose};
 use posix_s3::engine::{
-    Audit, ExportOptions, FileState, ImportOptions, Jobs, Outcome, Planned, Problem, Progress, Remark, Report,
-    RunError, Selection, StateStore, Verdict, audit, export, export_since, import, import_since, plan_export,
-    plan_import,
+    Access, Audit, ExportOptions, FileState, ImportOptions, Jobs, Outcome, Planned, Problem, Progress, Remark, Report,
+    RepositoryOptions, RunError, Selection, StateStore, Verdict, audit, export, export_since, import, import_since,
+    plan_export, plan_import,
 };
 use posix_s3::plan::{Brake, Deletes, OnConflict};
+use posix_s3::repository::{AutoImportPolicyType, Backlog};
 use posix_s3::store::MemoryStore;
 use posix_s3::tree::{LocalTree, MemoryTree};
 use posix_s3::{Key, Prefix, Profile};
@@ -94,6 +95,28 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Takes over what has happened in the bucket, as S3 tells it: notifications as they are, or as SNS, SQS or EventBridge
+    /// wrap them, one after the other. The directory then holds what an import would bring.
+    Watch {
+        /// `dir:PATH` or `s3://BUCKET/PREFIX`.
+        store: String,
+        /// The directory, which is made if it is not there.
+        dir: PathBuf,
+        /// The file with the messages; `-` for standard input.
+        #[arg(default_value = "-")]
+        events: PathBuf,
+        /// The state of the link.
+        #[arg(long, value_name = "FILE")]
+        state: PathBuf,
+        /// What is taken over.
+        #[arg(long, value_enum, default_value_t = Policy::NewChangedDeleted)]
+        policy: Policy,
+        /// The bucket that the events name; that of the store by default.
+        #[arg(long, value_name = "NAME")]
+        bucket: Option<String>,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Prints the link as `aws fsx describe-file-systems` does: its lifecycle, and why if it is not available. The exit status
     /// is 1 then.
     Status {
@@ -152,6 +175,27 @@ struct Run {
     /// Nothing that matches this glob; may be given more than once.
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
+}
+
+/// Which changes of the bucket are taken over.
+#[derive(Clone, Copy, ValueEnum)]
+enum Policy {
+    /// New objects.
+    New,
+    /// New objects, and changes of old ones.
+    NewChanged,
+    /// New objects, changes of old ones, and deletions.
+    NewChangedDeleted,
+}
+
+impl From<Policy> for AutoImportPolicyType {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::New => Self::New,
+            Policy::NewChanged => Self::NewChanged,
+            Policy::NewChangedDeleted => Self::NewChangedDeleted,
+        }
+    }
 }
 
 /// A path from the directory on, as a shell completes it: `./` in front says nothing.
@@ -214,22 +258,22 @@ impl Run {
         Ok(selection)
     }
 
-    /// Opens the state, which is not in the directory that it is about: each run would change it.
     fn open_state(&self, store: &Place, dir: &Path) -> Result<Option<FileState>, Failure> {
-        let Some(path) = &self.state else { return Ok(None) };
-        if matches!(store, Place::Memory) {
-            return Err(Failure::of(
-                "--state",
-                "a bucket in memory is gone at the end, and nothing is agreed on with it",
-            ));
-        }
-        let failed = |error| Failure::from_error("--state", &error);
-        if real_path(path).map_err(failed)?.starts_with(real_path(dir).map_err(failed)?) {
-            let wrong = format!("{} lies in {}, and would be part of it", path.display(), dir.display());
-            return Err(Failure::of("--state", wrong));
-        }
-        FileState::open(path).map(Some).map_err(|error| Failure::from_error("--state", &error))
+        self.state.as_ref().map(|path| open_state(path, store, dir)).transpose()
     }
+}
+
+/// Opens the state, which is not in the directory that it is about: each run would change it.
+fn open_state(path: &Path, store: &Place, dir: &Path) -> Result<FileState, Failure> {
+    if matches!(store, Place::Memory) {
+        return Err(Failure::of("--state", "a bucket in memory is gone at the end, and nothing is agreed on with it"));
+    }
+    let failed = |error| Failure::from_error("--state", &error);
+    if real_path(path).map_err(failed)?.starts_with(real_path(dir).map_err(failed)?) {
+        let wrong = format!("{} lies in {}, and would be part of it", path.display(), dir.display());
+        return Err(Failure::of("--state", wrong));
+    }
+    FileState::open(path).map_err(|error| Failure::from_error("--state", &error))
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -310,6 +354,9 @@ fn run(command: &Command) -> Result<bool, Failure> {
         Command::Export { dir, store, run, options } => run_export(dir, store, run, options),
         Command::Import { store, dir, run, options } => run_import(store, dir, run, options),
         Command::Audit { store, options } => run_audit(store, options),
+        Command::Watch { store, dir, events, state, policy, bucket, options } => {
+            run_watch(store, dir, events, state, *policy, bucket.as_deref(), options)
+        }
         Command::Status { store, state, options } => link::status(store, state.as_deref(), options),
     }
 }
@@ -398,6 +445,35 @@ fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<b
     show(report, &bar, options.json)
 }
 
+fn run_watch(
+    store: &str,
+    dir: &Path,
+    events: &Path,
+    state: &Path,
+    policy: Policy,
+    bucket: Option<&str>,
+    options: &Options,
+) -> Result<bool, Failure> {
+    let place = Place::parse(store)?;
+    let state = open_state(state, &place, dir)?;
+    check_apart(&place, dir)?;
+    let prefix = place.prefix(&options.prefix)?;
+    let opened = place.open(Purpose::Read, &prefix)?;
+    let mut repository = RepositoryOptions::new(options.profile(), &place.name()?).with_access(Access::ReadOnly);
+    repository.import = repository.import.with_jobs(options.jobs(&place)?);
+    std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
+    let link = link::open(&place, dir, state, policy.into(), options, repository, opened)?;
+    let backlog = match bucket {
+        Some(bucket) => Backlog::new(bucket, prefix),
+        None => link.backlog(),
+    };
+    if events == Path::new("-") {
+        return link::watch(&link, backlog, std::io::stdin(), options.json);
+    }
+    let file = std::fs::File::open(events).map_err(|error| Failure::from_error(events.display(), &error))?;
+    link::watch(&link, backlog, file, options.json)
+}
+
 fn open_tree(dir: &Path) -> Result<LocalTree, Failure> {
     LocalTree::open(dir).map_err(|error| Failure::from_error(dir.display(), &error))
 }
@@ -471,6 +547,12 @@ impl Plan {
             report => show(report, bar, self.json),
         }
     }
+}
+
+fn print_json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(|error| Failure::from_error("--json", &error))?;
+    println!("{text}");
+    Ok(())
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {

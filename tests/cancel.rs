@@ -1,6 +1,7 @@
 //! A run that is cancelled finishes what it is at, undoes nothing and deletes nothing; the next one does the rest and
 //! nothing twice.
 
+#![cfg(feature = "engine")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects, reason = "a test")]
 
 use futures_executor::block_on;

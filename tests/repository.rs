@@ -15,10 +15,13 @@ use bytes::Bytes;
 use futures_executor::block_on;
 use posix_s3::engine::{
     Clock, DataRepository, ExportOptions, FirstImport, ImportOptions, Imported, LinkDocumentError, Linked, MemoryState,
-    Part, Report, RepositoryError, RepositoryOptions, Selection, Silent, States, export_since, import_since,
-    plan_export,
+    Outcome, Part, Progress, Report, RepositoryError, RepositoryOptions, Selection, Silent, States, export_since,
+    import_since, plan_export,
 };
-use posix_s3::repository::{Action, EventType, Lifecycle, Link, LinkState, Loss, Misconfiguration, NotAllowed, Unsent};
+use posix_s3::repository::{
+    Action, CompletionReport, CreateTask, EventType, Lifecycle, Link, LinkState, Loss, Misconfiguration, NotAllowed,
+    Task, TaskId, TaskLifecycle, TaskRefused, TaskType, Unsent,
+};
 use posix_s3::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
@@ -421,4 +424,96 @@ fn a_document_of_a_later_version_is_refused_and_kept() {
     state.set(Part::Link, b"{".to_vec());
     assert!(matches!(parts.open(), Err(RepositoryError::Document(LinkDocumentError::Damaged(_)))));
     assert!(state.get(Part::Link).is_some());
+}
+
+fn create_task(repository: &Repository, request: &CreateTask, number: u128) -> Result<Task, RepositoryError> {
+    block_on(repository.create_task(request, TaskId::from_number(number)))
+}
+
+fn run_task(repository: &Repository) -> Option<Task> {
+    block_on(repository.run_task(&Silent)).unwrap().map(|(task, _)| task)
+}
+
+#[test]
+fn tasks_wait_are_done_and_are_known_after_a_restart() {
+    let parts = Parts::new();
+    let repository = parts.create(FirstImport::None).unwrap();
+    std::fs::write(parts.directory.path().join("a"), "x").unwrap();
+    std::fs::write(parts.directory.path().join("b"), "y").unwrap();
+    let report = CompletionReport::at("s3://sample/out/reports");
+    let request = CreateTask::new(TaskType::ExportToRepository).with_paths(["a"]).with_report(report);
+    create_task(&repository, &request, 1).unwrap();
+    assert!(matches!(create_task(&repository, &request, 2), Err(RepositoryError::Task(TaskRefused::Executing { .. }))));
+    drop(repository);
+    let repository = parts.open().unwrap();
+    let task = run_task(&repository).unwrap();
+    assert_eq!((task.lifecycle, task.status.succeeded_count), (TaskLifecycle::Succeeded, 1));
+    assert_eq!(keys(&parts.store), ["out/a"]);
+    assert_eq!(run_task(&repository), None);
+    drop(repository);
+    let tasks = parts.open().unwrap().tasks();
+    assert_eq!(tasks.iter().map(|task| task.lifecycle).collect::<Vec<_>>(), [TaskLifecycle::Succeeded]);
+}
+
+#[test]
+fn a_task_that_the_store_refuses_fails_and_its_link_is_misconfigured() {
+    let parts = Parts::new();
+    put(&parts.store, "in/a", "one");
+    let repository = parts.create(FirstImport::None).unwrap();
+    create_task(&repository, &CreateTask::new(TaskType::ImportMetadataFromRepository), 1).unwrap();
+    parts.store.refuse_all(StoreErrorKind::NoSuchBucket);
+    let task = run_task(&repository).unwrap();
+    assert_eq!(task.lifecycle, TaskLifecycle::Failed);
+    assert!(task.failure_details.unwrap().message.contains("no such bucket"));
+    assert_eq!(lifecycle(&repository), Lifecycle::Misconfigured);
+}
+
+#[test]
+fn a_link_with_a_task_that_waits_is_not_deleted() {
+    let parts = Parts::new();
+    let repository = parts.create(FirstImport::None).unwrap();
+    let task = create_task(&repository, &CreateTask::new(TaskType::ExportToRepository), 1).unwrap();
+    let (repository, refused) = block_on(repository.delete(Loss::Accepted)).unwrap_err();
+    let RepositoryError::Deletion(refused) = refused else { panic!("{refused}") };
+    let found = refused.to_string();
+    assert_eq!(found, format!("s3://sample/in cannot be deleted: it has tasks at work, {} (PENDING)", task.task_id));
+    block_on(repository.cancel_task(&task.task_id)).unwrap();
+    block_on(repository.delete(Loss::Accepted)).unwrap();
+}
+
+#[test]
+fn a_task_that_is_at_work_is_cancelled_and_keeps_what_it_has_done() {
+    struct CancelAfter<'r> {
+        repository: &'r Repository,
+        left: Mutex<u32>,
+    }
+
+    impl Progress for CancelAfter<'_> {
+        fn ended(&self, _: &str, _: Outcome) {
+            let mut left = self.left.lock().unwrap();
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                // Somebody else, while the run goes on.
+                let cancel = || block_on(self.repository.cancel_task(&TaskId::from_number(1))).unwrap();
+                std::thread::scope(|scope| scope.spawn(cancel).join().unwrap());
+            }
+        }
+    }
+
+    let parts = Parts::new();
+    let repository = parts.create(FirstImport::None).unwrap();
+    for number in 0..100 {
+        std::fs::write(parts.directory.path().join(format!("f{number:02}")), "x").unwrap();
+    }
+    create_task(&repository, &CreateTask::new(TaskType::ExportToRepository), 1).unwrap();
+    let progress = CancelAfter { repository: &repository, left: Mutex::new(5) };
+    let worked =
+        std::thread::scope(|scope| scope.spawn(|| block_on(repository.run_task(&progress)).unwrap()).join().unwrap());
+    let (task, _) = worked.unwrap();
+    assert_eq!(task.lifecycle, TaskLifecycle::Canceled);
+    let done = keys(&parts.store).len();
+    assert!((5..100).contains(&done), "{done}");
+    assert_eq!(task.status.succeeded_count, done as u64);
+    let report = export(&repository).unwrap();
+    assert_eq!((report.written as usize, report.unchanged as usize), (100 - done, done));
 }

@@ -1,15 +1,26 @@
 //! The link between a directory and a store, as AWS describes one.
 
 use crate::place::{Place, Purpose};
-use crate::{Failure, Options, print_json};
-use posix_s3::engine::{Access, Clock, LinkDocument, Linked, SystemClock, check_link};
+use crate::{Failure, Options, open_tree, print_json, print_json_line, print_problems};
+use posix_s3::engine::{
+    Access, Clock, DataRepository, FileState, FirstImport, LinkDocument, Linked, Part, Report, RepositoryError,
+    RepositoryOptions, Silent, StateStore, States, SystemClock, check_link,
+};
 use posix_s3::repository::describe::{
     DataRepositoryConfiguration, DescribeFileSystemsResponse, FileSystem, LustreFileSystemConfiguration,
 };
-use posix_s3::repository::{CreateFileSystemLustreConfiguration, Lifecycle, Link, LinkState, Misconfiguration};
+use posix_s3::repository::{
+    AutoImportPolicyType, Backlog, CreateFileSystemLustreConfiguration, Lifecycle, Link, LinkState, MessageStream,
+    Misconfiguration, StreamError, UpdateFileSystemLustreConfiguration,
+};
+use posix_s3::store::DynObjectStore;
+use posix_s3::tree::LocalTree;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 /// Prints the link as `describe-file-systems` does. Says whether it is available.
 ///
@@ -90,4 +101,135 @@ pub(crate) fn one_to_one(place: &Place, options: &Options) -> Result<Linked, Fai
     };
     let link = Link::new(&request, SystemClock.now()).map_err(|error| Failure::from_error(path, &error))?;
     Ok(link.into())
+}
+
+/// Opens the link of a directory that a state knows, or makes one.
+pub(crate) fn open(
+    place: &Place,
+    dir: &Path,
+    state: FileState,
+    policy: AutoImportPolicyType,
+    options: &Options,
+    repository: RepositoryOptions,
+    store: Arc<dyn DynObjectStore>,
+) -> Result<DataRepository<LocalTree, Arc<dyn DynObjectStore>>, Failure> {
+    let failed = |error: RepositoryError| Failure::from_error("the link", &error);
+    let state: Arc<dyn StateStore> = Arc::new(state);
+    let known = match state.open(Part::Link) {
+        Ok(document) => {
+            document.map(LinkDocument::read).transpose().map_err(|error| Failure::from_error("--state", &error))?
+        }
+        Err(error) => return Err(Failure::from_error("--state", &error)),
+    };
+    let wanted = with_policy(one_to_one(place, options)?, policy)?;
+    let (states, clock) = (States::one(state), Arc::new(SystemClock));
+    let tree = open_tree(dir)?;
+    let Some(known) = known else {
+        let created = DataRepository::create(tree, store, states, wanted, repository, clock, FirstImport::None);
+        return async_io::block_on(created).map_err(failed);
+    };
+    let link = async_io::block_on(DataRepository::open(tree, store, states, repository, clock)).map_err(failed)?;
+    if known.linked().import_path() != wanted.import_path() {
+        let found = known.linked().import_path();
+        return Err(Failure::of(
+            "--state",
+            format!("it is that of a link to {found}, not to {}", wanted.import_path()),
+        ));
+    }
+    if known.linked().auto_import() != wanted.auto_import() {
+        async_io::block_on(link.update(wanted)).map_err(failed)?;
+    }
+    Ok(link)
+}
+
+fn with_policy(linked: Linked, policy: AutoImportPolicyType) -> Result<Linked, Failure> {
+    let Linked::Link(mut link) = linked else { return Ok(linked) };
+    let request = UpdateFileSystemLustreConfiguration {
+        auto_import_policy: Some(policy.into()),
+        ..UpdateFileSystemLustreConfiguration::default()
+    };
+    link.update(&request).map_err(|error| Failure::from_error("--policy", &error))?;
+    Ok(link.into())
+}
+
+/// How many messages are read before what they tell is taken over, if more wait.
+const MESSAGES: usize = 10_000;
+
+/// Takes over events as they come, until there are no more. Says whether all went well.
+pub(crate) fn watch(
+    link: &DataRepository<LocalTree, Arc<dyn DynObjectStore>>,
+    mut backlog: Backlog,
+    events: impl Read + Send + 'static,
+    json: bool,
+) -> Result<bool, Failure> {
+    // Reading waits, and what has come by then is taken over meanwhile.
+    let (sender, receiver) = mpsc::sync_channel(MESSAGES);
+    let reader = thread::spawn(move || {
+        for message in MessageStream::new(events) {
+            if sender.send(message).is_err() {
+                return;
+            }
+        }
+    });
+    let mut sound = true;
+    while let Ok(first) = receiver.recv() {
+        for message in std::iter::once(first).chain(receiver.try_iter().take(MESSAGES)) {
+            match message {
+                Ok(notice) => backlog.note(notice),
+                Err(StreamError::Message(error)) => {
+                    sound = false;
+                    eprintln!("posix-s3: {error}");
+                }
+                Err(error) => return Err(Failure::from_error("the events", &error)),
+            }
+        }
+        sound &= take_over(link, &mut backlog, json)?;
+    }
+    reader.join().map_err(|_| Failure::of("the events", "whoever read them has stopped"))?;
+    for _ in 0..TRIES {
+        if backlog.is_empty() {
+            break;
+        }
+        thread::sleep(Duration::from_secs(1));
+        take_over(link, &mut backlog, json)?;
+    }
+    let counts = backlog.counts();
+    let aside = counts.elsewhere.saturating_add(counts.outside).saturating_add(counts.irrelevant);
+    if !json {
+        println!(
+            "{} events, {} of them set aside: {} of another bucket, {} of other keys, {} that change nothing; {} wait",
+            counts.events,
+            aside,
+            counts.elsewhere,
+            counts.outside,
+            counts.irrelevant,
+            backlog.len()
+        );
+    }
+    Ok(sound && backlog.is_empty())
+}
+
+/// How often what failed is tried again when no more events come.
+const TRIES: u32 = 3;
+
+fn take_over(
+    link: &DataRepository<LocalTree, Arc<dyn DynObjectStore>>,
+    backlog: &mut Backlog,
+    json: bool,
+) -> Result<bool, Failure> {
+    if backlog.is_empty() {
+        return Ok(true);
+    }
+    let applied = async_io::block_on(link.apply(backlog, &Silent));
+    let report = applied.map_err(|error| Failure::from_error("the events", &error))?;
+    if json {
+        print_json_line(&report)?;
+    } else {
+        print_problems(&report.problems, report.problems_omitted);
+        let Report { entries, written, metadata_only, deleted, failed, conflicts, .. } = report;
+        println!(
+            "{entries} entries looked at: {written} written, {metadata_only} metadata only, {deleted} deleted, {failed} failed, {conflicts} in conflict"
+        );
+    }
+    Ok(report.is_complete())
 }

@@ -36,11 +36,13 @@ mod repository;
 mod task;
 
 pub use audit::{Audit, Remark, Verdict, audit};
+#[cfg(feature = "repository")]
+pub use automatic::{FenceError, Fenced, Mark, Unsent, export_changes, fence};
 pub use cancel::Cancel;
 pub use cause::Cause;
 pub use clock::{Clock, SystemClock};
 #[cfg(feature = "repository")]
-pub use events::apply_events;
+pub use events::{Drift, apply_events, sweep};
 pub use export::{ExportOptions, Imported, Planned, SameTimes, export, export_since, plan_export};
 pub use import::{ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
@@ -55,4 +57,6 @@ pub use session::StateError;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub use state::{FileState, OpenStateError};
 pub use state::{MemoryState, Part, StateRead, StateStore, StateWrite, Syncer};
+#[cfg(feature = "repository")]
+pub use task::{Completion, CompletionError, ReleaseRequest, Released, Releaser, TaskOptions, TaskOutcome, TaskRun};
 pub use walk::walk;

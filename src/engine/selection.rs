@@ -105,6 +105,13 @@ impl Selection {
         Ok(self)
     }
 
+    /// This path in the place of those before; the patterns stay.
+    #[cfg(feature = "repository")]
+    pub(super) fn of_path(mut self, path: &Key) -> Self {
+        self.paths = BTreeSet::from([path.path().into()]);
+        self
+    }
+
     /// Whether the patterns leave a key out. That what is around it is left out has to be asked of that.
     #[must_use]
     pub fn excludes(&self, key: &str) -> bool {

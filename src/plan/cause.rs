@@ -136,6 +136,30 @@ causes! {
     ReleasedSourceGone = "released-source-gone",
 }
 
+impl Cause {
+    /// Whether the same may come to another end later, without anybody changing the entry: what was busy, full, throttled or
+    /// refused may not be for ever.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::AccessDenied
+                | Self::NoSuchBucket
+                | Self::WrongRegion
+                | Self::Throttled
+                | Self::Transient
+                | Self::Corrupt
+                | Self::Store
+                | Self::PermissionDenied
+                | Self::Busy
+                | Self::NoSpace
+                | Self::Tree
+                | Self::LostRace
+                | Self::ParentFailed
+        )
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

@@ -28,7 +28,7 @@ use crate::escape::{escape, excerpt};
 use crate::key::Key;
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
@@ -610,6 +610,19 @@ enum Known {
 enum Whereabouts {
     /// At these keys; nowhere in the tree when there is none.
     At(Vec<Key>),
+    /// In a directory that is gone by now, wherever it was.
+    In(Fid),
+    /// Nobody can say.
+    Unknown,
+}
+
+/// Where a directory is.
+enum Directory {
+    /// Its path without a slash at the end, empty for the root.
+    At(Box<str>),
+    Elsewhere,
+    /// It is gone by now, or the directory around it is, or one around that, which is this one.
+    Gone(Fid),
     /// Nobody can say.
     Unknown,
 }
@@ -637,9 +650,7 @@ impl FidPaths {
         std::str::from_utf8(path).ok()?.strip_prefix(&*self.base)
     }
 
-    /// Where a directory is: its path without a slash at the end, empty for the root. `None` inside is nowhere in the tree,
-    /// outside that nobody can say.
-    fn directory(&mut self, fid: Fid, resolver: &mut dyn FidResolver) -> Option<Option<Box<str>>> {
+    fn directory(&mut self, fid: Fid, resolver: &mut dyn FidResolver) -> Directory {
         let mut names: Vec<Box<str>> = Vec::new();
         let mut at = fid;
         let above: Box<str> = loop {
@@ -648,26 +659,30 @@ impl FidPaths {
             }
             // A path is no longer, so it is a circle.
             if names.len() > Key::MAX_BYTES {
-                return None;
+                return Directory::Unknown;
             }
             match self.known.get(&at) {
                 // Invariant: a directory has one name.
                 Some(Known::Names { names: known, .. }) if known.len() == 1 => {
-                    let (parent, name) = known.first()?;
+                    let Some((parent, name)) = known.first() else { return Directory::Unknown };
                     names.push(name.clone());
                     at = *parent;
                 }
-                Some(Known::Names { names, all: true }) if names.is_empty() => return Some(None),
+                Some(Known::Names { names, all: true }) if names.is_empty() => return Directory::Elsewhere,
                 Some(Known::Directory { path }) => break path.clone(),
                 _ => {
-                    let path = resolver.resolve(at)?;
-                    let path = path.iter().find_map(|path| self.relative(path));
-                    let Some(path) = path.map(|path| path.trim_end_matches('/')) else { return Some(None) };
-                    if !path.is_empty() && Key::parse(path).is_err() {
-                        return Some(None);
+                    let Some(paths) = resolver.resolve(at) else { return Directory::Unknown };
+                    if paths.is_empty() {
+                        return Directory::Gone(at);
                     }
-                    self.keep(at, Known::Directory { path: path.into() });
-                    break path.into();
+                    let path = paths.iter().find_map(|path| self.relative(path));
+                    let Some(path) = path.map(|path| path.trim_end_matches('/')) else { return Directory::Elsewhere };
+                    if !path.is_empty() && Key::parse(path).is_err() {
+                        return Directory::Elsewhere;
+                    }
+                    let path: Box<str> = path.into();
+                    self.keep(at, Known::Directory { path: path.clone() });
+                    break path;
                 }
             }
         };
@@ -678,7 +693,7 @@ impl FidPaths {
             }
             path.push_str(name);
         }
-        Some(Some(path.into()))
+        Directory::At(path.into())
     }
 
     /// Where a name in a directory is.
@@ -690,11 +705,10 @@ impl FidPaths {
         }
         let Some(name) = segment(name) else { return Whereabouts::At(Vec::new()) };
         match self.directory(parent, resolver) {
-            Some(directory) => {
-                let key = directory.and_then(|directory| join(&directory, name));
-                Whereabouts::At(key.into_iter().collect())
-            }
-            None => Whereabouts::Unknown,
+            Directory::At(directory) => Whereabouts::At(join(&directory, name).into_iter().collect()),
+            Directory::Elsewhere => Whereabouts::At(Vec::new()),
+            Directory::Gone(directory) => Whereabouts::In(directory),
+            Directory::Unknown => Whereabouts::Unknown,
         }
     }
 
@@ -707,8 +721,9 @@ impl FidPaths {
             let mut keys = Vec::new();
             for (parent, name) in names.clone() {
                 match self.directory(parent, resolver) {
-                    Some(directory) => keys.extend(directory.and_then(|directory| join(&directory, &name))),
-                    None => return Whereabouts::Unknown,
+                    Directory::At(directory) => keys.extend(join(&directory, &name)),
+                    Directory::Elsewhere | Directory::Gone(_) => {}
+                    Directory::Unknown => return Whereabouts::Unknown,
                 }
             }
             return Whereabouts::At(keys);
@@ -774,7 +789,7 @@ impl FidPaths {
             (Known::Directory { path }, Whereabouts::At(from)) => {
                 !from.iter().any(|from| path.strip_prefix(from.path()).is_some_and(|rest| rest.starts_with('/')))
             }
-            (Known::Directory { .. }, Whereabouts::Unknown) => false,
+            (Known::Directory { .. }, Whereabouts::In(_) | Whereabouts::Unknown) => false,
             (Known::Names { .. }, _) => true,
         });
         let old = segment(source.name.rsplit(|byte| *byte == b'/').next().unwrap_or_default());
@@ -884,9 +899,16 @@ pub struct Changelog {
     lines: u64,
     /// A line of which the end has not come yet.
     partial: Vec<u8>,
+    /// Directories that were gone before it was known where they were, each with the number of the first record of something
+    /// that was removed from it. The record of their own removal is still to come, and says where that was.
+    gone: BTreeMap<Fid, u64>,
 }
 
 impl Changelog {
+    /// For how many records it is waited that a directory's removal is told.
+    const PATIENCE: u64 = 100_000;
+    /// For how many directories.
+    const GONE: usize = 10_000;
     /// The longest line, in bytes: two names of 255 bytes, the name of an attribute, and all fields fit twice over.
     pub const LINE_BYTES: usize = 4096;
 
@@ -895,7 +917,7 @@ impl Changelog {
     #[must_use]
     pub fn new(paths: FidPaths) -> Self {
         let (numbering, mtime) = (Numbering::default(), MtimeRecords::default());
-        Self { paths, numbering, mtime, last: 0, lines: 0, partial: Vec::new() }
+        Self { paths, numbering, mtime, last: 0, lines: 0, partial: Vec::new(), gone: BTreeMap::new() }
     }
 
     /// The same, but that the record of this number was the last one that was read.
@@ -925,6 +947,15 @@ impl Changelog {
         self.last
     }
 
+    /// Up to which number it is known what the records were about. It may lag behind the last: what was removed from a
+    /// directory that is gone by now is known once that one's removal was read. Whoever has lost the rest of what is kept
+    /// here reads on after this number.
+    #[must_use]
+    pub fn read_to(&self) -> u64 {
+        let open = self.gone.values().min();
+        open.map_or(self.last, |first| first.saturating_sub(1).min(self.last))
+    }
+
     /// Reads on. What comes behind the last line feed waits for its rest.
     ///
     /// A record that comes again is read again, which does no harm.
@@ -944,7 +975,7 @@ impl Changelog {
         // One byte more than a line has is enough to see that it is none.
         let room = Self::LINE_BYTES.saturating_add(1).saturating_sub(self.partial.len());
         self.partial.extend(tail.iter().take(room));
-        read.batch.read_to = self.last;
+        read.batch.read_to = self.read_to();
         read
     }
 
@@ -955,7 +986,7 @@ impl Changelog {
         if !line.is_empty() {
             self.line(&line, resolver, &mut read);
         }
-        read.batch.read_to = self.last;
+        read.batch.read_to = self.read_to();
         read
     }
 
@@ -986,28 +1017,47 @@ impl Changelog {
             self.lose(record.time, &mut read.batch.changes);
         }
         let mut changes = Vec::new();
-        self.changes(record, resolver, &mut changes);
-        let (sequence, time) = (record.number, record.time);
+        let sequence = self.changes(record, resolver, &mut changes);
+        let time = record.time;
         let changes = changes.into_iter().map(|(path, kind)| FeedChange { sequence, time, path, kind });
         read.batch.changes.extend(changes);
+        if self.gone.len() > Self::GONE || self.last.saturating_sub(self.read_to()) > Self::PATIENCE {
+            self.lose(time, &mut read.batch.changes);
+        }
     }
 
     /// What happened was not read: anything may be anywhere.
     fn lose(&mut self, time: Timestamp, changes: &mut Vec<FeedChange>) {
+        let sequence = self.gone.values().min().copied().unwrap_or(self.last).min(self.last);
         self.paths.clear();
-        changes.push(FeedChange { sequence: self.last, time, path: None, kind: ChangeKind::Anything });
+        self.gone.clear();
+        changes.push(FeedChange { sequence, time, path: None, kind: ChangeKind::Anything });
     }
 
-    /// What a record says has changed.
+    /// What a record says has changed, and since which one.
     fn changes(
         &mut self,
         record: &ChangelogRecord,
         resolver: &mut dyn FidResolver,
         changes: &mut Vec<(Option<Key>, ChangeKind)>,
-    ) {
-        let Self { paths, mtime, .. } = self;
+    ) -> u64 {
+        let Self { paths, mtime, gone, .. } = self;
+        // What was removed from it before goes with it.
+        let removed = match record.kind {
+            RecordType::RemoveDirectory | RecordType::Rename => gone.remove(&record.target),
+            _ => None,
+        };
+        let since = removed.unwrap_or(record.number).min(record.number);
+        let mut remains = |whereabouts: &Whereabouts| {
+            if let Whereabouts::In(directory) = whereabouts {
+                let first = gone.entry(*directory).or_insert(since);
+                *first = since.min(*first);
+            }
+        };
         let mut note = |whereabouts: Whereabouts, kind: ChangeKind| match whereabouts {
             Whereabouts::At(keys) => changes.extend(keys.into_iter().map(|key| (Some(key), kind.clone()))),
+            // It went as well, which has a record of its own.
+            Whereabouts::In(_) => {}
             Whereabouts::Unknown => changes.push((None, ChangeKind::Anything)),
         };
         let name = record.name.as_deref();
@@ -1027,24 +1077,27 @@ impl Changelog {
             RecordType::Unlink | RecordType::RemoveDirectory => {
                 let at = paths.named(record.parent, name, resolver);
                 paths.unlinked(record.target, record.parent, name);
+                remains(&at);
                 note(at, ChangeKind::Removed);
             }
             RecordType::Rename if record.source.is_some() => {
-                let Some(source) = &record.source else { return };
+                let Some(source) = &record.source else { return since };
                 let from = paths.named(Some(source.parent), Some(&source.name), resolver);
                 let to = paths.named(record.parent, name, resolver);
                 paths.renamed(record, source, &from);
+                remains(&from);
+                let is_here = |at: &Whereabouts| matches!(at, Whereabouts::At(keys) if !keys.is_empty());
                 match (from, to) {
-                    (Whereabouts::At(from), Whereabouts::At(to)) => match (from.first(), to.first()) {
-                        (Some(from), Some(_)) => {
-                            let from = from.clone();
-                            note(Whereabouts::At(to), ChangeKind::Renamed { from });
-                        }
-                        (Some(_), None) => note(Whereabouts::At(from), ChangeKind::Removed),
+                    (Whereabouts::Unknown, _) | (_, Whereabouts::Unknown) => {
+                        note(Whereabouts::Unknown, ChangeKind::Anything);
+                    }
+                    (from, to) if !is_here(&to) => note(from, ChangeKind::Removed),
+                    (Whereabouts::At(from), to) => match from.into_iter().next() {
+                        Some(from) => note(to, ChangeKind::Renamed { from }),
                         // It came from elsewhere, with all that is in it.
-                        (None, _) => note(Whereabouts::At(to), ChangeKind::Anything),
+                        None => note(to, ChangeKind::Anything),
                     },
-                    _ => note(Whereabouts::Unknown, ChangeKind::Anything),
+                    (Whereabouts::In(_), to) => note(to, ChangeKind::Anything),
                 }
             }
             RecordType::Rename | RecordType::RenameTo => {
@@ -1096,5 +1149,6 @@ impl Changelog {
             | RecordType::GetExtendedAttribute
             | RecordType::DeniedOpen => {}
         }
+        since
     }
 }

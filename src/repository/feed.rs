@@ -17,7 +17,8 @@ use thiserror::Error;
 /// Something that has changed in a file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedChange {
-    /// Its number in the feed, which does not fall from change to change. One event may be several changes of one number.
+    /// Its number in the feed, which grows with time. One event may be several changes of one number, and one of which it
+    /// was found out late where it was comes late.
     pub sequence: u64,
     /// When it happened.
     pub time: Timestamp,
@@ -61,7 +62,7 @@ pub enum ChangeKind {
 pub struct FeedBatch {
     /// The changes, in the order in which they were told. Events that change nothing have none.
     pub changes: Vec<FeedChange>,
-    /// The number of the last event that was read; 0 when there was none.
+    /// Up to this number all changes have been told by now, in this batch or before; 0 when none was.
     pub read_to: u64,
 }
 
@@ -242,7 +243,6 @@ impl Pending {
     /// Takes in what was read.
     pub fn take(&mut self, batch: FeedBatch) {
         for change in batch.changes {
-            self.read_to = self.read_to.max(change.sequence);
             self.note(change);
         }
         self.read_to = self.read_to.max(batch.read_to);
@@ -392,7 +392,13 @@ impl Pending {
         self.paths.iter().map(|(path, waiting)| (&**path, waiting))
     }
 
-    /// The number of the last event that was read. Once this has been saved, events up to there are not needed any more.
+    /// What waits at a path; the empty path is all of the tree.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&Waiting> {
+        self.paths.get(path)
+    }
+
+    /// Up to which number the feed was read. Once this has been saved, events up to there are not needed any more.
     #[must_use]
     pub const fn read_to(&self) -> u64 {
         self.read_to
@@ -419,19 +425,15 @@ impl Pending {
     /// these the oldest.
     #[must_use]
     pub fn ripe(&self, now: Timestamp) -> Vec<(Box<str>, Depth)> {
-        self.choose(|waiting| self.is_ripe(waiting, now))
+        self.choose(|_, waiting| self.is_ripe(waiting, now))
     }
 
-    /// The paths that changed by an event of this number or one before, whether their writers are done or not.
-    #[must_use]
-    pub fn due(&self, sequence: u64) -> Vec<(Box<str>, Depth)> {
-        self.choose(|waiting| waiting.first <= sequence)
-    }
-
-    fn choose(&self, wanted: impl Fn(&Waiting) -> bool) -> Vec<(Box<str>, Depth)> {
-        let mut ripe: Vec<(&Box<str>, &Waiting)> = self.paths.iter().filter(|(_, waiting)| wanted(waiting)).collect();
-        ripe.sort_by_key(|(_, waiting)| (waiting.attempts, waiting.first));
-        ripe.into_iter().take(Self::BATCH).map(|(path, waiting)| (path.clone(), waiting.depth)).collect()
+    /// The paths of which this is true, [`BATCH`](Self::BATCH) at most, in the order of [`ripe`](Self::ripe).
+    pub(crate) fn choose(&self, wanted: impl Fn(&str, &Waiting) -> bool) -> Vec<(Box<str>, Depth)> {
+        let mut chosen: Vec<(&Box<str>, &Waiting)> =
+            self.paths.iter().filter(|(path, waiting)| wanted(path, waiting)).collect();
+        chosen.sort_by_key(|(_, waiting)| (waiting.attempts, waiting.first));
+        chosen.into_iter().take(Self::BATCH).map(|(path, waiting)| (path.clone(), waiting.depth)).collect()
     }
 
     fn is_ripe(&self, waiting: &Waiting, now: Timestamp) -> bool {

@@ -24,6 +24,7 @@ mod path;
 mod policy;
 mod report;
 mod task;
+mod tasks;
 
 pub use association::{Association, AssociationId, Associations, InvalidAssociation, InvalidAssociationId};
 pub use changelog::{
@@ -31,6 +32,10 @@ pub use changelog::{
     InvalidRecord, MtimeRecords, Numbering, RecordType, RenameSource, Unresolved,
 };
 pub use error::{ApiError, ErrorCode};
+pub use event::{
+    Backlog, BacklogCounts, Creation, EventKind, InvalidMessage, InvalidSequencer, MessageFault, MessagePosition,
+    MessageStream, Notice, ObjectEvent, Overdue, Removal, Restoration, Sequencer, StreamError, read_message,
+};
 pub use feed::{
     ChangeFeed, ChangeKind, Closes, Debounce, Depth, FeedBatch, FeedChange, InvalidPending, Pending, Waiting,
 };
@@ -48,3 +53,10 @@ pub use link::{
 pub use page::{describe_data_repository_associations, describe_data_repository_tasks, describe_file_systems};
 pub use path::{FileSystemPath, InvalidPath, Mapping, PathFault, Place, RepositoryPath};
 pub use policy::{AutoImportPolicyType, EventType, EventTypes, Open};
+pub use report::{FileStatus, InvalidReport, OutcomeLine, ReportCode, ReportReader, ReportRow, ReportWriter, Retry};
+pub use task::{
+    CompletionReport, DurationSinceLastAccess, DurationUnit, IllegalTaskTransition, InvalidCompletionReport,
+    InvalidTaskId, InvalidTaskPath, ReleaseConfiguration, Task, TaskHappening, TaskId, TaskLifecycle, TaskPaths,
+    TaskScope, TaskStatus, TaskType,
+};
+pub use tasks::{CreateTask, Queueing, TaskEnd, TaskRefused, Tasks};

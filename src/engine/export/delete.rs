@@ -48,7 +48,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 }
             }
             drop(ended);
-            return Ok(self.settle_unheard(session, recorder).await?);
+            return Ok(self.settle_unheard(session, recorder, Unheard::Deleted).await?);
         }
         let mut gone = gone.boxed();
         while let Some(record) = gone.next().await {
@@ -61,7 +61,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         if let Some(Err(braked)) = braked {
             recorder.braked(braked);
         }
-        Ok(self.settle_unheard(session, recorder).await?)
+        Ok(self.settle_unheard(session, recorder, Unheard::Kept).await?)
     }
 
     /// Records that something is gone from the tree and still in the bucket.
@@ -76,33 +76,39 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     }
 
     /// Finds out what has become of the object of a name that is gone, and that a run may have put without hearing of it.
-    /// Says whether there is one that is ours.
-    async fn settle_gone(&self, session: &Session<'_>, record: Record) -> Result<bool, StateError> {
-        let Ok(object_key) = self.options.prefix.object_key(&record.key) else { return Ok(false) };
+    /// If there is one that is ours, it is what is recorded then.
+    async fn settle_gone(&self, session: &Session<'_>, record: Record) -> Result<Option<Record>, StateError> {
+        let Ok(object_key) = self.options.prefix.object_key(&record.key) else { return Ok(None) };
         match self.store.head(&object_key).await {
             Ok(meta) if self.is_ours(session, &record.key, &meta) || self.is_recorded(&record, &meta) => {
-                let (key, remote) = (record.key.clone(), Some(remote_of(&meta)));
-                session.record(Record { local: None, remote, ..record }, Urgency::Later)?;
-                session.is_certain(&key);
-                Ok(true)
+                let record = Record { local: None, remote: Some(remote_of(&meta)), ..record };
+                session.record(record.clone(), Urgency::Later)?;
+                session.is_certain(&record.key);
+                Ok(Some(record))
             }
             // Somebody else's; what was recorded is not there any more.
             Ok(_) if record.remote.is_none() => {
                 session.remove(&record.key, Urgency::Later)?;
-                Ok(false)
+                Ok(None)
             }
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
                 session.remove(&record.key, Urgency::Later)?;
-                Ok(false)
+                Ok(None)
             }
             // Nobody knows yet; a later run looks again.
-            Ok(_) | Err(_) => Ok(false),
+            Ok(_) | Err(_) => Ok(None),
         }
     }
 
     /// What was intended for names that were never recorded and are gone: if their objects were put after all, they are
-    /// recorded now, so that the next run can delete them.
-    async fn settle_unheard(&self, session: &Session<'_>, recorder: &mut Recorder<'_>) -> Result<(), StateError> {
+    /// recorded now, so that the next run can delete them. A run over changes may be the last that comes by, and does so
+    /// itself.
+    async fn settle_unheard(
+        &self,
+        session: &Session<'_>,
+        recorder: &mut Recorder<'_>,
+        unheard: Unheard,
+    ) -> Result<(), StateError> {
         for key in session.uncertain_keys() {
             if self.stop.leaves_out() {
                 return Ok(());
@@ -117,8 +123,20 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 Look::Failed(error) => error.kind() == TreeErrorKind::Conflict,
                 Look::Skipped(_) => false,
             };
-            if is_gone && self.settle_gone(session, Record { key, local: None, remote: None }).await? {
+            if !is_gone {
+                continue;
+            }
+            let Some(record) = self.settle_gone(session, Record { key, local: None, remote: None }).await? else {
+                continue;
+            };
+            if self.among.is_none() || unheard == Unheard::Kept {
                 recorder.gone();
+                continue;
+            }
+            match self.delete_one(session, record).await? {
+                Deleted::Yes => recorder.deleted(),
+                Deleted::No(ended) => recorder.end(ended),
+                Deleted::Before => {}
             }
         }
         Ok(())
@@ -199,6 +217,13 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     async fn is_gone(&self, object_key: &str) -> bool {
         matches!(self.store.head(object_key).await, Err(error) if error.kind() == StoreErrorKind::NotFound)
     }
+}
+
+/// What becomes of objects that were put without anybody hearing of it, and whose files are gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unheard {
+    Deleted,
+    Kept,
 }
 
 enum Deleted {

@@ -20,7 +20,7 @@ use crate::engine::cause::Cause;
 use crate::engine::contents::{Contents, Subject, Unsent};
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
-use crate::engine::scan::{Directories, Recorded, Scan, ScanError, Sight, look};
+use crate::engine::scan::{Directories, Reach, Recorded, Scan, ScanError, Sight, look};
 use crate::engine::selection::Selection;
 use crate::engine::session::{Seen, Session, StateError};
 use crate::engine::spool::Spool;
@@ -212,7 +212,7 @@ pub async fn export<T: Tree, S: ObjectStore + ?Sized>(
     options: &ExportOptions,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
-    run(tree, store, None, options, progress).await
+    run(tree, store, None, options, None, progress).await
 }
 
 /// Exports what was created or modified, data or metadata, since the last export to or import from this bucket.
@@ -239,7 +239,39 @@ pub async fn export_since<T: Tree, S: ObjectStore + ?Sized>(
     options: &ExportOptions,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
-    run(tree, store, Some(state), options, progress).await
+    run(tree, store, Some(state), options, None, progress).await
+}
+
+/// What an export of changes is about.
+#[derive(Debug)]
+pub(super) struct Among {
+    /// Paths that have changed, without slashes at their ends, none in a directory of which all is looked at; all of the
+    /// selection without.
+    pub(super) paths: Option<Vec<(Box<str>, Reach)>>,
+    /// Whether what has no object yet is sent.
+    pub(super) new: Wanted,
+    /// Whether what has one is brought up to date.
+    pub(super) changed: Wanted,
+}
+
+/// Whether something is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Yes,
+    No,
+}
+
+/// [`export_since`], of paths that are known to have changed.
+#[cfg(feature = "repository")]
+pub(super) async fn export_among<T: Tree, S: ObjectStore + ?Sized>(
+    tree: &T,
+    store: &S,
+    state: &dyn StateStore,
+    options: &ExportOptions,
+    among: &Among,
+    progress: &dyn Progress,
+) -> Result<Report, RunError> {
+    run(tree, store, Some(state), options, Some(among), progress).await
 }
 
 async fn run<T: Tree, S: ObjectStore + ?Sized>(
@@ -247,6 +279,7 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
     store: &S,
     state: Option<&dyn StateStore>,
     options: &ExportOptions,
+    among: Option<&Among>,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
     let store = &Counted::new(store);
@@ -255,7 +288,7 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
     let exported = async {
         let session = Session::of(tree, state, &options.bucket, &options.prefix).await?;
         let exported = match Export::new(tree, store, session.as_ref(), options, progress).await {
-            Ok(run) => run.all(&mut recorder).await,
+            Ok(run) => Export { among, ..run }.all(&mut recorder).await,
             Err(error) => Err(error),
         };
         let seen = if exported.is_ok() { Seen::Everything } else { Seen::Part };
@@ -275,6 +308,8 @@ pub(super) struct Export<'r, T, S: ?Sized> {
     store: &'r Counted<&'r S>,
     session: Option<&'r Session<'r>>,
     options: &'r ExportOptions,
+    /// The paths that it is about; all of the selection without.
+    among: Option<&'r Among>,
     progress: &'r dyn Progress,
     contents: Contents<'r, T>,
     imported: Mutex<Option<Beside>>,
@@ -333,12 +368,41 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             None => None,
         };
         let imported = Mutex::new(imported);
-        Ok(Self { tree, store, session, options, progress, contents, imported, capabilities, stop, verify, started })
+        let among = None;
+        let this = Self {
+            tree,
+            store,
+            session,
+            options,
+            among,
+            progress,
+            contents,
+            imported,
+            capabilities,
+            stop,
+            verify,
+            started,
+        };
+        Ok(this)
     }
 
     fn scan(&self) -> Scan<'r, T> {
         let ExportOptions { selection, directories, lookers, .. } = self.options;
-        Scan::new(self.tree, self.session, selection, *directories, lookers.get())
+        let scan = Scan::new(self.tree, self.session, selection, *directories, lookers.get());
+        match self.among.and_then(|among| among.paths.as_ref()) {
+            Some(paths) => scan.among(paths),
+            None => scan,
+        }
+    }
+
+    /// Why something that is there is not sent although it may have changed.
+    fn unwanted(&self, record: Option<&Record>) -> Option<&'static str> {
+        let among = self.among?;
+        match record.and_then(|record| record.remote.as_ref()) {
+            None if among.new == Wanted::No => Some("the policy does not export what is new"),
+            Some(_) if among.changed == Wanted::No => Some("the policy does not export what has changed"),
+            _ => None,
+        }
     }
 
     async fn all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
@@ -419,7 +483,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             }
             Sight::Present { key, status, record, names } => {
                 let known = record.is_some();
-                let ended = self.present(&key, status, record, names).await?;
+                let ended = match self.unwanted(record.as_ref()) {
+                    Some(why) => Ended::new(&key, Outcome::Skipped).because(Cause::LeftToPolicy, why),
+                    None => self.present(&key, status, record, names).await?,
+                };
                 self.session.inspect(|session| session.withdraw(&key));
                 if !known && matches!(ended.outcome, Outcome::Skipped | Outcome::Failed | Outcome::Conflict) {
                     self.name_only(key)?;
@@ -427,7 +494,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 Ok(Taken::Ended(ended))
             }
             Sight::Gone(record) if record.remote.is_none() => {
-                self.session.map_or(Ok(()), |session| session.remove(&record.key, Urgency::Later))?;
+                // What may have been put without anybody hearing of it is settled at the end.
+                if let Some(session) = self.session.filter(|session| !session.is_uncertain(&record.key)) {
+                    session.remove(&record.key, Urgency::Later)?;
+                }
                 Ok(Taken::Nothing)
             }
             Sight::Gone(record) => Ok(Taken::Gone(record)),

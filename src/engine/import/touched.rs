@@ -30,7 +30,7 @@ use std::future::Future;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Touched<'k> {
     /// Whole keys of the bucket.
-    pub(in crate::engine) keys: &'k BTreeSet<Box<str>>,
+    pub(in crate::engine) keys: &'k BTreeSet<&'k str>,
     pub(in crate::engine) takes: Takes,
 }
 

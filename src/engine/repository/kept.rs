@@ -3,7 +3,7 @@
 use super::{FirstImport, Linked};
 use crate::engine::session::StateError;
 use crate::engine::state::{Part, StateStore};
-use crate::repository::LinkState;
+use crate::repository::{LinkState, Tasks};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 use thiserror::Error;
@@ -25,6 +25,9 @@ pub struct LinkDocument {
     pub(super) first: FirstImport,
     /// The root of the tree, so that another directory in its place is noticed.
     pub(super) root: [u8; 16],
+    /// What was asked of it.
+    #[serde(default)]
+    pub(super) tasks: Tasks,
 }
 
 /// The document of a link that cannot be used.
@@ -61,8 +64,12 @@ struct Versioned {
 }
 
 impl LinkDocument {
-    pub(super) const fn new(linked: Linked, state: LinkState, first: FirstImport, root: [u8; 16]) -> Self {
-        Self { version: VERSION, linked, state, first, root }
+    pub(super) fn new(linked: Linked, state: LinkState, first: FirstImport, root: [u8; 16]) -> Self {
+        Self { version: VERSION, linked, state, first, root, tasks: Tasks::default() }
+    }
+
+    pub(super) fn with_tasks(self, tasks: Tasks) -> Self {
+        Self { tasks, ..self }
     }
 
     /// What is linked, and how.

@@ -1,7 +1,7 @@
 //! [`Linked`]: what is linked, in either form.
 
 use crate::key::Prefix;
-use crate::repository::{Association, EventTypes, Link, RepositoryPath};
+use crate::repository::{Association, EventTypes, FileSystemPath, Link, RepositoryPath};
 use serde::{Deserialize, Serialize};
 
 /// What is linked, and how: in the form that is made with a file system, or as one of its associations.
@@ -51,6 +51,15 @@ impl Linked {
         match self {
             Self::Link(link) => link.export_path(),
             Self::Association(association) => association.data_repository_path(),
+        }
+    }
+
+    /// What is linked, from the root of the file system.
+    #[must_use]
+    pub const fn directory(&self) -> &FileSystemPath {
+        match self {
+            Self::Link(link) => link.import().directory(),
+            Self::Association(association) => association.file_system_path(),
         }
     }
 

@@ -5,15 +5,19 @@
 //! passes makes it available again. State and configuration are kept in the state store of the link, so that a restart finds
 //! them.
 
+mod automatic;
 mod check;
 mod kept;
 mod linked;
+mod tasks;
 
 pub use check::check_link;
 pub use kept::{LinkDocument, LinkDocumentError};
 pub use linked::Linked;
 
 use self::check::{Checked, check, is_suspicious};
+use self::tasks::AtWork;
+use super::automatic::FenceError;
 use super::clock::Clock;
 use super::export::{ExportOptions, Imported, export_since, plan_export};
 use super::import::{ImportOptions, import_since};
@@ -24,8 +28,8 @@ use super::state::{Part, StateStore};
 use crate::entry::Chain;
 use crate::profile::Profile;
 use crate::repository::{
-    Action, DeletionRefused, Happening, IllegalTransition, Lifecycle, LinkState, Loss, NotAllowed, Unsent,
-    check_deletion,
+    Action, DeletionRefused, Happening, IllegalTransition, Lifecycle, LinkState, Loss, NotAllowed, Overdue, Queueing,
+    TaskRefused, Tasks, Unsent, check_deletion,
 };
 use crate::store::{ObjectStore, StoreError};
 use crate::timestamp::Timestamp;
@@ -79,6 +83,7 @@ pub struct DataRepository<T, S> {
     kept: Mutex<LinkDocument>,
     /// Held by the run that is at work.
     turn: Turn<()>,
+    at_work: Mutex<Option<AtWork>>,
 }
 
 impl<T, S> fmt::Debug for DataRepository<T, S> {
@@ -140,6 +145,10 @@ pub struct RepositoryOptions {
     pub export: ExportOptions,
     /// What it may do.
     pub access: Access,
+    /// The file system, as the API calls it; empty where it has no such name.
+    pub file_system_id: Box<str>,
+    /// Whether a task may wait for another one.
+    pub queueing: Queueing,
 }
 
 impl RepositoryOptions {
@@ -151,7 +160,16 @@ impl RepositoryOptions {
             import: ImportOptions::new(profile.clone()).with_bucket(bucket),
             export: ExportOptions::new(profile).with_bucket(bucket),
             access: Access::default(),
+            file_system_id: "".into(),
+            queueing: Queueing::default(),
         }
+    }
+
+    /// What the file system is called.
+    #[must_use]
+    pub fn with_file_system_id(mut self, file_system_id: &str) -> Self {
+        self.file_system_id = file_system_id.into();
+        self
     }
 
     /// What it may do.
@@ -209,6 +227,16 @@ pub enum RepositoryError {
     /// A link keeps its paths: another place is another link.
     #[error("the paths of a link do not change: delete it and make another one")]
     PathsChanged,
+    /// Not everything is in the store.
+    #[error("the fence does not stand")]
+    Fence(#[from] FenceError),
+    /// Events had waited for too long and were dropped. The link is misconfigured until it is updated, and an import has to
+    /// follow.
+    #[error("the tree has not what the bucket has any more")]
+    Overdue(#[from] Overdue),
+    /// The task is refused.
+    #[error("the task is refused")]
+    Task(#[from] TaskRefused),
     /// Something would be lost with the link.
     #[error("the link stays")]
     Deletion(#[from] DeletionRefused),
@@ -234,9 +262,10 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         if LinkDocument::exists(&*states.exports)? {
             return Err(LinkDocumentError::Exists.into());
         }
-        let kept = LinkDocument::new(linked, LinkState::creating(clock.now()), first, tree.identity()?);
+        let kept = LinkDocument::new(linked, LinkState::creating(clock.now()), first, tree.identity()?)
+            .with_tasks(Tasks::new(&options.file_system_id).with_queueing(options.queueing));
         kept.save(&*states.exports).await?;
-        let repository = Self { tree, store, states, options, clock, kept: Mutex::new(kept), turn: Turn::default() };
+        let repository = Self::of(tree, store, states, options, clock, kept);
         repository.go_on().await?;
         Ok(repository)
     }
@@ -253,16 +282,29 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         options: RepositoryOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, RepositoryError> {
-        let kept = LinkDocument::load(&*states.exports)?;
+        let mut kept = LinkDocument::load(&*states.exports)?;
         check_states(&kept.linked, &states)?;
         let is_lost = kept.root != tree.identity()? && kept.state.lifecycle() != Lifecycle::Deleting;
-        let repository = Self { tree, store, states, options, clock, kept: Mutex::new(kept), turn: Turn::default() };
+        kept.tasks.restart(clock.now());
+        let repository = Self::of(tree, store, states, options, clock, kept);
         if is_lost {
             repository.change(|state, now| state.lost("the linked directory is not there any more", now)).await?;
         } else {
             repository.go_on().await?;
         }
         Ok(repository)
+    }
+
+    fn of(
+        tree: T,
+        store: S,
+        states: States,
+        options: RepositoryOptions,
+        clock: Arc<dyn Clock>,
+        kept: LinkDocument,
+    ) -> Self {
+        let (kept, turn, at_work) = (Mutex::new(kept), Turn::default(), Mutex::default());
+        Self { tree, store, states, options, clock, kept, turn, at_work }
     }
 
     /// Goes on with what was begun: making the link, or changing it.
@@ -431,7 +473,9 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
                 Loss::Refused => self.count_unsent().await?,
                 Loss::Accepted => Unsent::Unknown,
             };
-            check_deletion(self.linked().name(), [], unsent, loss)?;
+            let tasks = self.tasks();
+            let tasks = tasks.iter().map(|task| (task.task_id.as_str(), task.lifecycle.name()));
+            check_deletion(self.linked().name(), tasks, unsent, loss)?;
             self.change(LinkState::delete).await?;
         }
         // The link goes last: as long as it is there, the deletion is gone on with.
@@ -453,13 +497,18 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     /// Draws the conclusions from what became of a run.
     async fn settle(&self, ran: Result<Report, RunError>) -> Result<Report, RepositoryError> {
         if is_suspicious(ran.as_ref().map_err(RunError::kind)) {
-            match self.check_now().await {
-                // What could not be found out is no reason to keep back what became of the run.
-                Ok(()) | Err(RepositoryError::Store(_)) => {}
-                Err(error) => return Err(error),
-            }
+            self.follow().await?;
         }
         Ok(ran?)
+    }
+
+    /// Looks at the store, and has the state follow. What could not be found out is no reason to keep back what became of a
+    /// run.
+    async fn follow(&self) -> Result<(), RepositoryError> {
+        match self.check_now().await {
+            Err(RepositoryError::Store(_)) => Ok(()),
+            checked => checked,
+        }
     }
 
     /// Changes the state, and keeps it.
