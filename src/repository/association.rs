@@ -115,6 +115,9 @@ impl Association {
     /// From what was asked for, at the time at which it was. That it goes with the others is for
     /// [`Associations::create`] to see.
     ///
+    /// The file system, the tags and the token of the request are left to whoever serves it: they say nothing of what is
+    /// linked. Tags go into the document, which has a member for them.
+    ///
     /// # Errors
     /// [`InvalidAssociation`].
     pub fn new(

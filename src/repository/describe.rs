@@ -892,6 +892,7 @@ mod tests {
             ("1500000000", 1_500_000_000_000_000_000),
             ("-1.5", -1_500_000_000),
             ("1651770333.1", 1_651_770_333_100_000_000),
+            ("5.555555656e-7", 555),
             (r#""2019-02-04T19:59:01.483000+00:00""#, 1_549_310_341_483_000_000),
             (r#""2019-02-04T11:59:01.483-08:00""#, 1_549_310_341_483_000_000),
             (r#""2019-02-04T19:59:01Z""#, 1_549_310_341_000_000_000),
@@ -999,6 +1000,11 @@ mod tests {
         let document: DataRepositoryConfiguration = serde_json::from_str(text).unwrap();
         assert_eq!(document.lifecycle, Some(Open::Other("ASLEEP".into())));
         assert_eq!(serde_json::to_string(&document).unwrap(), text);
+        // A number of more digits than it can hold is read to the nearest one, which then stays.
+        let far = "55555555599999999999999999999999999999999999999999999999999999999999999999995555555555527777";
+        let far: FailureMessage = serde_json::from_str(&format!(r#"{{"Far":{far}}}"#)).unwrap();
+        let again: FailureMessage = serde_json::from_str(&serde_json::to_string(&far).unwrap()).unwrap();
+        assert_eq!(again, far);
         // Null is no value; empty and false are.
         let text = r#"{"Associations":[{"AssociationId":null,"BatchImportMetaDataOnCreate":false,"Tags":[]}],"NextToken":null}"#;
         let document: DescribeDataRepositoryAssociationsResponse = serde_json::from_str(text).unwrap();
