@@ -2,7 +2,15 @@
 //! nothing twice.
 
 #![cfg(feature = "engine")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+mod trouble;
 
 use futures_executor::block_on;
 use posix_s3::engine::{
@@ -10,11 +18,13 @@ use posix_s3::engine::{
     RunErrorKind, Silent, export, export_since, import_since, plan_export, plan_import,
 };
 use posix_s3::plan::{Brake, Deletes};
-use posix_s3::store::{ListRequest, MemoryStore, ObjectStore, Precondition};
+use posix_s3::store::{Capabilities, ListRequest, MemoryStore, ObjectStore, Operation, Precondition};
 use posix_s3::tree::{MemoryTree, Present, Tree};
 use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, Permissions, Profile, SymlinkTarget, Timestamp, Uid};
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use trouble::{Trouble, TroubledStore};
 
 /// Cancels when so many entries have ended.
 struct After {
@@ -118,6 +128,8 @@ proptest! {
         let second = block_on(export_since(&tree, &store, &state, &exporting(jobs), &Silent)).unwrap();
         prop_assert_eq!(done(&first) + done(&second), ENTRIES);
         prop_assert_eq!(first.store_calls.put + second.store_calls.put, ENTRIES);
+        // Nobody has to ask what has become of what was not begun.
+        prop_assert_eq!(second.store_calls.head, 0);
         let third = block_on(export_since(&tree, &store, &state, &exporting(jobs), &Silent)).unwrap();
         prop_assert_eq!((third.unchanged, third.store_calls.put, third.store_calls.head), (ENTRIES, 0, 0));
     }
@@ -222,4 +234,70 @@ fn what_was_in_process_is_in_the_report() {
     let report = cancelled(block_on(export(&tree, &store, &exporting(1).with_cancel(&after.cancel), &after)));
     assert_eq!((report.entries, report.written, report.store_calls.put), (5, 5, 5));
     assert_eq!(Outcome::Written.name(), "written");
+}
+
+fn troubled(store: &Arc<MemoryStore>, trouble: Trouble) -> TroubledStore {
+    TroubledStore { store: Arc::clone(store), trouble: Arc::new(trouble), capabilities: Capabilities::ALL }
+}
+
+/// A tree that was exported, with ten files less and one more since.
+fn changed(store: &MemoryStore, state: &MemoryState) -> MemoryTree {
+    let tree = tree();
+    block_on(export_since(&tree, store, state, &exporting(1), &Silent)).unwrap();
+    for file in 0..FILES {
+        assert!(tree.remove(&key(&format!("d1/f{file}"))));
+    }
+    tree.insert_file(key("d3/new"), "new", attributes(0o600)).unwrap();
+    tree
+}
+
+#[test]
+fn an_export_that_is_cancelled_while_it_deletes_deletes_nothing_more() {
+    for jobs in [1, 3] {
+        let (store, state) = (Arc::new(MemoryStore::new()), MemoryState::new());
+        let tree = changed(&store, &state);
+        let cancel = Cancel::default();
+        let options = exporting(jobs).with_deletes(deletes());
+        let first = {
+            let (cancel, cancelling) = (cancel.clone(), options.clone().with_cancel(&cancel));
+            let hook = move |operation, _: &str| {
+                if operation == Operation::Delete {
+                    cancel.cancel();
+                }
+            };
+            let store = troubled(&store, Trouble::none().with_hook(hook));
+            cancelled(block_on(export_since(&tree, &store, &state, &cancelling, &Silent)))
+        };
+        assert!((1..=jobs as u64).contains(&first.deleted), "{first:?}");
+        let second = block_on(export_since(&tree, &store, &state, &options, &Silent)).unwrap();
+        assert_eq!((first.deleted + second.deleted, second.store_calls.put), (FILES, 0));
+    }
+}
+
+#[test]
+fn an_export_that_is_cancelled_anywhere_is_finished_by_the_next() {
+    for (jobs, seed) in [(1, 0), (3, 1), (8, 2)] {
+        for step in 0.. {
+            let (store, state) = (Arc::new(MemoryStore::new()), MemoryState::new());
+            let tree = changed(&store, &state);
+            let cancel = Cancel::default();
+            let options = exporting(jobs).with_deletes(deletes());
+            let cancelling = options.clone().with_cancel(&cancel);
+            let trouble = Trouble::cut_at(usize::MAX - 1, seed).with_event(step, move || cancel.cancel());
+            let run = block_on(export_since(&tree, &troubled(&store, trouble), &state, &cancelling, &Silent));
+            let (first, is_over) = match run {
+                Ok(report) => (report, true),
+                Err(_) => (cancelled(run), false),
+            };
+            let second = block_on(export_since(&tree, &store, &state, &options, &Silent)).unwrap();
+            assert_eq!((first.written + second.written, first.deleted + second.deleted), (1, FILES), "{jobs} {step}");
+            assert_eq!(names(&store).len() as u64, ENTRIES - FILES + 1, "{jobs} {step}");
+            let third = block_on(export_since(&tree, &store, &state, &options, &Silent)).unwrap();
+            assert_eq!((third.entries, third.unchanged), (ENTRIES - FILES + 1, third.entries), "{jobs} {step}");
+            if is_over {
+                assert!(step > 10, "cancelled in the middle");
+                break;
+            }
+        }
+    }
 }

@@ -21,6 +21,9 @@ pub struct CreateTask {
     /// What it is about, not checked yet; everything when there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<Box<str>>,
+    /// The file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system_id: Option<Box<str>>,
     /// What is written of what failed.
     pub report: CompletionReport,
     /// What tells this request from another one, so that it can be made again: 1 to 63 letters, digits, `_`, `.` and `-`.
@@ -29,22 +32,31 @@ pub struct CreateTask {
     /// What is released; of a release alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_configuration: Option<ReleaseConfiguration>,
+    /// How much is released, in GiB; of a cache alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_to_release: Option<u64>,
     /// Labels, which are kept as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<serde_json::Value>,
+    /// Members that this version does not know.
+    #[serde(flatten)]
+    pub rest: serde_json::Map<String, serde_json::Value>,
 }
 
 impl CreateTask {
     /// A task about everything, of which no report is written.
     #[must_use]
-    pub const fn new(of: TaskType) -> Self {
+    pub fn new(of: TaskType) -> Self {
         Self {
             r#type: of,
             paths: Vec::new(),
+            file_system_id: None,
             report: CompletionReport::disabled(),
             client_request_token: None,
             release_configuration: None,
+            capacity_to_release: None,
             tags: None,
+            rest: serde_json::Map::new(),
         }
     }
 
@@ -71,7 +83,7 @@ impl CreateTask {
 
     /// Releasing what this says.
     #[must_use]
-    pub const fn with_release(mut self, release: ReleaseConfiguration) -> Self {
+    pub fn with_release(mut self, release: ReleaseConfiguration) -> Self {
         self.release_configuration = Some(release);
         self
     }
@@ -172,6 +184,9 @@ impl Tasks {
         automatic_export: EventTypes,
         now: Timestamp,
     ) -> Result<&Task, TaskRefused> {
+        if let Some(other) = request.file_system_id.as_deref().filter(|id| **id != *self.file_system_id) {
+            return Err(TaskRefused::OtherFileSystem { found: excerpt(other.as_bytes()) });
+        }
         if let Some(token) = &request.client_request_token {
             check_token(token)?;
             let earlier = self.held.iter().find(|held| {
@@ -374,10 +389,13 @@ fn check_type(request: &CreateTask, automatic_export: EventTypes) -> Result<(), 
             let reason = "there is no export task while changes are exported by themselves".into();
             return Err(TaskRefused::Incompatible { parameter: "Type", reason });
         }
-        TaskType::ReleaseDataFromFilesystem => return Ok(()),
-        TaskType::ExportToRepository | TaskType::ImportMetadataFromRepository => {}
+        _ => {}
     }
-    if request.release_configuration.is_some() {
+    if request.capacity_to_release.is_some() {
+        let reason = "it is for a cache, not for a file system".into();
+        return Err(TaskRefused::Incompatible { parameter: "CapacityToRelease", reason });
+    }
+    if request.release_configuration.is_some() && request.r#type != TaskType::ReleaseDataFromFilesystem {
         let reason = format!("a task of type {} releases nothing", request.r#type).into();
         return Err(TaskRefused::Incompatible { parameter: "ReleaseConfiguration", reason });
     }
@@ -409,6 +427,12 @@ pub enum TaskRefused {
     NotFound {
         /// Its id.
         task: TaskId,
+    },
+    /// The request is for another file system.
+    #[error("there is no file system \"{found}\" here")]
+    OtherFileSystem {
+        /// Its id, safe to print.
+        found: Box<str>,
     },
     /// There is another task of this id.
     #[error("there is a {task} already")]
@@ -452,6 +476,7 @@ impl TaskRefused {
             Self::Executing { .. } => "DataRepositoryTaskExecuting",
             Self::Ended { .. } => "DataRepositoryTaskEnded",
             Self::NotFound { .. } => "DataRepositoryTaskNotFound",
+            Self::OtherFileSystem { .. } => "FileSystemNotFound",
             Self::IdTaken { .. } => "InternalServerError",
             Self::Unsupported { .. } => "UnsupportedOperation",
             Self::Incompatible { .. } => "IncompatibleParameterError",
@@ -540,6 +565,22 @@ mod tests {
     }
 
     #[test]
+    fn a_request_of_the_api_is_read_and_written_back_the_same() {
+        let text = r#"{"Type":"RELEASE_DATA_FROM_FILESYSTEM","Paths":["path1"],"FileSystemId":"fs-0123456789abcdef0",
+            "Report":{"Enabled":false},"ClientRequestToken":"t",
+            "ReleaseConfiguration":{"DurationSinceLastAccess":{"Unit":"DAYS","Value":9}},
+            "Tags":[{"Key":"a","Value":"b"}],"SomethingNew":1}"#;
+        let request: CreateTask = serde_json::from_str(text).unwrap();
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_value(&request).unwrap(), value);
+        let task = create(&mut tasks(), &request, 1).unwrap();
+        assert_eq!(task.release_configuration.unwrap().seconds(), 9 * 24 * 60 * 60);
+        assert_eq!(task.rest["Tags"], value["Tags"]);
+        // A type that there is not is refused where it is read.
+        assert!(serde_json::from_str::<CreateTask>(r#"{"Type":"X","Report":{"Enabled":false}}"#).is_err());
+    }
+
+    #[test]
     fn cancelling_ends_what_waits_and_lets_finish_what_is_at_work() {
         let mut tasks = tasks();
         create(&mut tasks, &export(&["a"]), 1).unwrap();
@@ -601,6 +642,14 @@ mod tests {
         );
         let cache = CreateTask::new(TaskType::AutoReleaseData);
         assert_eq!(create(&mut tasks, &cache, 1).unwrap_err().code(), "UnsupportedOperation");
+        let capacity =
+            CreateTask { capacity_to_release: Some(1), ..CreateTask::new(TaskType::ReleaseDataFromFilesystem) };
+        assert_eq!(
+            create(&mut tasks, &capacity, 1).unwrap_err().to_string(),
+            "CapacityToRelease: it is for a cache, not for a file system"
+        );
+        let elsewhere = CreateTask { file_system_id: Some("fs-00000000".into()), ..export(&[]) };
+        assert_eq!(create(&mut tasks, &elsewhere, 1).unwrap_err().code(), "FileSystemNotFound");
         let incomplete = CompletionReport { enabled: true, ..CompletionReport::default() };
         let refused = create(&mut tasks, &export(&[]).with_report(incomplete), 1).unwrap_err();
         assert_eq!(
