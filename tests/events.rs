@@ -952,6 +952,21 @@ fn events_and_an_import_make_the_same_real_directory() {
     assert_eq!((report.written, report.metadata_only, report.deleted), (0, 0, 0));
 }
 
+#[test]
+fn runs_on_events_can_be_sent_to_other_threads() {
+    fn is_send<T: Send>(future: T) -> T {
+        future
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (bucket, options) = (Bucket::new(), options(Clash::DirectoryWins));
+    let (tree, state) = (LocalTree::open(directory.path()).unwrap(), MemoryState::new());
+    let backlog = backlog(&[]);
+    let run = apply_events(&bucket.store, &tree, &state, &options, EventTypes::ALL, &backlog, &Silent);
+    assert_eq!(block_on(is_send(run)).unwrap().entries, 0);
+    let sweep = sweep(&bucket.store, &tree, &state, &options, None, &Silent);
+    assert!(block_on(is_send(sweep)).unwrap().is_none());
+}
+
 fn told_of_disk(root: &std::path::Path, bucket: &Bucket) -> Tree {
     told(&bridge::read_disk(root), bucket)
 }

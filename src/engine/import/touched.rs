@@ -22,9 +22,9 @@ use crate::key::Key;
 use crate::profile::Clash;
 use crate::store::{ListedObject, ObjectStore};
 use crate::tree::{Present, Tree, TreeErrorKind};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 
 /// Keys that somebody may have changed, and what is to be taken over of it.
 #[derive(Clone, Copy, Debug)]
@@ -149,14 +149,15 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let first_wins = self.options.profile.clash == Clash::FirstWins;
         let mut seen = Seen::default();
         // What the keys are; whether anything is below them; and the directories on the way.
-        let looked: BTreeSet<&str> = keys.iter().copied().filter(|key| !key.ends_with('/')).collect();
-        let around: BTreeSet<String> = keys
+        let looked = keys.iter().copied().filter(|key| !key.ends_with('/')).map(Into::into).collect();
+        let around: BTreeSet<Box<str>> = keys
             .iter()
             .flat_map(|key| directories(key).map(str::to_owned).chain((!key.ends_with('/')).then(|| format!("{key}/"))))
             .filter(|directory| self.is_meant(directory))
+            .map(Into::into)
             .collect();
         self.look_at(looked, &mut seen).await?;
-        self.look_into(around.iter().map(String::as_str), &mut seen).await?;
+        self.look_into(around, &mut seen).await?;
         // Files of the names of directories on the way, where they may matter.
         let mut files = BTreeSet::new();
         let mut in_the_way = BTreeSet::new();
@@ -167,7 +168,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             let is_in_the_way = self.is_in_the_way(file).await;
             if first_wins || is_in_the_way || (seen.first_in(directory).is_none() && !seen.has(directory)) {
-                files.insert(file);
+                files.insert(file.into());
             }
             if is_in_the_way {
                 in_the_way.insert(file);
@@ -192,16 +193,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 }
             }
             if !key.ends_with('/') {
-                let directory = format!("{key}/");
-                match (seen.has(key), seen.first_in(&directory)) {
-                    // What it kept away can be made now.
-                    (false, Some(_)) => _ = plan.below.insert(directory.into()),
-                    (false, None) if seen.has(&directory) => plan.add(&directory, &seen),
-                    // It is shadowed.
-                    (true, _) if seen.has(&directory) => plan.add(&directory, &seen),
-                    (true, Some(first)) => plan.tell(first),
-                    (_, None) => {}
-                }
+                plan_of_name(key, &seen, &mut plan);
             }
         }
         Ok(plan.into_stretches())
@@ -235,36 +227,31 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Looks at keys side by side.
-    async fn look_at(&self, keys: BTreeSet<&str>, seen: &mut Seen) -> Result<(), RunErrorKind> {
-        // Owned, so that the compiler can tell that the whole may go to another thread.
-        let keys: Vec<Box<str>> = keys.into_iter().map(Box::from).collect();
-        let looks = keys.into_iter().map(|key| async move {
+    async fn look_at(&self, keys: BTreeSet<Box<str>>, seen: &mut Seen) -> Result<(), RunErrorKind> {
+        let looks = stream::iter(keys).map(|key: Box<str>| async move {
             let object = look(self.store, &self.options.prefix, &key).await?;
-            Ok::<_, RunErrorKind>((key, object))
+            Ok((key, object))
         });
-        seen.objects.extend(self.side_by_side(looks).await?);
-        Ok(())
-    }
-
-    /// Looks for the objects of directories, and for the first object in each, side by side.
-    async fn look_into(&self, directories: impl Iterator<Item = &str>, seen: &mut Seen) -> Result<(), RunErrorKind> {
-        let directories: Vec<Box<str>> = directories.map(Box::from).collect();
-        let looks = directories.into_iter().map(|directory| async move {
-            let (own, first) = self.first_in(&directory).await?;
-            Ok::<_, RunErrorKind>((directory, own, first))
-        });
-        for (directory, own, first) in self.side_by_side(looks).await? {
-            seen.objects.insert(directory.clone(), own);
-            seen.first_in.insert(directory, first);
+        // Boxed, so that the compiler can tell that the whole may go to another thread.
+        let mut looks: BoxStream<'_, Result<_, RunErrorKind>> = looks.buffer_unordered(self.options.jobs.get()).boxed();
+        while let Some((key, object)) = looks.next().await.transpose()? {
+            seen.objects.insert(key, object);
         }
         Ok(())
     }
 
-    async fn side_by_side<V>(
-        &self,
-        looks: impl Iterator<Item = impl Future<Output = Result<V, RunErrorKind>>>,
-    ) -> Result<Vec<V>, RunErrorKind> {
-        stream::iter(looks).buffer_unordered(self.options.jobs.get()).try_collect().await
+    /// Looks for the objects of directories, and for the first object in each, side by side.
+    async fn look_into(&self, directories: BTreeSet<Box<str>>, seen: &mut Seen) -> Result<(), RunErrorKind> {
+        let looks = stream::iter(directories).map(|directory: Box<str>| async move {
+            let (own, first) = self.first_in(&directory).await?;
+            Ok((directory, own, first))
+        });
+        let mut looks: BoxStream<'_, Result<_, RunErrorKind>> = looks.buffer_unordered(self.options.jobs.get()).boxed();
+        while let Some((directory, own, first)) = looks.next().await.transpose()? {
+            seen.objects.insert(directory.clone(), own);
+            seen.first_in.insert(directory, first);
+        }
+        Ok(())
     }
 
     /// The object of a directory, and the first one in it that may become an entry.
@@ -381,5 +368,19 @@ fn plan_above(key: &str, seen: &Seen, plan: &mut Plan) {
                 plan.add(file, seen);
             }
         }
+    }
+}
+
+/// What becomes of a file and a directory of one name.
+fn plan_of_name(file: &str, seen: &Seen, plan: &mut Plan) {
+    let directory = format!("{file}/");
+    match (seen.has(file), seen.first_in(&directory)) {
+        // What it kept away can be made now.
+        (false, Some(_)) => _ = plan.below.insert(directory.into()),
+        (false, None) if seen.has(&directory) => plan.add(&directory, seen),
+        // It is shadowed.
+        (true, _) if seen.has(&directory) => plan.add(&directory, seen),
+        (true, Some(first)) => plan.tell(first),
+        (_, None) => {}
     }
 }
