@@ -1152,3 +1152,271 @@ impl Changelog {
         since
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = "p=[0x200000007:0x1:0x0]";
+
+    fn record(number: u64, kind: &str, target: u32, rest: &str) -> String {
+        format!("{number} {kind} 02:52:19.794688065 2026.03.16 0x0 t=[0x200000401:{target:#x}:0x0] {rest}\n")
+    }
+
+    fn inside(directory: u32, name: &str) -> String {
+        format!("p=[0x200000401:{directory:#x}:0x0] {name}")
+    }
+
+    /// Reads records and shows what they come to.
+    fn read_with(text: &str, resolver: &mut dyn FidResolver) -> Vec<String> {
+        let mut changelog = Changelog::new(FidPaths::new(Fid::ROOT, ""));
+        let read = changelog.read(text.as_bytes(), resolver);
+        let troubles = read.troubles.iter().map(ToString::to_string);
+        let changes = read.batch.changes.iter().map(|change| {
+            let path = change.path.as_ref().map_or(".", Key::as_str);
+            format!("{} {path} {:?}", change.sequence, change.kind)
+        });
+        troubles.chain(changes).collect()
+    }
+
+    fn read(text: &str) -> Vec<String> {
+        read_with(text, &mut Unresolved)
+    }
+
+    struct At(&'static str);
+
+    impl FidResolver for At {
+        fn resolve(&mut self, _: Fid) -> Option<Vec<Box<[u8]>>> {
+            let paths = self.0.split('|').filter(|path| !path.is_empty());
+            Some(paths.map(|path| path.as_bytes().into()).collect())
+        }
+    }
+
+    #[test]
+    fn a_fid_is_read_as_lustre_prints_it() {
+        for (text, canonical) in [
+            ("[0x200000401:0x3:0x0]", "0x200000401:0x3:0x0"),
+            ("0x200000401:0x3:0x0", "0x200000401:0x3:0x0"),
+            ("[0:0x0:0x0]", "0:0x0:0x0"),
+            ("0xFFFFFFFFFFFFFFFF:0xffffffff:0xffffffff", "0xffffffffffffffff:0xffffffff:0xffffffff"),
+        ] {
+            assert_eq!(text.parse::<Fid>().unwrap().to_string(), canonical);
+        }
+        for text in
+            ["", "[", "[0x1:0x1:0x1", "0x1:0x1", "0x1:0x1:0x1:0x1", "0x1:0x100000000:0x0", "1:1:1", "0x:0x1:0x1"]
+        {
+            assert!(text.parse::<Fid>().is_err(), "{text}");
+        }
+        let error = "0x1\n".parse::<Fid>().unwrap_err().to_string();
+        assert!(error.starts_with(r#"invalid FID "0x1\n": expected three hexadecimal numbers"#), "{error}");
+    }
+
+    #[test]
+    fn names_keep_their_spaces_and_jobs_too() {
+        let line = "16 08RENME 02:52:19.805772855 2026.03.16 0x0 t=[0:0x0:0x0] j=my mv.0 ef=0xf u=1:2 nid=1@tcp \
+                    p=[0x200000401:0x2:0x0]  new  name  s=[0x200000401:0x3:0x0] sp=[0x200000401:0x2:0x0]  old ";
+        let record = ChangelogRecord::parse(line.as_bytes()).unwrap();
+        assert_eq!(record.job.as_deref(), Some(&b"my mv.0"[..]));
+        assert_eq!(record.name.as_deref(), Some(&b" new  name "[..]));
+        assert_eq!(&*record.source.as_ref().unwrap().name, b" old ");
+        let mut printed = Vec::new();
+        record.encode(&mut printed);
+        assert_eq!(String::from_utf8(printed).unwrap(), line);
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_kept() {
+        let line = "1 25FANCY 02:52:19.805772855 2026.03.16 0x1 t=[0x1:0x1:0x0] zz=1 u=1:1 p=[0x1:0x2:0x0] a";
+        let record = ChangelogRecord::parse(line.as_bytes()).unwrap();
+        assert_eq!((record.kind.number(), record.kind.name()), (25, "FANCY"));
+        let mut printed = Vec::new();
+        record.encode(&mut printed);
+        assert_eq!(String::from_utf8(printed).unwrap(), line);
+        for kind in RecordType::KNOWN {
+            assert_eq!(RecordType::of(kind.number(), kind.name()), *kind);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_says_what_was_expected_and_where() {
+        for (line, message) in [
+            ("", "expected the number of a record, from 1, found nothing at byte 0"),
+            ("0 01CREAT", r#"expected the number of a record, from 1, found "0" at byte 0"#),
+            ("1 CREAT", r#"expected a type as in 01CREAT, found "CREAT" at byte 2"#),
+            (
+                "1 01CREAT 25:00:00.000000000",
+                r#"expected a time as in 15:15:36.687592024, found "25:00:00.000000000" at byte 10"#,
+            ),
+            (
+                "1 01CREAT 05:00:00.000000000 2026.02.30",
+                r#"expected a date as in 2018.01.09, found "2026.02.30" at byte 29"#,
+            ),
+            (
+                "1 01CREAT 05:00:00.000000000 2026.02.03 0x1000",
+                r#"expected flags as in 0x1, of 12 bits, found "0x1000" at byte 40"#,
+            ),
+            (
+                "1 01CREAT 05:00:00.000000000 2026.02.03 0x1 p=",
+                r#"expected a target as in t=[0x200000402:0x2:0x0], found "p=" at byte 44"#,
+            ),
+            (
+                "1 01CREAT 05:00:00.000000000 2026.02.03 0x1 t=[0x1:0x1:0x0] u=1",
+                r#"expected user and group as in u=500:500, found "u=1" at byte 60"#,
+            ),
+            (
+                "1 01CREAT 05:00:00.000000000 2026.02.03 0x1 t=[0x1:0x1:0x0] m=r m=w",
+                r#"expected each field once, found "m=w" at byte 64"#,
+            ),
+            (
+                "1 08RENME 05:00:00.000000000 2026.02.03 0x0 t=[0:0x0:0x0] p=[0x1:0x1:0x0] a s=[0x1:0x2:0x0] sp=[0x1:0x1:0x0] b s=[0x1:0x2:0x0] sp=[0x1:0x1:0x0] c",
+                r#"expected one old name, found " s=[0x1:0x2:0x0] sp=[0x1:0x1:0x0] c" at byte 110"#,
+            ),
+        ] {
+            assert_eq!(ChangelogRecord::parse(line.as_bytes()).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn paths_are_learned_from_the_records() {
+        let text = [
+            record(1, "02MKDIR", 1, &format!("{ROOT} a")),
+            record(2, "02MKDIR", 2, &inside(1, "b")),
+            record(3, "01CREAT", 3, &inside(2, "c d")),
+            record(4, "11CLOSE", 3, ""),
+            record(5, "03HLINK", 3, &inside(1, "hard")),
+            record(6, "14SATTR", 3, ""),
+        ];
+        let expected = ["1 a Made", "2 a/b Made", "3 a/b/c d Created", "4 a/b/c d Closed", "5 a/hard Made"];
+        let all = [&expected[..], &["6 a/hard Attributes", "6 a/b/c d Attributes"]].concat();
+        assert_eq!(read(&text.concat()), all);
+    }
+
+    #[test]
+    fn a_renamed_directory_takes_what_is_in_it_along() {
+        let text = [
+            record(1, "02MKDIR", 1, &format!("{ROOT} a")),
+            record(2, "01CREAT", 2, &inside(1, "f")),
+            format!(
+                "3 08RENME 02:52:19.794688065 2026.03.16 0x0 t=[0:0x0:0x0] {ROOT} b s=[0x200000401:0x1:0x0] s{ROOT} a\n"
+            ),
+            record(4, "11CLOSE", 2, ""),
+        ];
+        let renamed = format!("3 b {:?}", ChangeKind::Renamed { from: Key::parse("a").unwrap() });
+        assert_eq!(read(&text.concat()), ["1 a Made", "2 a/f Created", &renamed, "4 b/f Closed"]);
+    }
+
+    #[test]
+    fn what_cannot_be_resolved_leads_to_a_look_at_everything() {
+        assert_eq!(read(&record(1, "11CLOSE", 9, "")), ["1 . Anything"]);
+        assert_eq!(read(&record(1, "01CREAT", 9, &inside(8, "a"))), ["1 . Anything"]);
+        // A file of which only one name is known may have others.
+        assert_eq!(
+            read(&[record(1, "03HLINK", 9, &format!("{ROOT} a")), record(2, "11CLOSE", 9, "")].concat()),
+            ["1 a Made", "2 . Anything"]
+        );
+        assert_eq!(read_with(&record(1, "11CLOSE", 9, ""), &mut At("d/x|/e/y")), ["1 d/x Closed", "1 e/y Closed"]);
+        assert_eq!(read_with(&record(1, "01CREAT", 9, &inside(8, "a")), &mut At("d/e/")), ["1 d/e/a Created"]);
+    }
+
+    #[test]
+    fn no_name_leads_outside() {
+        for name in ["..", ".", "a/b", "../a", "/../a", "//a", "/a/../../b", "a\0"] {
+            assert_eq!(read(&record(1, "01CREAT", 9, &format!("{ROOT} {name}"))), [""; 0], "{name:?}");
+        }
+        // What is in a directory of such a name is nowhere either.
+        let text = [record(1, "02MKDIR", 1, &format!("{ROOT} ..")), record(2, "01CREAT", 2, &inside(1, "a"))];
+        assert_eq!(read(&text.concat()), [""; 0]);
+        for path in ["../d", "d/../..", "/", "d//e"] {
+            assert_eq!(read_with(&record(1, "11CLOSE", 9, ""), &mut At(path)), [""; 0], "{path}");
+        }
+        // Directories that are in each other are nowhere anybody could say.
+        let circle = [record(1, "02MKDIR", 1, &inside(2, "a")), record(2, "02MKDIR", 2, &inside(1, "b"))];
+        assert!(read(&circle.concat()).iter().all(|change| change.ends_with(". Anything")));
+    }
+
+    #[test]
+    fn a_link_of_a_part_of_the_file_system_sees_that_part() {
+        let mut changelog = Changelog::new(FidPaths::new("0x1:0x1:0x0".parse().unwrap(), "/data/in"));
+        let text = [
+            "1 01CREAT 02:52:19.794688065 2026.03.16 0x0 t=[0x1:0x2:0x0] p=[0x1:0x1:0x0] a\n",
+            "2 06UNLNK 02:52:19.794688065 2026.03.16 0x1 t=[0x1:0x3:0x0] p=[0x1:0x9:0x0] /data/in/d/b\n",
+            "3 06UNLNK 02:52:19.794688065 2026.03.16 0x1 t=[0x1:0x4:0x0] p=[0x1:0x8:0x0] /data/out/c\n",
+            "4 11CLOSE 02:52:19.794688065 2026.03.16 0x1 t=[0x1:0x7:0x0]\n",
+        ];
+        let read = changelog.read(text.concat().as_bytes(), &mut At("data/out/x"));
+        let paths: Vec<&str> = read.batch.changes.iter().map(|change| change.path.as_ref().unwrap().as_str()).collect();
+        assert_eq!((paths, read.batch.read_to), (vec!["a", "d/b"], 4));
+    }
+
+    #[test]
+    fn a_gap_in_the_numbers_leads_to_a_look_at_everything() {
+        let text =
+            [record(1, "01CREAT", 1, &format!("{ROOT} a")), record(4, "01CREAT", 2, &format!("{ROOT} b"))].concat();
+        assert_eq!(
+            read(&text),
+            [
+                "line 2: expected record 2, found 4: records were purged before they were read",
+                "1 a Created",
+                "4 . Anything",
+                "4 b Created",
+            ]
+        );
+        let paths = || FidPaths::new(Fid::ROOT, "");
+        let mut filtered = Changelog::new(paths()).with_numbering(Numbering::Filtered);
+        assert_eq!(filtered.read(text.as_bytes(), &mut Unresolved).troubles, []);
+        // Behind what was read before, one is seen at the first record; what comes again is none.
+        let mut behind = Changelog::new(paths()).after(3);
+        assert_eq!(behind.read(record(5, "01CREAT", 2, ROOT).as_bytes(), &mut Unresolved).troubles.len(), 1);
+        let mut again = Changelog::new(paths()).after(3);
+        let read = again.read(record(2, "01CREAT", 2, &format!("{ROOT} a")).as_bytes(), &mut Unresolved);
+        assert_eq!((read.troubles.len(), read.batch.changes.len(), read.batch.read_to), (0, 1, 3));
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_leads_to_a_look_at_everything() {
+        let text = [record(1, "01CREAT", 1, &format!("{ROOT} a\nb")), record(2, "01CREAT", 2, &format!("{ROOT} c"))];
+        assert_eq!(read(&text.concat()), ["line 2 is no record", "1 a Created", "1 . Anything", "2 c Created"]);
+        assert_eq!(read(&format!("{}\n", "x".repeat(5000))), ["line 1 is no record", "0 . Anything"]);
+    }
+
+    #[test]
+    fn a_text_may_come_in_pieces() {
+        let text = record(1, "01CREAT", 1, &format!("{ROOT} a b")).repeat(3);
+        for size in [1, 7, 60, 1000] {
+            let mut changelog = Changelog::new(FidPaths::new(Fid::ROOT, ""));
+            let pieces = text.as_bytes().chunks(size);
+            let read: usize = pieces.map(|piece| changelog.read(piece, &mut Unresolved).batch.changes.len()).sum();
+            assert_eq!(read, 3, "{size}");
+        }
+        let mut changelog = Changelog::new(FidPaths::new(Fid::ROOT, ""));
+        assert_eq!(changelog.read(text.trim_end().as_bytes(), &mut Unresolved).batch.changes.len(), 2);
+        assert_eq!(changelog.finish(&mut Unresolved).batch.changes.len(), 1);
+    }
+
+    #[test]
+    fn times_alone_start_nothing() {
+        let touched = |kind, flags: u32| {
+            let line = format!("1 {kind} 02:52:19.794688065 2026.03.16 {flags:#x} t=[0x200000401:0x9:0x0]\n");
+            read_with(&line, &mut At("a")).len()
+        };
+        assert_eq!(
+            (touched("17MTIME", 7), touched("18CTIME", 4), touched("19ATIME", 1), touched("14SATTR", 7)),
+            (0, 0, 0, 0)
+        );
+        assert_eq!((touched("14SATTR", 0x14), touched("14SATTR", 0x44), touched("14SATTR", 0)), (1, 1, 1));
+        let mut writes = Changelog::new(FidPaths::new(Fid::ROOT, "")).with_mtime(MtimeRecords::Writes);
+        let line = b"1 17MTIME 02:52:19.794688065 2026.03.16 0x7 t=[0x200000401:0x9:0x0]\n";
+        assert_eq!(writes.read(line, &mut At("a")).batch.changes.len(), 1);
+    }
+
+    #[test]
+    fn what_was_removed_from_a_directory_that_is_gone_waits_for_the_record_of_that() {
+        let mut changelog = Changelog::new(FidPaths::new(Fid::ROOT, "")).after(4);
+        let read = changelog.read(record(5, "06UNLNK", 2, &inside(1, "a")).as_bytes(), &mut At(""));
+        assert_eq!((read.batch.changes.len(), read.batch.read_to, changelog.last()), (0, 4, 5));
+        let text = record(6, "07RMDIR", 1, &format!("{ROOT} d"));
+        let read = changelog.read(text.as_bytes(), &mut At(""));
+        let [removed] = &read.batch.changes[..] else { panic!("{read:?}") };
+        assert_eq!((removed.sequence, removed.path.as_ref().unwrap().as_str(), read.batch.read_to), (5, "d", 6));
+    }
+}

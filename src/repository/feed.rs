@@ -474,3 +474,137 @@ fn age(then: Timestamp, now: Timestamp) -> Duration {
     let nanoseconds = now.nanoseconds().saturating_sub(then.nanoseconds());
     u64::try_from(nanoseconds.max(0)).map_or(Duration::MAX, Duration::from_nanos)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix(seconds, 0).unwrap()
+    }
+
+    fn change(sequence: u64, path: &str, kind: ChangeKind) -> FeedChange {
+        let time = at(i64::try_from(sequence).unwrap());
+        FeedChange { sequence, time, path: Key::parse(path).ok(), kind }
+    }
+
+    fn pending(changes: Vec<FeedChange>) -> Pending {
+        let mut pending = Pending::new(Debounce::default());
+        let read_to = changes.iter().map(|change| change.sequence).max().unwrap_or(0);
+        pending.take(FeedBatch { changes, read_to });
+        pending
+    }
+
+    fn paths(pending: &Pending) -> Vec<&str> {
+        pending.iter().map(|(path, _)| path).collect()
+    }
+
+    fn ripe(pending: &Pending, seconds: i64) -> Vec<String> {
+        pending.ripe(at(seconds)).into_iter().map(|(path, _)| path.into()).collect()
+    }
+
+    #[test]
+    fn a_file_waits_until_its_writer_is_done() {
+        let mut waiting = pending(vec![change(1, "a", ChangeKind::Created), change(2, "a", ChangeKind::Written)]);
+        assert_eq!(ripe(&waiting, 3000), [""; 0]);
+        assert_eq!(ripe(&waiting, 3601), ["a"]); // after an hour in any case
+        waiting.take(FeedBatch { changes: vec![change(3, "a", ChangeKind::Closed)], read_to: 3 });
+        assert_eq!(ripe(&waiting, 3), ["a"]);
+        waiting.take(FeedBatch { changes: vec![change(4, "a", ChangeKind::Opened)], read_to: 4 });
+        assert_eq!(ripe(&waiting, 4), [""; 0]);
+        // Opening alone changes nothing, and attributes are whole at once.
+        assert!(pending(vec![change(1, "a", ChangeKind::Opened)]).is_empty());
+        assert_eq!(ripe(&pending(vec![change(1, "a", ChangeKind::Attributes)]), 1), ["a"]);
+    }
+
+    #[test]
+    fn a_file_of_which_no_close_is_told_waits_for_silence() {
+        let debounce = Debounce { closes: Closes::Untold, ..Debounce::default() };
+        let mut waiting = Pending::new(debounce);
+        let changes = vec![change(1, "a", ChangeKind::Created), change(50, "a", ChangeKind::Written)];
+        waiting.take(FeedBatch { changes, read_to: 50 });
+        assert_eq!((ripe(&waiting, 109).len(), ripe(&waiting, 110).len()), (0, 1));
+    }
+
+    #[test]
+    fn a_file_that_is_renamed_while_it_is_written_waits_under_its_new_name() {
+        let from = Key::parse("a").unwrap();
+        let mut waiting =
+            pending(vec![change(1, "a", ChangeKind::Created), change(2, "b", ChangeKind::Renamed { from })]);
+        assert_eq!(ripe(&waiting, 2), ["a"]);
+        waiting.take(FeedBatch { changes: vec![change(3, "b", ChangeKind::Closed)], read_to: 3 });
+        assert_eq!(ripe(&waiting, 3), ["a", "b"]);
+    }
+
+    #[test]
+    fn times_alone_do_not_wait() {
+        let waiting = pending(vec![change(7, "a", ChangeKind::Times)]);
+        assert!(waiting.is_empty());
+        assert_eq!((waiting.acknowledged(), waiting.oldest_age(at(100))), (7, 0));
+    }
+
+    #[test]
+    fn only_an_unbroken_start_is_acknowledged() {
+        let changes = ["a", "b", "c"].iter().zip(1..).map(|(path, at)| change(at, path, ChangeKind::Closed));
+        let mut waiting = pending(changes.collect());
+        waiting.sent("b");
+        assert_eq!((waiting.acknowledged(), waiting.read_to()), (0, 3));
+        waiting.sent("a");
+        assert_eq!((waiting.acknowledged(), waiting.oldest_age(at(10))), (2, 7));
+        // What is told again waits again, and takes nothing back.
+        waiting.take(FeedBatch { changes: vec![change(1, "a", ChangeKind::Closed)], read_to: 1 });
+        assert_eq!(waiting.acknowledged(), 2);
+        waiting.sent("a");
+        waiting.sent("c");
+        assert_eq!((waiting.acknowledged(), waiting.oldest_age(at(10))), (3, 0));
+    }
+
+    #[test]
+    fn what_is_in_a_directory_that_waits_waits_with_it() {
+        let mut waiting = pending(vec![
+            change(2, "a/b", ChangeKind::Closed),
+            change(3, "a-b", ChangeKind::Closed),
+            change(4, "a", ChangeKind::Attributes),
+        ]);
+        assert_eq!(paths(&waiting), ["a", "a-b", "a/b"]);
+        waiting.take(FeedBatch { changes: vec![change(5, "a", ChangeKind::Removed)], read_to: 5 });
+        assert_eq!(paths(&waiting), ["a", "a-b"]);
+        waiting.take(FeedBatch { changes: vec![change(6, "a/c/d", ChangeKind::Closed)], read_to: 6 });
+        assert_eq!(paths(&waiting), ["a", "a-b"]);
+        assert_eq!(waiting.get("a").map(|waiting| (waiting.first, waiting.last)), Some((2, 6)));
+        waiting.take_everything(at(7));
+        assert_eq!((paths(&waiting), waiting.acknowledged()), (vec![""], 1));
+    }
+
+    #[test]
+    fn beyond_the_limit_paths_become_the_directories_around_them() {
+        let mut changes: Vec<FeedChange> =
+            (1..=50).map(|at| change(at, &format!("full/{at}"), ChangeKind::Created)).collect();
+        changes.push(change(51, "other/one", ChangeKind::Closed));
+        let mut waiting = Pending::new(Debounce::default()).with_limit(20);
+        waiting.take(FeedBatch { changes, read_to: 51 });
+        assert_eq!(paths(&waiting), ["full", "other/one"]);
+        assert_eq!(waiting.get("full").map(|waiting| (waiting.first, waiting.depth)), Some((1, Depth::Subtree)));
+        // At worst it is everything, in no memory to speak of.
+        let spread = (0..1000).map(|at| change(60 + at, &format!("{at}/x/y"), ChangeKind::Closed)).collect();
+        waiting.take(FeedBatch { changes: spread, read_to: 1060 });
+        assert_eq!((paths(&waiting), waiting.acknowledged()), (vec![""], 0));
+    }
+
+    #[test]
+    fn what_failed_comes_after_what_was_not_tried() {
+        let mut waiting = pending(vec![change(1, "a", ChangeKind::Closed), change(2, "b", ChangeKind::Closed)]);
+        waiting.failed("a", "access denied");
+        assert_eq!(ripe(&waiting, 2), ["b", "a"]);
+    }
+
+    #[test]
+    fn what_waits_is_saved_and_read_back() {
+        let mut waiting = pending(vec![change(1, "a b/ü", ChangeKind::Created), change(2, "b", ChangeKind::Closed)]);
+        waiting.failed("b", "access denied");
+        let saved = serde_json::to_string(&waiting).unwrap();
+        assert_eq!(serde_json::from_str::<Pending>(&saved).unwrap(), waiting);
+        let error = serde_json::from_str::<Pending>(&saved.replace("a b/ü", "../a")).unwrap_err();
+        assert!(error.to_string().starts_with("what waits cannot be read"), "{error}");
+    }
+}

@@ -9,13 +9,16 @@ use crate::engine::scan::look;
 use crate::engine::session::{Session, StateError};
 use crate::engine::spool::Spool;
 use crate::entry::Chain;
+use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{Braked, Deletes, OnConflict};
 use crate::snapshot::Record;
-use crate::store::{ObjectMeta, ObjectStore, Precondition, StoreErrorKind, Support};
+use crate::store::{ObjectMeta, ObjectStore, Precondition, StoreError, StoreErrorKind, Support};
 use crate::tree::{Look, Tree, TreeErrorKind};
 use futures_util::{StreamExt, stream};
+use std::collections::BTreeSet;
 use std::future::ready;
+use std::sync::{Mutex, PoisonError};
 
 impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     /// Whether what is gone may be deleted; `None` when that is not wanted.
@@ -30,9 +33,17 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     pub(super) async fn delete(&self, gone: Spool<Record>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
         let Some(session) = self.session else { return Ok(()) };
         let braked = self.may_delete(session, &gone);
-        let gone = stream::try_unfold((gone, 0), |(mut gone, mut position)| async move {
-            let record: Option<Record> = gone.next(&mut position).map_err(StateError::from)?;
-            Ok::<_, StateError>(record.map(|record| (record, (gone, position))))
+        let mut unheard: BTreeSet<Key> = session.uncertain_keys().into_iter().collect();
+        let recorded = Mutex::new(Vec::new());
+        let gone = stream::try_unfold((gone, 0), |(mut gone, mut position)| {
+            let recorded = &recorded;
+            async move {
+                let record: Option<Record> = gone.next(&mut position).map_err(StateError::from)?;
+                if let Some(record) = record.as_ref().filter(|record| session.is_uncertain(&record.key)) {
+                    recorded.lock().unwrap_or_else(PoisonError::into_inner).push(record.key.clone());
+                }
+                Ok::<_, StateError>(record.map(|record| (record, (gone, position))))
+            }
         });
         if let Some(Ok(())) = braked {
             let mut ended = gone
@@ -48,7 +59,10 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 }
             }
             drop(ended);
-            return Ok(self.settle_unheard(session, recorder, Unheard::Deleted).await?);
+            for key in recorded.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                unheard.remove(&key);
+            }
+            return Ok(self.settle_unheard(session, recorder, unheard, Unheard::Deleted).await?);
         }
         let mut gone = gone.boxed();
         while let Some(record) = gone.next().await {
@@ -61,7 +75,11 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         if let Some(Err(braked)) = braked {
             recorder.braked(braked);
         }
-        Ok(self.settle_unheard(session, recorder, Unheard::Kept).await?)
+        drop(gone);
+        for key in recorded.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            unheard.remove(&key);
+        }
+        Ok(self.settle_unheard(session, recorder, unheard, Unheard::Kept).await?)
     }
 
     /// Records that something is gone from the tree and still in the bucket.
@@ -77,26 +95,27 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 
     /// Finds out what has become of the object of a name that is gone, and that a run may have put without hearing of it.
     /// If there is one that is ours, it is what is recorded then.
-    async fn settle_gone(&self, session: &Session<'_>, record: Record) -> Result<Option<Record>, StateError> {
-        let Ok(object_key) = self.options.prefix.object_key(&record.key) else { return Ok(None) };
+    async fn settle_gone(&self, session: &Session<'_>, record: Record) -> Result<Settled, StateError> {
+        let Ok(object_key) = self.options.prefix.object_key(&record.key) else { return Ok(Settled::Nothing) };
         match self.store.head(&object_key).await {
             Ok(meta) if self.is_ours(session, &record.key, &meta) || self.is_recorded(&record, &meta) => {
                 let record = Record { local: None, remote: Some(remote_of(&meta)), ..record };
                 session.record(record.clone(), Urgency::Later)?;
                 session.is_certain(&record.key);
-                Ok(Some(record))
+                Ok(Settled::Ours(record))
             }
             // Somebody else's; what was recorded is not there any more.
             Ok(_) if record.remote.is_none() => {
                 session.remove(&record.key, Urgency::Later)?;
-                Ok(None)
+                Ok(Settled::Nothing)
             }
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
                 session.remove(&record.key, Urgency::Later)?;
-                Ok(None)
+                Ok(Settled::Nothing)
             }
             // Nobody knows yet; a later run looks again.
-            Ok(_) | Err(_) => Ok(None),
+            Ok(_) => Ok(Settled::Nothing),
+            Err(error) => Ok(Settled::Unknown(error)),
         }
     }
 
@@ -107,9 +126,10 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         &self,
         session: &Session<'_>,
         recorder: &mut Recorder<'_>,
+        keys: BTreeSet<Key>,
         unheard: Unheard,
     ) -> Result<(), StateError> {
-        for key in session.uncertain_keys() {
+        for key in keys {
             if self.stop.leaves_out() {
                 return Ok(());
             }
@@ -126,13 +146,20 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             if !is_gone {
                 continue;
             }
-            let Some(record) = self.settle_gone(session, Record { key, local: None, remote: None }).await? else {
-                continue;
+            let is_last = self.among.is_some() && unheard == Unheard::Deleted;
+            let record = match self.settle_gone(session, Record { key: key.clone(), local: None, remote: None }).await?
+            {
+                Settled::Ours(record) if is_last => record,
+                Settled::Ours(_) => {
+                    recorder.gone();
+                    continue;
+                }
+                Settled::Unknown(error) if is_last => {
+                    recorder.end(Ended::new(&key, Outcome::Failed).because(Chain(&error)));
+                    continue;
+                }
+                Settled::Nothing | Settled::Unknown(_) => continue,
             };
-            if self.among.is_none() || unheard == Unheard::Kept {
-                recorder.gone();
-                continue;
-            }
             match self.delete_one(session, record).await? {
                 Deleted::Yes => recorder.deleted(),
                 Deleted::No(ended) => recorder.end(ended),
@@ -217,6 +244,15 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     async fn is_gone(&self, object_key: &str) -> bool {
         matches!(self.store.head(object_key).await, Err(error) if error.kind() == StoreErrorKind::NotFound)
     }
+}
+
+/// What is known of the object of a name that is gone.
+enum Settled {
+    Nothing,
+    /// There is one that is ours, recorded so.
+    Ours(Record),
+    /// The store does not say.
+    Unknown(StoreError),
 }
 
 /// What becomes of objects that were put without anybody hearing of it, and whose files are gone.
