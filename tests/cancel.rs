@@ -116,7 +116,7 @@ fn cancelled(run: Result<Report, RunError>) -> Report {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn an_export_goes_on_where_it_was_cancelled(entries in 0..ENTRIES - 8, jobs in 1..8_usize) {

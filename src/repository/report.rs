@@ -758,6 +758,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn any_path_is_read_back(paths in prop::collection::vec("[@+=,\"a\r\n é-]{0,6}|\\PC*", 0..8)) {
             let mut report = ReportWriter::new(Vec::new());
