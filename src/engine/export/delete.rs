@@ -155,7 +155,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                     continue;
                 }
                 Settled::Unknown(error) if is_last => {
-                    recorder.end(Ended::new(&key, Outcome::Failed).because(Chain(&error)));
+                    recorder.end(Ended::new(&key, Outcome::Failed).because(&error, Chain(&error)));
                     continue;
                 }
                 Settled::Nothing | Settled::Unknown(_) => continue,
