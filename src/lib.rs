@@ -16,11 +16,13 @@ mod content_type;
 mod entry;
 mod escape;
 mod etag;
+mod hsm;
 mod key;
 mod metadata;
 mod mode;
 mod owner;
 mod profile;
+mod released;
 mod status;
 mod symlink;
 mod timestamp;
@@ -49,6 +51,7 @@ pub use content_type::ContentTypes;
 pub use entry::{DecodedHead, Entry, EntryKind, Finding, KindMismatch, ObjectHead, Refusal};
 pub use escape::{Escaped, escape};
 pub use etag::ETag;
+pub use hsm::{Caller, HsmFault, HsmRefusal, HsmState, HsmStatus, IllegalHsmState, InUse, InvalidHsmStatus};
 pub use key::{InvalidKey, Key, KeyFault, KeyList, Prefix};
 pub use metadata::{
     Attributes, DecodedAttributes, Distorted, FILE_ATIME, FILE_GROUP, FILE_MTIME, FILE_OWNER, FILE_PERMISSIONS,
@@ -58,6 +61,7 @@ pub use metadata::{
 pub use mode::{FileType, InvalidMode, Mode, ModeFault, Permissions};
 pub use owner::{Gid, IdFault, InvalidId, Uid};
 pub use profile::{Atime, Attitude, Clash, Damage, Defaults, LinkTargets, Profile, Service, SetId};
+pub use released::{InvalidReleased, Released, TRUSTED_ATTRIBUTE, USER_ATTRIBUTE};
 pub use status::Status;
 pub use symlink::{InvalidTarget, SymlinkTarget};
 pub use timestamp::{InvalidTimestamp, OutOfRange, Timestamp, TimestampFault};

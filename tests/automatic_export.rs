@@ -1040,6 +1040,10 @@ struct Counting {
 }
 
 impl Tree for Counting {
+    fn may_have_placeholders(&self) -> Result<bool, TreeError> {
+        self.tree.may_have_placeholders()
+    }
+
     async fn list(&self, directory: Option<&Key>) -> Result<NameList, TreeError> {
         self.lists.fetch_add(1, Ordering::Relaxed);
         self.tree.list(directory).await

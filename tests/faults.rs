@@ -87,6 +87,10 @@ impl Tree for TroubledTree<'_> {
         self.tree.keeps_directory_times()
     }
 
+    fn may_have_placeholders(&self) -> Result<bool, TreeError> {
+        self.tree.may_have_placeholders()
+    }
+
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
         self.call(key).await?;
         self.tree.lookup(key).await

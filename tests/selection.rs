@@ -166,6 +166,10 @@ impl Tree for Opened<'_> {
         self.tree.keeps_directory_times()
     }
 
+    fn may_have_placeholders(&self) -> Result<bool, TreeError> {
+        self.tree.may_have_placeholders()
+    }
+
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
         self.tree.lookup(key).await
     }

@@ -36,7 +36,7 @@ impl From<&TreeError> for Cause {
             TreeErrorKind::NotFound => Self::FileNotFound,
             TreeErrorKind::Conflict => Self::KindMismatch,
             TreeErrorKind::Denied => Self::PermissionDenied,
-            TreeErrorKind::Changed => Self::Busy,
+            TreeErrorKind::Changed | TreeErrorKind::InUse => Self::Busy,
             TreeErrorKind::MountPoint => Self::MountPoint,
             TreeErrorKind::Reserved => Self::Reserved,
             TreeErrorKind::NoSpace => Self::NoSpace,
@@ -44,7 +44,8 @@ impl From<&TreeError> for Cause {
                 let store = error.source().and_then(|source| source.downcast_ref::<StoreError>());
                 store.map_or(Self::Corrupt, Self::from)
             }
-            TreeErrorKind::NeedsNewInode | TreeErrorKind::Other => Self::Tree,
+            TreeErrorKind::Mark => Self::MetadataDamaged,
+            TreeErrorKind::NeedsNewInode | TreeErrorKind::Unsupported | TreeErrorKind::Other => Self::Tree,
         }
     }
 }

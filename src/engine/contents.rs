@@ -8,10 +8,12 @@ use crate::entry::{Chain, Entry, EntryKind};
 use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{Change, Doubt, MetadataChange, Step, step};
+use crate::released::Released;
+use crate::snapshot::Remote;
 use crate::status::Status;
-use crate::store::{Source, SourceError, StoreError, StoreErrorKind, Support};
+use crate::store::{ObjectMeta, Source, SourceError, StoreError, StoreErrorKind, Support};
 use crate::timestamp::Timestamp;
-use crate::tree::{Found, OpenFile, Present, Tree, TreeError, TreeErrorKind};
+use crate::tree::{Found, OpenFile, Present, Residence, Tree, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use md5::{Digest, Md5};
@@ -43,6 +45,8 @@ pub(super) enum Content {
     Bytes(Bytes),
     /// It is read while it is sent.
     File(Arc<Stable>),
+    /// It is in the store alone.
+    Released(Released),
 }
 
 impl std::fmt::Debug for Content {
@@ -51,6 +55,7 @@ impl std::fmt::Debug for Content {
             Self::None => "None",
             Self::Bytes(_) => "Bytes",
             Self::File(_) => "File",
+            Self::Released(_) => "Released",
         })
     }
 }
@@ -74,7 +79,15 @@ impl Subject {
             (EntryKind::Symlink { target }, _) => Some(Md5::digest(target.as_bytes()).into()),
             (EntryKind::File { .. }, Content::Bytes(bytes)) => Some(Md5::digest(bytes).into()),
             (EntryKind::File { .. }, Content::File(file)) => file.digest(),
-            (EntryKind::File { .. }, Content::None) => None,
+            (EntryKind::File { .. }, Content::None | Content::Released(_)) => None,
+        }
+    }
+
+    /// Where its content is, if that is in the store alone.
+    pub(super) const fn released(&self) -> Option<&Released> {
+        match &self.content {
+            Content::Released(released) => Some(released),
+            _ => None,
         }
     }
 }
@@ -117,14 +130,14 @@ impl<'r, T: Tree> Contents<'r, T> {
     /// is going to be sent.
     ///
     /// `change` compares what is recorded with a status, since a file may be another one by the time it is open;
-    /// `recorded` is the MD5 of the object's body.
+    /// `remote` is what is recorded of the object.
     pub(super) async fn open(
         &self,
         key: &Key,
         status: Status,
         change: impl Fn(&Status) -> Change,
         metadata: MetadataChange,
-        recorded: Option<[u8; 16]>,
+        remote: Option<&Remote>,
     ) -> Result<(Subject, Change), Unsent> {
         match status.file_type {
             FileType::Directory => Ok((subject(key, EntryKind::Directory, status)?, change(&status))),
@@ -138,13 +151,13 @@ impl<'r, T: Tree> Contents<'r, T> {
                 let status = found.status();
                 let subject = Subject { entry: found.entry, status, content: Content::None };
                 let change = self.trusted(change(&status));
-                let change = match (change.doubt(), recorded) {
+                let change = match (change.doubt(), remote.and_then(Remote::body_md5)) {
                     (Some(_), Some(recorded)) => change.compared(subject.known_md5() == Some(recorded)),
                     _ => change,
                 };
                 Ok((subject, change))
             }
-            _ => self.open_file(key, status, change, metadata, recorded).await,
+            _ => self.open_file(key, status, change, metadata, remote).await,
         }
     }
 
@@ -154,21 +167,67 @@ impl<'r, T: Tree> Contents<'r, T> {
         status: Status,
         change: impl Fn(&Status) -> Change,
         metadata: MetadataChange,
-        recorded: Option<[u8; 16]>,
+        remote: Option<&Remote>,
     ) -> Result<(Subject, Change), Unsent> {
-        let seen = self.trusted(change(&status));
+        let plain = change(&status);
+        let seen = self.trusted(plain);
         if step(&seen, metadata) != Step::Put {
-            return Ok((subject(key, EntryKind::File { size: status.size }, status)?, seen));
+            // Times say nothing about whose data another inode stands for.
+            let is_here = plain.doubt().is_none() || self.residence(key, &status).await? == Residence::Here;
+            if is_here {
+                return Ok((subject(key, EntryKind::File { size: status.size }, status)?, seen));
+            }
         }
         let mut subject = self.read(key, &status).await?;
-        let mut change = self.trusted(change(&subject.status));
-        if let (Some(_), Some(recorded)) = (change.doubt(), recorded) {
+        let mut change = change(&subject.status);
+        if let Some(released) = subject.released() {
+            let same = remote.is_some_and(|remote| released.is_of(key, &remote.etag, remote.size));
+            return Ok((subject, change.compared(same)));
+        }
+        change = self.trusted(change);
+        if let (Some(_), Some(recorded)) = (change.doubt(), remote.and_then(Remote::body_md5)) {
             change = change.compared(self.md5(&subject).await? == Some(recorded));
         }
         if step(&change, metadata) != Step::Put {
             subject.content = Content::None;
         }
         Ok((subject, change))
+    }
+
+    /// Where the content of a file is that was looked at.
+    pub(super) async fn residence(&self, key: &Key, status: &Status) -> Result<Residence, Unsent> {
+        // So that a file need not be readable where there are none.
+        if !self.tree.may_have_placeholders().map_err(|error| unsent(key, &error))? {
+            return Ok(Residence::Here);
+        }
+        let file = self.tree.open(key).await.map_err(|error| unsent(key, &error))?;
+        if !file.found().status().is_same_version(status) {
+            return Err(Unsent::Changed);
+        }
+        Ok(file.residence().clone())
+    }
+
+    /// Whether the content of a subject is the body of an object, as far as its `ETag` tells; `tells` is whether that is an
+    /// MD5.
+    pub(super) async fn is_body_of(
+        &self,
+        subject: &Subject,
+        meta: &ObjectMeta,
+        tells: Support,
+    ) -> Result<bool, Unsent> {
+        let key = subject.entry.key();
+        let residence = match (&subject.content, subject.status.file_type) {
+            (Content::Released(released), _) => Residence::Released(released.clone()),
+            (Content::None, FileType::File) => self.residence(key, &subject.status).await?,
+            _ => Residence::Here,
+        };
+        let md5 = meta.etag.md5().filter(|_| tells == Support::Yes);
+        match (residence, md5) {
+            (Residence::Released(released), _) => Ok(released.is_of(key, &meta.etag, meta.size)),
+            (_, Some(md5)) => Ok(self.md5(subject).await? == Some(md5)),
+            (Residence::Here, None) => Ok(true),
+            (Residence::Written(_), None) => Ok(false),
+        }
     }
 
     /// Takes equal times for equal content, if that is wanted.
@@ -189,7 +248,18 @@ impl<'r, T: Tree> Contents<'r, T> {
         let (entry, status) = (file.found().entry.clone(), file.found().status());
         // Larger ones may be put in parts, and their ETag is no digest then.
         let digests = if status.size > IN_PARTS { Support::Yes } else { self.digests };
+        let residence = file.residence().clone();
         let stable = Stable::new(file, digests);
+        match residence {
+            Residence::Here => {}
+            Residence::Released(released) => {
+                return Ok(Subject { entry, status, content: Content::Released(released) });
+            }
+            Residence::Written(_) if stable.is_written_throughout().await.map_err(|error| unread(key, error))? => {}
+            Residence::Written(_) => {
+                return Err(Unsent::Ended(Ended::new(key, Outcome::Conflict).because(Cause::Conflict, WRITTEN)));
+            }
+        }
         if status.size > BUFFERED {
             return Ok(Subject { entry, status, content: Content::File(Arc::new(stable)) });
         }
@@ -286,6 +356,10 @@ fn subject(key: &Key, kind: EntryKind, status: Status) -> Result<Subject, Unsent
     Ok(Subject { entry, status, content: Content::None })
 }
 
+/// Why nothing is done about a placeholder that is none any more.
+pub(super) const WRITTEN: &str = "its data is in the store, and somebody has written to the placeholder here, or has set its mtime or size: \
+                                  whether every byte of it is meant cannot be told, so both sides stay as they are";
+
 fn vanished(key: &Key) -> Unsent {
     Unsent::Ended(Ended::new(key, Outcome::Skipped).because(Cause::FileNotFound, "it vanished before it was read"))
 }
@@ -336,6 +410,21 @@ impl Stable {
     /// The MD5 of all of it, if it was read in order.
     fn digest(&self) -> Option<[u8; 16]> {
         self.digest.as_ref()?.of(self.size())
+    }
+
+    /// Whether every byte was written by somebody: a byte that was not is a zero. One that was may be one, too; then it
+    /// cannot be told.
+    async fn is_written_throughout(&self) -> Result<bool, SourceError> {
+        let mut at = 0;
+        while at < self.size() {
+            let length = usize::try_from(self.size().saturating_sub(at)).unwrap_or(PIECE).min(PIECE);
+            let bytes = self.read(at, length).await?;
+            at = at.saturating_add(bytes.len() as u64);
+            if bytes.contains(&0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Reads all of it.

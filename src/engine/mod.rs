@@ -16,6 +16,7 @@ mod export;
 mod import;
 mod journal;
 mod listing;
+mod placeholder;
 mod report;
 mod scan;
 mod selection;
@@ -44,7 +45,11 @@ pub use clock::{Clock, SystemClock};
 #[cfg(feature = "repository")]
 pub use events::{Drift, apply_events, sweep};
 pub use export::{ExportOptions, Imported, Planned, SameTimes, export, export_since, plan_export};
-pub use import::{ImportOptions, import, import_since, plan_import};
+pub use hsm::{
+    DataOptions, Kept, KeptCause, ReadError, ReleaseMode, ReleaseOptions, ReleaseReport, archive, hsm_state, read,
+    release, restore,
+};
+pub use import::{Fetch, ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
 #[cfg(feature = "repository")]
 pub use repository::{

@@ -444,6 +444,11 @@ impl RunError {
         Self { kind, report: Box::new(report) }
     }
 
+    /// Why the run stopped, without the report.
+    pub(super) fn into_kind(self) -> RunErrorKind {
+        self.kind
+    }
+
     /// Why the run stopped.
     #[must_use]
     pub const fn kind(&self) -> &RunErrorKind {

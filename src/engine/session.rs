@@ -168,6 +168,13 @@ impl<'s> Session<'s> {
         Ok(self.journal.sync().await?)
     }
 
+    /// What is recorded of one key.
+    pub(super) fn find(&self, key: &Key) -> Result<Option<Record>, StateError> {
+        let Some(mut reader) = self.reader()? else { return Ok(None) };
+        reader.seek(key.as_str())?;
+        Ok(reader.next()?.filter(|record| record.key == *key))
+    }
+
     /// Takes back what was intended for a key: no request for it is under way.
     pub(super) fn withdraw(&self, key: &Key) {
         lock(&self.intended).remove(key);

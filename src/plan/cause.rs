@@ -128,6 +128,8 @@ causes! {
     RenameInProgress = "rename-in-progress",
     /// The object that would have to keep the data of a file is gone or another one.
     SourceDeleted = "source-deleted",
+    /// The object has the only copy of another file's data, and stays.
+    OnlyCopy = "only-copy",
     /// The policy of the link does not take changes of this kind over by themselves.
     LeftToPolicy = "left-to-policy",
     /// It is not in what is linked.

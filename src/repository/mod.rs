@@ -43,6 +43,7 @@ pub use guard::{
     BucketInUse, DeletionRefused, LinkInTheWay, LinkOf, Loss, TaskInTheWay, Unsent, check_bucket_deletion,
     check_deletion,
 };
+pub use hsm::{Caller, HsmFault, HsmRefusal, HsmState, HsmStatus, IllegalHsmState, InUse, InvalidHsmStatus};
 pub use lifecycle::{
     Action, FailureDetails, Happening, IllegalTransition, Lifecycle, LinkState, Misconfiguration, NotAllowed,
 };

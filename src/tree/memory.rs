@@ -1,14 +1,15 @@
 //! [`MemoryTree`]: a tree in memory, under the same contract as one on a disk.
 
 use super::{
-    Applied, Fingerprint, Found, Look, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError,
-    TreeErrorKind, TreeOp, Visit,
+    Applied, Data, Fingerprint, Found, Look, NameList, OpenFile, Place, Present, Residence, SourceError, Standing,
+    Tree, TreeError, TreeErrorKind, TreeOp, Visit,
 };
 use crate::entry::{Entry, EntryKind};
 use crate::key::{Key, KeyList};
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
 use crate::owner::{Gid, Uid};
+use crate::released::Released;
 use crate::status::Status;
 use crate::timestamp::Timestamp;
 use bytes::{Bytes, BytesMut};
@@ -59,6 +60,8 @@ struct World {
     /// The time of the last change, and how long after it the next one comes.
     time: Timestamp,
     tick: Duration,
+    /// A placeholder was put into place.
+    has_placeholders: bool,
 }
 
 #[derive(Clone)]
@@ -68,6 +71,14 @@ struct Inode {
     attributes: Attributes,
     ctime: Timestamp,
     links: u64,
+    /// Of a file that was released, where its content is. Whoever writes to it leaves this as it is.
+    released: Option<Released>,
+}
+
+impl Inode {
+    fn data(&self) -> Data {
+        if self.content.is_empty() { Data::None } else { Data::Some }
+    }
 }
 
 /// Tells the trees of this process apart.
@@ -91,7 +102,7 @@ impl MemoryTree {
     #[must_use]
     pub fn with_tick(tick: Duration) -> Self {
         let (names, inodes) = (BTreeMap::new(), HashMap::new());
-        let world = World { names, inodes, made: 0, time: Timestamp::EPOCH, tick };
+        let world = World { names, inodes, made: 0, time: Timestamp::EPOCH, tick, has_placeholders: false };
         Self { world: Arc::new(Mutex::new(world)), identity: TREES.fetch_add(1, Ordering::Relaxed) }
     }
 
@@ -222,7 +233,15 @@ impl MemoryTree {
         Ok(())
     }
 
-    /// Everything in the tree in key order, files with their content.
+    /// Where the content of a file is; `None` for what is no file.
+    #[must_use]
+    pub fn residence(&self, key: &Key) -> Option<Residence> {
+        let world = self.world();
+        let (at, number) = world.at(key.path())?;
+        world.residence(&at, number)
+    }
+
+    /// Everything in the tree in key order, files with their content; one that is released has none here.
     #[must_use]
     pub fn entries(&self) -> Vec<(Entry, Bytes)> {
         let world = self.world();
@@ -330,11 +349,15 @@ impl World {
 
     /// A new inode at a path.
     fn put(&mut self, entry: &Entry, content: Bytes) -> Option<Status> {
+        self.put_marked(entry, content, None)
+    }
+
+    fn put_marked(&mut self, entry: &Entry, content: Bytes, released: Option<Released>) -> Option<Status> {
         self.tick();
         self.remove_name(entry.key());
         self.made = self.made.saturating_add(1);
         let (kind, attributes) = (entry.kind().clone(), *entry.attributes());
-        self.inodes.insert(self.made, Inode { kind, content, attributes, ctime: self.time, links: 1 });
+        self.inodes.insert(self.made, Inode { kind, content, attributes, ctime: self.time, links: 1, released });
         self.names.insert(entry.key().clone(), self.made);
         self.touch_parent(entry.key());
         self.status(entry.key())
@@ -342,6 +365,13 @@ impl World {
 
     fn status(&self, key: &Key) -> Option<Status> {
         self.found(key, *self.names.get(key)?).map(|found| found.status())
+    }
+
+    fn residence(&self, key: &Key, number: u64) -> Option<Residence> {
+        let status = self.found(key, number)?.status();
+        let inode = self.inodes.get(&number).filter(|_| status.file_type == FileType::File)?;
+        let marked = inode.released.clone().map(|released| Residence::of(released, &status, inode.data()));
+        Some(marked.unwrap_or(Residence::Here))
     }
 
     /// The next change is now.
@@ -414,6 +444,7 @@ impl World {
         attempt: &'static str,
         entry: &Entry,
         content: Bytes,
+        released: Option<Released>,
         standing: Standing,
     ) -> Result<Applied, TreeError> {
         if let Some(parent) = entry.key().parent() {
@@ -431,7 +462,27 @@ impl World {
                 }
             }
         }
-        Ok(Applied { made: self.put(entry, content), ..Applied::default() })
+        Ok(Applied { made: self.put_marked(entry, content, released), ..Applied::default() })
+    }
+
+    fn place(&mut self, entry: &Entry, released: &Released, standing: Standing) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "placing";
+        if *entry.kind() != (EntryKind::File { size: released.size }) {
+            return Err(conflict(ATTEMPT, entry.key()));
+        }
+        let released = Released { mtime: entry.attributes().mtime, ..released.clone() };
+        self.has_placeholders = true;
+        self.publish(ATTEMPT, entry, Bytes::new(), Some(released), standing)
+    }
+
+    fn release(&mut self, entry: &Entry, released: &Released, found: &Status) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "releasing";
+        self.still(ATTEMPT, entry.key(), found)?;
+        if found.file_type != FileType::File || found.links > 1 {
+            return Err(conflict(ATTEMPT, entry.key()));
+        }
+        let freed = found.size;
+        Ok(Applied { freed, ..self.place(entry, released, Standing::Version(*found))? })
     }
 
     fn set_attributes(&mut self, entry: &Entry, found: &Fingerprint) -> Result<Applied, TreeError> {
@@ -443,7 +494,8 @@ impl World {
         if now.entry.kind() != entry.kind() || number != found.inode || !same_file {
             return Err(error(TreeErrorKind::Changed));
         }
-        if !is_directory && now.fingerprint.links > 1 {
+        let is_marked = self.inodes.get(&number).is_some_and(|inode| inode.released.is_some());
+        if is_marked || (!is_directory && now.fingerprint.links > 1) {
             return Err(error(TreeErrorKind::NeedsNewInode));
         }
         self.tick();
@@ -527,6 +579,10 @@ impl Tree for MemoryTree {
         true
     }
 
+    fn may_have_placeholders(&self) -> Result<bool, TreeError> {
+        Ok(self.world().has_placeholders)
+    }
+
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
         let found = self.world().look_up("looking up", key)?;
         Ok(found.map_or(Present::Nothing, Present::Entry))
@@ -537,8 +593,10 @@ impl Tree for MemoryTree {
         let (at, number) = world.present("opening", key)?;
         let found = world.found(&at, number).filter(|found| found.entry.file_type() == FileType::File);
         let content = world.inodes.get(&number).map(|inode| inode.content.clone());
-        match (found, content) {
-            (Some(found), Some(content)) => Ok(Arc::new(OpenInode { found, content, world: Arc::clone(&self.world) })),
+        match (found, content, world.residence(&at, number)) {
+            (Some(found), Some(content), Some(residence)) => {
+                Ok(Arc::new(OpenInode { found, residence, content, world: Arc::clone(&self.world) }))
+            }
             _ => Err(failed("opening", key, TreeErrorKind::Changed)),
         }
     }
@@ -560,7 +618,7 @@ impl Tree for MemoryTree {
         if content.len() as u64 != entry.object_size() {
             return Err(error());
         }
-        self.world().publish("writing", entry, content.freeze(), standing)
+        self.world().publish("writing", entry, content.freeze(), None, standing)
     }
 
     async fn apply(&self, op: &TreeOp) -> Result<Applied, TreeError> {
@@ -570,7 +628,9 @@ impl Tree for MemoryTree {
                 let made = world.make_directories("making", key, *attributes)?;
                 Ok(Applied { made, ..Applied::default() })
             }
-            TreeOp::CreateSymlink { entry, standing } => world.publish("linking", entry, Bytes::new(), *standing),
+            TreeOp::CreateSymlink { entry, standing } => world.publish("linking", entry, Bytes::new(), None, *standing),
+            TreeOp::CreatePlaceholder { entry, released, standing } => world.place(entry, released, *standing),
+            TreeOp::Release { entry, released, found } => world.release(entry, released, found),
             TreeOp::SetAttributes { entry, found } => world.set_attributes(entry, found),
             TreeOp::Remove { key, found } => world.remove(key, found),
             TreeOp::Rename { key, to, found } => world.rename(key, to, found),
@@ -593,6 +653,7 @@ impl Tree for MemoryTree {
 /// A file that is open: its inode can be read, whatever becomes of its name.
 struct OpenInode {
     found: Found,
+    residence: Residence,
     /// Its bytes when it was opened, which are those of an inode without a name.
     content: Bytes,
     world: Arc<Mutex<World>>,
@@ -601,6 +662,10 @@ struct OpenInode {
 impl OpenFile for OpenInode {
     fn found(&self) -> &Found {
         &self.found
+    }
+
+    fn residence(&self) -> &Residence {
+        &self.residence
     }
 
     fn again(&self) -> BoxFuture<'_, Result<Found, TreeError>> {
@@ -617,10 +682,22 @@ impl OpenFile for OpenInode {
 
     fn read(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, TreeError>> {
         let world = lock(&self.world);
-        let now = world.inodes.get(&self.found.fingerprint.inode).map(|inode| &inode.content);
-        let content = now.unwrap_or(&self.content);
+        let now = world.inodes.get(&self.found.fingerprint.inode);
+        let content = now.map_or(&self.content, |inode| &inode.content);
+        let size = match now.map(|inode| &inode.kind) {
+            Some(EntryKind::File { size }) => *size,
+            _ => self.found.entry.object_size(),
+        };
+        let end = offset.saturating_add(length as u64).min(size);
+        let length = usize::try_from(end.saturating_sub(offset)).unwrap_or(length);
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
         let piece = content.slice(start..start.saturating_add(length).min(content.len()));
-        Box::pin(async { Ok(piece) })
+        if piece.len() == length {
+            return Box::pin(async { Ok(piece) });
+        }
+        // A hole reads as zeros.
+        let mut filled = BytesMut::from(piece);
+        filled.resize(length, 0);
+        Box::pin(async { Ok(filled.freeze()) })
     }
 }

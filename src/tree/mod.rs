@@ -17,6 +17,7 @@ use crate::key::{InvalidKey, Key, KeyList};
 use crate::metadata::Attributes;
 use crate::mode::FileType;
 use crate::owner::{Gid, Uid};
+use crate::released::Released;
 use crate::status::Status;
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
@@ -57,6 +58,12 @@ pub trait Tree: Send + Sync {
     /// Whether a directory in which a name was made or removed always has another ctime than before, so that one whose times
     /// are as they were need not be read again.
     fn keeps_directory_times(&self) -> bool;
+
+    /// Whether a placeholder was ever put into place in this tree, so that there may be some.
+    ///
+    /// # Errors
+    /// When that cannot be said.
+    fn may_have_placeholders(&self) -> Result<bool, TreeError>;
 
     /// What stands at a path now. A trailing slash of the key does not matter.
     ///
@@ -268,6 +275,10 @@ pub trait OpenFile: Send + Sync {
     /// The file as it was when it was opened.
     fn found(&self) -> &Found;
 
+    /// Where its content was when it was opened. What [`read`](Self::read) answers of a file that is released, or was
+    /// written to since, is not the file's content.
+    fn residence(&self) -> &Residence;
+
     /// The file as it is now, by its descriptor.
     ///
     /// # Errors
@@ -279,6 +290,37 @@ pub trait OpenFile: Send + Sync {
     /// # Errors
     /// When it cannot be read.
     fn read(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, TreeError>>;
+}
+
+/// Where the content of a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Residence {
+    /// Here, all of it.
+    Here,
+    /// In the store alone. Here is a placeholder of the same size, a hole from its start to its end.
+    Released(Released),
+    /// Some in the store and some here, or here alone: somebody wrote to a placeholder, or set its mtime or size. Whether
+    /// every byte was written cannot be told from outside.
+    Written(Released),
+}
+
+impl Residence {
+    /// What a marked file is, given what it is now.
+    #[must_use]
+    pub fn of(released: Released, status: &Status, data: Data) -> Self {
+        let is_hollow = data == Data::None;
+        let untouched = (status.size, status.attributes.mtime) == (released.size, released.mtime);
+        if is_hollow && untouched { Self::Released(released) } else { Self::Written(released) }
+    }
+}
+
+/// Whether a file holds any bytes, or is a hole from its start to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Data {
+    /// A hole.
+    None,
+    /// Some.
+    Some,
 }
 
 /// What is to be done to a tree. Files are written by [`Tree::write_file`].
@@ -300,7 +342,34 @@ pub enum TreeOp {
         /// What may stand there.
         standing: Standing,
     },
-    /// Sets the attributes of a file or directory that is there. Another inode than the one that was found is left
+    /// Puts a file into place whose content is in the store alone: a hole of the entry's size, marked before it gets its
+    /// name; missing parents are made. What is marked is the mtime that the file system keeps.
+    ///
+    /// Where that cannot be, since the file system keeps no holes or no marks, it is [`TreeErrorKind::Unsupported`].
+    CreatePlaceholder {
+        /// The file, with its size.
+        entry: Entry,
+        /// Where its content is; of the same size.
+        released: Released,
+        /// What may stand there.
+        standing: Standing,
+    },
+    /// Puts a placeholder into the place of a file that is there, and gives its data back, if it is the version that was
+    /// found, has one name, and nobody has it open.
+    ///
+    /// What was there is looked at once more when no new user can come to it any more, and gets its name back if it
+    /// changed meanwhile or is in use: [`TreeErrorKind::Changed`], [`TreeErrorKind::InUse`]. A file with extended
+    /// attributes or access lists, which a new inode would not have, is [`TreeErrorKind::Unsupported`].
+    Release {
+        /// The file as it is to be: of the same size and mtime.
+        entry: Entry,
+        /// Where its content is.
+        released: Released,
+        /// What was found there when this was decided.
+        found: Status,
+    },
+    /// Sets the attributes of a file or directory that is there. A file whose content is in the store needs a new inode, and
+    /// so a new mark: [`TreeErrorKind::NeedsNewInode`]. Another inode than the one that was found is left
     /// alone, and so is a file whose inode has changed since; that is [`TreeErrorKind::Changed`].
     SetAttributes {
         /// The entry as it is to be.
@@ -348,6 +417,8 @@ pub struct Applied {
     /// What was written, made or changed as it stands now, under its name and with its attributes. `None` for a directory
     /// that was there already and for what was removed.
     pub made: Option<Status>,
+    /// How many bytes on the disk were given back by [`TreeOp::Release`].
+    pub freed: u64,
 }
 
 /// An attribute that could not be applied.
@@ -443,6 +514,15 @@ pub enum TreeErrorKind {
     /// Attributes can only be set on a new inode: the file has several names or cannot be opened.
     #[error("it has to be written anew")]
     NeedsNewInode,
+    /// Somebody has the file open.
+    #[error("somebody has it open")]
+    InUse,
+    /// It says that its data is in the store, and is not believed; the source tells why.
+    #[error("what it says about where its data is cannot be believed")]
+    Mark,
+    /// The file system, or this file, is not such that it can be done; the source tells why.
+    #[error("it cannot be done here")]
+    Unsupported,
     /// There is no room left.
     #[error("no space left")]
     NoSpace,

@@ -13,8 +13,8 @@ use posix_s3::store::{
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
 };
 use posix_s3::tree::{
-    Applied, Found, Look, MemoryTree, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError,
-    TreeErrorKind, TreeOp, Visit,
+    Applied, Found, Look, MemoryTree, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree,
+    TreeError, TreeErrorKind, TreeOp, Visit,
 };
 use posix_s3::{Entry, Key, KeyList, Timestamp};
 use std::future::{Future, poll_fn};
@@ -370,6 +370,10 @@ impl OpenFile for TroubledFile {
         self.file.found()
     }
 
+    fn residence(&self) -> &Residence {
+        self.file.residence()
+    }
+
     fn again(&self) -> BoxFuture<'_, Result<Found, TreeError>> {
         Box::pin(async {
             self.call("looking again at").await?;
@@ -415,6 +419,10 @@ impl Tree for TroubledTree {
 
     fn keeps_directory_times(&self) -> bool {
         self.tree.keeps_directory_times()
+    }
+
+    fn may_have_placeholders(&self) -> Result<bool, TreeError> {
+        self.tree.may_have_placeholders()
     }
 
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {

@@ -1,6 +1,7 @@
 //! What is gone from the tree, and what becomes of its objects.
 
 use super::Export;
+use super::needed::{Needed, Replace};
 use crate::engine::agreed::{is_recorded, remote_of};
 use crate::engine::cause::Cause;
 use crate::engine::journal::Urgency;
@@ -30,7 +31,12 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     }
 
     /// Deletes what is gone, or records that it is.
-    pub(super) async fn delete(&self, gone: Spool<Record>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
+    pub(super) async fn delete(
+        &self,
+        gone: Spool<Record>,
+        needed: &Needed,
+        recorder: &mut Recorder<'_>,
+    ) -> Result<(), RunErrorKind> {
         let Some(session) = self.session else { return Ok(()) };
         let braked = self.may_delete(session, &gone);
         let mut unheard: BTreeSet<Key> = session.uncertain_keys().into_iter().collect();
@@ -48,7 +54,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         if let Some(Ok(())) = braked {
             let mut ended = gone
                 .take_while(|_| ready(!self.stop.leaves_out()))
-                .map(|record| async { self.delete_one(session, record?).await })
+                .map(|record| async { self.delete_one(session, record?, needed).await })
                 .buffer_unordered(self.options.jobs.get())
                 .boxed();
             while let Some(deleted) = ended.next().await {
@@ -62,7 +68,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             for key in recorded.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 unheard.remove(&key);
             }
-            return Ok(self.settle_unheard(session, recorder, unheard, Unheard::Deleted).await?);
+            return Ok(self.settle_unheard(session, recorder, unheard, Unheard::Deleted, needed).await?);
         }
         let mut gone = gone.boxed();
         while let Some(record) = gone.next().await {
@@ -79,7 +85,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         for key in recorded.into_inner().unwrap_or_else(PoisonError::into_inner) {
             unheard.remove(&key);
         }
-        Ok(self.settle_unheard(session, recorder, unheard, Unheard::Kept).await?)
+        Ok(self.settle_unheard(session, recorder, unheard, Unheard::Kept, needed).await?)
     }
 
     /// Records that something is gone from the tree and still in the bucket.
@@ -128,6 +134,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         recorder: &mut Recorder<'_>,
         keys: BTreeSet<Key>,
         unheard: Unheard,
+        needed: &Needed,
     ) -> Result<(), StateError> {
         for key in keys {
             if self.stop.leaves_out() {
@@ -160,7 +167,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 }
                 Settled::Nothing | Settled::Unknown(_) => continue,
             };
-            match self.delete_one(session, record).await? {
+            match self.delete_one(session, record, needed).await? {
                 Deleted::Yes => recorder.deleted(),
                 Deleted::No(ended) => recorder.end(ended),
                 Deleted::Before => {}
@@ -173,7 +180,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         is_recorded(&self.options.profile, record.local.as_ref(), record.remote.as_ref(), Some(meta))
     }
 
-    async fn delete_one(&self, session: &Session<'_>, record: Record) -> Result<Deleted, StateError> {
+    async fn delete_one(&self, session: &Session<'_>, record: Record, needed: &Needed) -> Result<Deleted, StateError> {
         let key = &record.key;
         let not = |outcome, cause: Cause, why: &dyn std::fmt::Display| {
             Deleted::No(Ended::new(key, outcome).because(cause, why))
@@ -181,6 +188,10 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         let (Some(_), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
             return Ok(Deleted::Before);
         };
+        if let Replace::No(why) = needed.deletes(key) {
+            self.keep(session, record.clone()).await?;
+            return Ok(not(Outcome::Skipped, Cause::OnlyCopy, &why));
+        }
         match look(self.tree, key.as_str()).await {
             Look::Nothing => {}
             Look::Found(status) if (status.file_type == FileType::Directory) != key.is_directory() => {}

@@ -8,7 +8,7 @@ use crate::engine::session::{Reader, Session, StateError};
 use crate::engine::state::StateStore;
 use crate::key::{Key, Prefix};
 use crate::plan::{self, Change, MetadataChange, Step};
-use crate::snapshot::{Names, Record, Remote};
+use crate::snapshot::{Names, Record};
 use crate::status::Status;
 use crate::store::ObjectStore;
 use crate::tree::Tree;
@@ -80,8 +80,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     pub(super) async fn as_imported(&self, key: &Key, status: Status, imported: &Record) -> AsImported {
         let Some(before) = imported.local else { return AsImported::No };
         let change = |status: &Status| Change::of(&before, status, &self.options.profile);
-        let md5 = imported.remote.as_ref().and_then(Remote::body_md5);
-        match self.contents.open(key, status, change, MetadataChange::InPlace, md5).await {
+        match self.contents.open(key, status, change, MetadataChange::InPlace, imported.remote.as_ref()).await {
             Ok((subject, change)) if plan::step(&change, MetadataChange::InPlace) == Step::Nothing => {
                 AsImported::Yes(subject.status)
             }

@@ -6,6 +6,7 @@
 
 mod delete;
 mod imported;
+mod needed;
 mod plan;
 mod put;
 
@@ -13,7 +14,7 @@ pub use imported::Imported;
 pub use plan::{Planned, plan_export};
 
 use self::imported::{AsImported, Beside};
-
+use self::needed::{Needed, Replace};
 use crate::engine::agreed::fresh_since;
 use crate::engine::cancel::{Cancel, Stop, and};
 use crate::engine::cause::Cause;
@@ -328,7 +329,15 @@ enum Taken {
     Counted(u64),
     Ended(Ended),
     Gone(Record),
+    /// It may be sent after another look for what needs its object.
+    Later(Record),
     Nothing,
+}
+
+/// What has become of something that is there.
+enum Sent {
+    Ended(Ended),
+    Later,
 }
 
 /// What is to be done about something that is there.
@@ -409,7 +418,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         if let Some(session) = self.session {
             session.say_disbelief(recorder);
         }
-        let mut gone = Spool::new();
+        let needed = &self.look_for_needed().await?;
+        let (mut gone, mut later) = (Spool::new(), Spool::new());
         let sights = self.scan().sights().take_while(|_| ready(!self.stop.leaves_out()));
         let announced = sights.ready_chunks(ANNOUNCED).then(|sights| async {
             // What could not be announced is not put.
@@ -419,20 +429,26 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             };
             stream::iter(announced.unwrap_or_else(|error| vec![Err(error.into())]))
         });
-        let sights = announced.flatten().map(|sight| self.take(sight));
+        let sights = announced.flatten().map(|sight| self.take(sight, needed));
         let mut taken = sights.buffer_unordered(self.options.jobs.get()).boxed();
         while let Some(taken) = taken.next().await {
             match taken? {
                 Taken::Counted(count) => recorder.unchanged(count),
                 Taken::Ended(ended) => recorder.end(ended),
                 Taken::Gone(record) => gone.push(&record)?,
+                Taken::Later(record) => later.push(&record)?,
                 Taken::Nothing => {}
             }
         }
         drop(taken);
         // Of what was not seen nobody knows what is gone.
         self.stop.ended()?;
-        self.delete(gone, recorder).await?;
+        let needed = if gone.len() > 0 || later.len() > 0 { self.look_for_needed().await? } else { Needed::None };
+        let mut position = 0;
+        while let Some(record) = later.next(&mut position)? {
+            recorder.end(self.send_late(record, &needed).await?);
+        }
+        self.delete(gone, &needed, recorder).await?;
         self.stop.ended()
     }
 
@@ -450,6 +466,40 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         sights.into_iter().map(&mut beside).collect()
     }
 
+    /// Exports what had to wait for another look.
+    async fn send_late(&self, record: Record, needed: &Needed) -> Result<Ended, StateError> {
+        let key = record.key.clone();
+        let Some(status) = self.look_again(&key).await else {
+            return Ok(
+                Ended::new(&key, Outcome::Skipped).because(Cause::FileNotFound, "it vanished before it was read")
+            );
+        };
+        let sent = self.present(&key, status, Some(record), Names::Unknown, needed).await?;
+        self.session.inspect(|session| session.withdraw(&key));
+        Ok(match sent {
+            Sent::Ended(ended) => ended,
+            Sent::Later => {
+                let why = "it changed a moment ago, where placeholders may have been renamed; the next run sends it";
+                Ended::new(&key, Outcome::Skipped).because(Cause::Busy, why)
+            }
+        })
+    }
+
+    /// Whether a decision can be carried out without losing the only copy of another file.
+    fn may_carry_out(&self, decision: &Decision, needed: &Needed) -> Replace {
+        let is_new = decision.record.as_ref().is_none_or(|record| record.remote.is_none());
+        // Nothing but an object that is not there becomes one.
+        let makes = is_new
+            && !self.verify
+            && self.capabilities.preconditions == Support::Yes
+            && self.options.on_conflict == OnConflict::Fail
+            && self.session.is_some_and(|session| !session.is_uncertain(decision.subject.entry.key()));
+        if makes || !matches!(decision.step, Step::Put | Step::ReplaceMetadata) {
+            return Replace::Yes;
+        }
+        self.may_replace(needed, &decision.subject)
+    }
+
     /// Says of all that is new and comes now that it is about to be put, in one go: waiting for the disk costs more than a
     /// request to a store that is near.
     async fn announce(&self, sights: &[Found]) -> Result<(), StateError> {
@@ -462,7 +512,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     }
 
     /// Does what a sight takes.
-    async fn take(&self, found: Found) -> Result<Taken, RunErrorKind> {
+    async fn take(&self, found: Found, needed: &Needed) -> Result<Taken, RunErrorKind> {
         let (sight, imported) = found?;
         if let (Some(imported), Sight::Present { key, status, record, names }) = (&imported, &sight) {
             match self.as_imported(key, *status, imported).await {
@@ -483,11 +533,18 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             }
             Sight::Present { key, status, record, names } => {
                 let known = record.is_some();
-                let ended = match self.unwanted(record.as_ref()) {
-                    Some(why) => Ended::new(&key, Outcome::Skipped).because(Cause::LeftToPolicy, why),
-                    None => self.present(&key, status, record, names).await?,
+                let sent = match self.unwanted(record.as_ref()) {
+                    Some(why) => Sent::Ended(Ended::new(&key, Outcome::Skipped).because(Cause::LeftToPolicy, why)),
+                    None => self.present(&key, status, record.clone(), names, needed).await?,
                 };
                 self.session.inspect(|session| session.withdraw(&key));
+                let ended = match sent {
+                    Sent::Ended(ended) => ended,
+                    Sent::Later => {
+                        let nothing = Record { key, local: None, remote: None };
+                        return Ok(Taken::Later(record.unwrap_or(nothing)));
+                    }
+                };
                 if !known && matches!(ended.outcome, Outcome::Skipped | Outcome::Failed | Outcome::Conflict) {
                     self.name_only(key)?;
                 }
@@ -524,16 +581,21 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         status: Status,
         record: Option<Record>,
         names: Names,
-    ) -> Result<Ended, StateError> {
+        needed: &Needed,
+    ) -> Result<Sent, StateError> {
         let mut status = status;
         for _ in 0..ATTEMPTS {
             let done = match self.decide(key, status, record.clone(), names).await {
-                Ok(decision) => self.carry_out(key, decision).await?,
+                Ok(decision) => match self.may_carry_out(&decision, needed) {
+                    Replace::Yes => self.carry_out(key, decision).await?,
+                    Replace::Later => return Ok(Sent::Later),
+                    Replace::No(why) => Ok(Ended::new(key, Outcome::Conflict).because(Cause::OnlyCopy, why)),
+                },
                 Err(unsent) => Err(unsent),
             };
             match done {
                 Ok(ended) | Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => {
-                    return Ok(ended);
+                    return Ok(Sent::Ended(ended));
                 }
                 // A directory or link is looked at anew; a file is when it is opened.
                 Err(Unsent::Changed) => {
@@ -543,7 +605,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 }
             }
         }
-        Ok(unstable(key))
+        Ok(Sent::Ended(unstable(key)))
     }
 
     async fn look_again(&self, key: &Key) -> Option<Status> {
@@ -571,8 +633,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             (Support::Yes, Some(_)) => MetadataChange::InPlace,
             _ => MetadataChange::ByPut,
         };
-        let body_md5 = remote.as_ref().and_then(Remote::body_md5);
-        let (subject, change) = self.contents.open(key, status, change, metadata, body_md5).await?;
+        let (subject, change) = self.contents.open(key, status, change, metadata, remote.as_ref()).await?;
         let step = crate::plan::step(&change, metadata);
         Ok(Decision { subject, change, step, remote, record, names })
     }

@@ -5,6 +5,7 @@ use crate::engine::agreed::{age_of, age_of_object, is_ours, is_recorded, mtime_o
 use crate::engine::cause::Cause;
 use crate::engine::contents::{Content, Subject, Unsent, unsent_by_store};
 use crate::engine::journal::Urgency;
+use crate::engine::placeholder::{Fetched, fetch_back};
 use crate::engine::report::{Ended, Outcome};
 use crate::engine::session::{Session, StateError};
 use crate::entry::Chain;
@@ -12,12 +13,13 @@ use crate::etag::ETag;
 use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{self, OnConflict, Payload, Step, StoreOp};
+use crate::released::Released;
 use crate::snapshot::{Local, Names, Record, Remote};
 use crate::status::Status;
 use crate::store::{
     Body, ObjectMeta, ObjectStore, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind, Support,
 };
-use crate::tree::Tree;
+use crate::tree::{Standing, Tree, TreeOp};
 use bytes::Bytes;
 use http::HeaderMap;
 use std::sync::Arc;
@@ -42,6 +44,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 }
             };
         let Some(session) = self.session else {
+            if let Some(released) = decision.subject.released() {
+                return Ok(self.put_released(key, &object_key, headers, &decision.subject, released).await);
+            }
             let put = self.put(&object_key, headers, payload, &decision.subject, Precondition::None).await;
             return Ok(put.map(|_| written(&decision.subject, Outcome::Written)));
         };
@@ -67,7 +72,10 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         let mut asked = remote.is_some()
             || self.verify
             || session.is_uncertain(key)
+            || subject.released().is_some()
             || self.capabilities.preconditions == Support::No;
+        // Of a file whose data is in its object alone, the body cannot be sent again.
+        let mut in_place = self.capabilities.replace_metadata == Support::Yes;
         for _ in 0..ATTEMPTS {
             let current = if asked {
                 match self.store.head(object_key).await {
@@ -104,11 +112,27 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 }
                 let ours = current.as_ref().is_some_and(|meta| self.is_ours(session, key, meta));
                 let ours = ours || (given_up && current.is_none());
-                if !ours && let Some(ended) = self.conflict(key, &subject, remote.as_ref(), current.as_ref()) {
+                let own = subject.released().zip(current.as_ref());
+                let own = own.is_some_and(|(released, meta)| released.is_of(key, &meta.etag, meta.size));
+                if !ours
+                    && !own
+                    && let Some(ended) = self.conflict(key, &subject, remote.as_ref(), current.as_ref())
+                {
                     return Ok(Ok(ended));
                 }
                 // What the object holds now is not what was compared with.
                 step = Step::Put;
+            }
+            if let Some(released) = subject.released() {
+                // A copy onto itself, of which nobody heard, may have given the same bytes another ETag.
+                let own = current.as_ref().is_some_and(|meta| {
+                    let copied = released.key == *key && released.size == meta.size && self.is_ours(session, key, meta);
+                    released.is_of(key, &meta.etag, meta.size) || copied
+                });
+                if !own || !in_place {
+                    return Ok(Err(self.bring_back(&subject, released).await));
+                }
+                step = Step::ReplaceMetadata;
             }
             let precondition = match (&current, self.capabilities.preconditions) {
                 (_, Support::No) => Precondition::None,
@@ -122,7 +146,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 // Headers of an archived object cannot be replaced; the object can.
                 if replaced.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Archived) {
                     step = Step::Put;
-                    asked = true;
+                    (asked, in_place) = (true, false);
                     continue;
                 }
                 (replaced.map_err(|error| unsent_by_store(key, &error)), Outcome::MetadataOnly)
@@ -135,6 +159,15 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             };
             match done {
                 Ok(output) => {
+                    let mut local = local;
+                    if let Some(released) = subject.released().filter(|released| released.etag != output.etag) {
+                        let Some(status) = self.mark_again(&subject, released, &output.etag).await else {
+                            // Whoever comes next sees that the copy is ours.
+                            session.doubt(key, local);
+                            return Ok(Err(Unsent::Changed));
+                        };
+                        local = self.local(&status, local.names);
+                    }
                     let remote = self.remote_after(&output, outcome, remote, &subject);
                     let record = Record { key: key.clone(), local: Some(local), remote: Some(remote) };
                     session.record(record, Urgency::Now)?;
@@ -153,6 +186,67 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         Ok(Ok(Ended::new(key, Outcome::Conflict).because(Cause::LostRace, reason)))
     }
 
+    /// Without a record: what a file becomes whose data is in the store alone. Its own object gets its attributes; under
+    /// any other key it is fetched first.
+    async fn put_released(
+        &self,
+        key: &Key,
+        object_key: &str,
+        headers: HeaderMap,
+        subject: &Subject,
+        released: &Released,
+    ) -> Result<Ended, Unsent> {
+        if released.key != *key {
+            return Err(self.bring_back(subject, released).await);
+        }
+        let meta = match self.store.head(object_key).await {
+            Ok(meta) => meta,
+            // Whoever fetches it finds out what has become of it.
+            Err(error) if error.kind() == StoreErrorKind::NotFound => {
+                return Err(self.bring_back(subject, released).await);
+            }
+            Err(error) => return Ok(failed(key, &error)),
+        };
+        if released.is_of(key, &meta.etag, meta.size) && same_fields(&headers, &meta.headers) {
+            return Ok(Ended::new(key, Outcome::Unchanged));
+        }
+        if !released.is_of(key, &meta.etag, meta.size) || self.capabilities.replace_metadata == Support::No {
+            return Err(self.bring_back(subject, released).await);
+        }
+        let precondition = match self.capabilities.preconditions {
+            Support::Yes => Precondition::Match(meta.etag),
+            Support::No => Precondition::None,
+        };
+        match self.store.replace_metadata(object_key, &PutOptions { headers, precondition }).await {
+            Ok(output) if output.etag == released.etag => Ok(written(subject, Outcome::MetadataOnly)),
+            Ok(output) => match self.mark_again(subject, released, &output.etag).await {
+                Some(_) => Ok(written(subject, Outcome::MetadataOnly)),
+                None => Err(Unsent::Changed),
+            },
+            Err(error) if error.kind() == StoreErrorKind::Archived => Err(self.bring_back(subject, released).await),
+            Err(error) => Err(unsent_by_store(key, &error)),
+        }
+    }
+
+    /// Fetches the data of a file that is to be put as a whole. Then it is looked at anew, and is a file like any other.
+    async fn bring_back(&self, subject: &Subject, released: &Released) -> Unsent {
+        let (prefix, file) = (&self.options.prefix, (&subject.entry, &subject.status));
+        match fetch_back(self.tree, self.store, prefix, file, released, self.progress).await {
+            Fetched::Here { .. } | Fetched::Changed => Unsent::Changed,
+            Fetched::Lost(ended) | Fetched::Not(ended) => {
+                Unsent::Ended(ended.because(Cause::ReleasedSourceGone, "nothing was sent, since its data is not here"))
+            }
+        }
+    }
+
+    /// Marks a placeholder with the `ETag` that its object has after its metadata was replaced.
+    async fn mark_again(&self, subject: &Subject, released: &Released, etag: &ETag) -> Option<Status> {
+        let (entry, standing) = (subject.entry.clone(), Standing::Version(subject.status));
+        let released = Released { etag: etag.clone(), ..released.clone() };
+        let op = TreeOp::CreatePlaceholder { entry, released, standing };
+        self.tree.apply(&op).await.ok()?.made
+    }
+
     async fn put(
         &self,
         object_key: &str,
@@ -167,7 +261,8 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             (Payload::Empty, _) => Body::empty(),
             (Payload::File { .. }, Content::Bytes(bytes)) => Body::Bytes(bytes.clone()),
             (Payload::File { .. }, Content::File(file)) => Body::Source(Arc::clone(file) as Arc<_>),
-            (Payload::File { .. }, Content::None) => return Err(Unsent::Changed),
+            // What is here is a hole, and never the body of anything.
+            (Payload::File { .. }, Content::None | Content::Released(_)) => return Err(Unsent::Changed),
         };
         let output = self.store.put(object_key, body, &PutOptions { headers, precondition }).await;
         let output = output.map_err(|error| unsent_by_store(key, &error))?;
@@ -205,10 +300,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         if meta.size != subject.entry.object_size() || !same_fields(&wanted, &meta.headers) {
             return Ok(false);
         }
-        match meta.etag.md5().filter(|_| self.capabilities.md5_etags == Support::Yes) {
-            Some(md5) => Ok(self.contents.md5(subject).await?.is_none_or(|found| found == md5)),
-            None => Ok(true),
-        }
+        self.contents.is_body_of(subject, meta, self.capabilities.md5_etags).await
     }
 
     /// Whether an object is what an earlier run, or an earlier try, intended to put and did not hear of.

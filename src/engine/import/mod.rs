@@ -73,6 +73,22 @@ pub struct ImportOptions {
     pub bucket: Box<str>,
     /// Tells the run to come to an end.
     pub cancel: Cancel,
+    /// When the data of files is fetched.
+    pub data: Fetch,
+}
+
+/// When the data of files is fetched. Directories and links are always made whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Fetch {
+    /// With the import. A placeholder whose object has not changed stays one.
+    #[default]
+    Now,
+    /// When it is asked for, with [`restore`](super::restore) or [`read`](super::read): a file is a placeholder of the right
+    /// size with its attributes. So is one whose object has changed, in the place of the file that was there. An empty file
+    /// is whole.
+    OnDemand,
 }
 
 impl ImportOptions {
@@ -90,7 +106,15 @@ impl ImportOptions {
             on_conflict: OnConflict::default(),
             bucket: "".into(),
             cancel: Cancel::default(),
+            data: Fetch::default(),
         }
+    }
+
+    /// When the data of files is fetched.
+    #[must_use]
+    pub const fn with_data(mut self, data: Fetch) -> Self {
+        self.data = data;
+        self
     }
 
     /// From below a prefix.

@@ -1,24 +1,26 @@
 //! Files and links: what is decided about them, and how it is done.
 
 use super::{
-    Done, Import, KEPT, Late, Missing, Turn, decode, link_body, reasons_of, refused, store_failure, tree_failure,
-    with_shortfalls,
+    Done, Fetch, Import, KEPT, Late, Missing, Turn, decode, link_body, reasons_of, refused, store_failure,
+    tree_failure, with_shortfalls,
 };
 use crate::engine::agreed::{is_ours, mtime_of, same_time};
 use crate::engine::cause::Cause;
-use crate::engine::contents::Unsent;
+use crate::engine::contents::{Unsent, WRITTEN};
 use crate::engine::digest::Running;
 use crate::engine::listing::Listed;
+use crate::engine::placeholder::ARCHIVED;
 use crate::engine::report::{Ended, Outcome, Reason};
 use crate::engine::spool::{Deferred, Rule};
 use crate::entry::{Chain, DecodedHead, Entry, EntryKind};
 use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{Change, Existing, ImportStep, MetadataChange, OnConflict, Step, compare, step};
+use crate::released::Released;
 use crate::snapshot::{Age, Edit, Record, Remote};
 use crate::store::{GetOptions, GetOutput, ObjectMeta, ObjectStore, StoreError, StoreErrorKind, Support};
 use crate::timestamp::Timestamp;
-use crate::tree::{Found, Present, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
+use crate::tree::{Found, Present, Residence, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
 use futures_util::StreamExt;
 use md5::{Digest, Md5};
 
@@ -122,7 +124,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Decision::SetAttributes { found, meta, head } => {
                 match self.set_attributes(key, listed, &found, &meta, &head).await? {
                     Some(done) => Ok(done),
-                    None => self.fetch(key, listed, Present::Entry(found), around).await,
+                    None => self.renew(key, listed, found, meta, head, around).await,
                 }
             }
             Decision::Fetch { present, .. } => self.fetch(key, listed, present, around).await,
@@ -148,7 +150,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let op = TreeOp::Rename { key: key.clone(), to: to.clone(), found: found.status() };
         self.tree.apply(&op).await.map_err(|error| tree_failure(key, &error))?;
         let mut done = self.fetch(key, listed, Present::Nothing, around).await.unwrap_or_else(Done::from);
-        let is_there = done.ended.as_ref().is_none_or(|ended| ended.outcome == Outcome::Written);
+        let is_there =
+            done.ended.as_ref().is_none_or(|ended| matches!(ended.outcome, Outcome::Written | Outcome::MetadataOnly));
         let kept = match is_there {
             true => format!("both sides have changed; the file is kept as \"{to}\""),
             false => match self.rename_back(key, &to).await {
@@ -247,6 +250,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         {
             let (meta, head) = self.look_at_object(key, listed, Some(&found.entry)).await?;
             match compare(head.file_type, meta.size, &head.attributes, Some(&found.entry)) {
+                // The same times say nothing about a placeholder of another version.
+                ImportStep::Nothing if self.stands_for_another(key, found, &meta).await? => {}
                 ImportStep::Nothing => {
                     return Ok(Decision::Agree { found: found.clone(), meta, reasons: reasons_of(&head) });
                 }
@@ -319,6 +324,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             OnConflict::Store | OnConflict::Newest => {
                 Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Wins })
             }
+            // There is nothing here to be kept: what it stands for is what the object was.
+            OnConflict::KeepBoth if self.released(key, &found).await?.is_some() => {
+                Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Wins })
+            }
             OnConflict::KeepBoth => Ok(Decision::FetchBeside { found }),
         }
     }
@@ -377,7 +386,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let (Some(local), Some(remote)) = (&record.local, &record.remote) else { return Ok(Agrees::No) };
         let change = |status: &_| Change::of(local, status, &self.options.profile);
         let metadata = MetadataChange::InPlace;
-        match self.contents.open(key, found.status(), change, metadata, remote.body_md5()).await {
+        match self.contents.open(key, found.status(), change, metadata, Some(remote)).await {
             Ok((_, change)) if step(&change, metadata) == Step::Nothing => Ok(Agrees::Yes),
             Ok(_) => Ok(Agrees::No),
             Err(Unsent::Changed) => Ok(Agrees::Unstable),
@@ -392,12 +401,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         if compare(head.file_type, meta.size, &head.attributes, Some(&stored)) != ImportStep::Nothing {
             return Ok(false);
         }
-        let Some(md5) = meta.etag.md5().filter(|_| self.store.capabilities().md5_etags == Support::Yes) else {
-            return Ok(true);
-        };
         let subject = self.contents.subject(found);
-        match self.contents.md5(&subject).await {
-            Ok(found) => Ok(found == Some(md5)),
+        match self.contents.is_body_of(&subject, meta, self.store.capabilities().md5_etags).await {
+            Ok(same) => Ok(same),
             Err(Unsent::Changed) => Ok(false),
             Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => {
                 Err(Ended { reasons: ended.reasons, ..Ended::new(key, ended.outcome) })
@@ -454,8 +460,91 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
     }
 
+    /// Where the data of a file is, if that is in the store alone.
+    async fn released(&self, key: &Key, found: &Found) -> Result<Option<Released>, Ended> {
+        if found.entry.file_type() != FileType::File {
+            return Ok(None);
+        }
+        match self.contents.residence(key, &found.status()).await {
+            Ok(Residence::Released(released)) => Ok(Some(released)),
+            Ok(Residence::Here) | Err(Unsent::Changed) => Ok(None),
+            Ok(Residence::Written(_)) => Err(Ended::new(key, Outcome::Conflict).because(Cause::Conflict, WRITTEN)),
+            Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => Err(ended),
+        }
+    }
+
+    /// Whether a file is a placeholder for something else than an object.
+    async fn stands_for_another(&self, key: &Key, found: &Found, meta: &ObjectMeta) -> Result<bool, Ended> {
+        let released = self.released(key, found).await?;
+        Ok(released.is_some_and(|released| !released.is_of(key, &meta.etag, meta.size)))
+    }
+
+    /// Puts a new inode with other attributes in the place of a file: a placeholder where there was one for this very
+    /// object, else the object.
+    async fn renew(
+        &self,
+        key: &Key,
+        listed: &Listed,
+        found: Found,
+        meta: ObjectMeta,
+        head: DecodedHead,
+        around: &[Missing],
+    ) -> Result<Done, Ended> {
+        let released = self.released(key, &found).await?;
+        if released.is_some_and(|released| released.is_of(key, &meta.etag, meta.size)) {
+            return self.place(key, listed, Present::Entry(found), (meta, head), around).await;
+        }
+        self.fetch(key, listed, Present::Entry(found), around).await
+    }
+
+    /// Puts a placeholder for an object into place.
+    async fn place(
+        &self,
+        key: &Key,
+        listed: &Listed,
+        present: Present,
+        (meta, head): (ObjectMeta, DecodedHead),
+        around: &[Missing],
+    ) -> Result<Done, Ended> {
+        let mut reasons = reasons_of(&head);
+        if meta.is_archived() {
+            reasons.push(Reason::new(Cause::Archived, ARCHIVED));
+        }
+        let profile = &self.options.profile;
+        let entry = head.into_entry(key, b"", profile).map_err(|refusal| refused(key, &refusal))?;
+        let deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
+        let (etag, size, mtime) = (meta.etag.clone(), meta.size, entry.attributes().mtime);
+        let released = Released { key: key.clone(), etag, size, mtime, lost: false };
+        let standing = self.what_may_stand(present);
+        let (ended, edit) = match self.tree.apply(&TreeOp::CreatePlaceholder { entry, released, standing }).await {
+            Ok(applied) => {
+                let ended = Ended { reasons, ..Ended::new(key, Outcome::MetadataOnly) };
+                let edit = applied.made.and_then(|status| self.record(key, listed, &status, &meta, None));
+                (with_shortfalls(ended, &applied), edit)
+            }
+            Err(error) => (tree_failure(key, &error), None),
+        };
+        Ok(Done { deferred, ended: Some(ended), edit, ..Done::default() })
+    }
+
+    /// What may stand where something is put in the place of what was looked at.
+    fn what_may_stand(&self, present: Present) -> Standing {
+        match present {
+            Present::Nothing => Standing::Nothing,
+            // Whoever has changed it since it was looked at keeps it.
+            Present::Entry(found) if self.session.is_some() => Standing::Version(found.status()),
+            Present::Entry(_) | Present::Other => Standing::Replaceable,
+        }
+    }
+
     /// Fetches an object. Head and bytes are of one version, since one answer brings both.
     async fn fetch(&self, key: &Key, listed: &Listed, present: Present, around: &[Missing]) -> Result<Done, Ended> {
+        if self.options.data == Fetch::OnDemand && listed.object.size > 0 {
+            let (meta, head) = self.look_at_object(key, listed, present.entry()).await?;
+            if head.file_type == FileType::File && meta.size > 0 {
+                return self.place(key, listed, present, (meta, head), around).await;
+            }
+        }
         let options = GetOptions { expected_size: Some(listed.object.size), ..GetOptions::default() };
         let GetOutput { meta, mut body } = match self.store.get(&listed.object.key, &options).await {
             Ok(output) => output,
@@ -493,12 +582,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             self.progress.bytes(piece.len() as u64);
             Ok(piece)
         });
-        let standing = match present {
-            Present::Nothing => Standing::Nothing,
-            // Whoever has changed it since it was looked at keeps it.
-            Present::Entry(found) if self.session.is_some() => Standing::Version(found.status()),
-            Present::Entry(_) | Present::Other => Standing::Replaceable,
-        };
+        let standing = self.what_may_stand(present);
         let (ended, edit) = match self.tree.write_file(&entry, body.boxed(), standing).await {
             Ok(applied) => {
                 let ended = Ended { reasons, bytes: meta.size, ..Ended::new(key, Outcome::Written) };

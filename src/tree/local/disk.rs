@@ -5,6 +5,7 @@
 
 use super::staging::StagedFile;
 use super::sys::{self, Stat};
+use super::users;
 use crate::timestamp::Timestamp;
 use futures_channel::oneshot;
 use std::fs::File;
@@ -23,6 +24,7 @@ pub(super) struct Disk {
     settled: Arc<Mutex<Settled>>,
     staged: Turns<StagedFile, io::Result<StagedFile>>,
     opened: Turns<File, (File, io::Result<Stat>)>,
+    used: Turns<Vec<u8>, io::Result<bool>>,
 }
 
 impl Disk {
@@ -30,7 +32,14 @@ impl Disk {
         // One, so that as many as possible go together; a few, since one slow file holds up those in its turn.
         let trusts = Arc::new(AtomicBool::new(sys::syncfs_tells()));
         let settled = Arc::new(Mutex::new(Settled::Never));
-        Self { root, trusts, settled, staged: Turns::new(1, 1024, GATHERED), opened: Turns::new(4, 16, Duration::ZERO) }
+        Self {
+            root,
+            trusts,
+            settled,
+            staged: Turns::new(1, 1024, GATHERED),
+            opened: Turns::new(4, 16, Duration::ZERO),
+            used: Turns::new(1, 1024, GATHERED),
+        }
     }
 
     /// Brings a file to the disk: it gets its name only then. After an error it is gone: what was lost is not known.
@@ -40,6 +49,15 @@ impl Disk {
             .take(file, move |batch, answer| bring(&root, &trusts, batch, answer))
             .await
             .unwrap_or_else(|| Err(panicked()))
+    }
+
+    /// Whether anybody has a file open whose path ends so. Finding out is a look at every process, for all who ask together.
+    pub(super) async fn in_use(&self, path: Vec<u8>) -> io::Result<bool> {
+        let look = |paths: Vec<Vec<u8>>, answer: Answer<'_, io::Result<bool>>| match users::in_use(&paths) {
+            Ok(used) => used.into_iter().enumerate().for_each(|(place, used)| answer(place, Ok(used))),
+            Err(error) => (0..paths.len()).for_each(|place| answer(place, Err(error.kind().into()))),
+        };
+        self.used.take(path, look).await.unwrap_or_else(|| Err(panicked()))
     }
 
     /// A run begins. What was brought to the disk before says nothing about it.

@@ -14,23 +14,28 @@ mod buffers;
 mod directories;
 mod disk;
 mod look;
+mod mark;
 mod staging;
 mod sys;
 mod threads;
+mod users;
 
 use self::buffers::Buffers;
 use self::directories::Directories;
-use self::staging::Staging;
+use self::mark::Marks;
+use self::staging::{Staged, StagedFile, Staging};
 use self::sys::{Mount, Name, Stat, failed};
 use self::threads::Threads;
 use super::{
-    Applied, Fingerprint, Found, NameList, OpenFile, Place, Present, Shortfall, SourceError, Standing, Tree, TreeError,
-    TreeErrorKind, TreeOp, Visit,
+    Applied, Data, Fingerprint, Found, NameList, OpenFile, Place, Present, Residence, Shortfall, SourceError, Standing,
+    Tree, TreeError, TreeErrorKind, TreeOp, Visit,
 };
 use crate::entry::{Entry, EntryKind};
+use crate::escape::escape;
 use crate::key::{Key, KeyList};
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
+use crate::released::Released;
 use crate::status::Status;
 use crate::symlink::SymlinkTarget;
 use crate::timestamp::Timestamp;
@@ -82,6 +87,7 @@ pub struct LocalTree {
     /// Memory to read directories in.
     buffer: Mutex<Vec<u8>>,
     buffers: Buffers,
+    marks: Marks,
 }
 
 impl LocalTree {
@@ -117,6 +123,7 @@ impl LocalTree {
             threads: Threads::default(),
             buffer: Mutex::default(),
             buffers: Buffers::default(),
+            marks: Marks::default(),
         })
     }
 
@@ -237,6 +244,90 @@ impl LocalTree {
         finish.await.map_err(|error| failed(ATTEMPT, path, error))
     }
 
+    /// A placeholder that has no name yet: a hole, marked, with its attributes, on the disk.
+    async fn hollow(
+        &self,
+        attempt: &'static str,
+        entry: &Entry,
+        released: &Released,
+    ) -> Result<(StagedFile, Applied), TreeError> {
+        let path = entry.key().as_str().as_bytes();
+        let error = |error| failed(attempt, path, error);
+        let unsupported = |why: io::Error| TreeError::new(attempt, path, TreeErrorKind::Unsupported).with_source(why);
+        if *entry.kind() != (EntryKind::File { size: released.size }) {
+            return Err(TreeError::new(attempt, path, TreeErrorKind::Conflict));
+        }
+        // Before there is any, so that no crash leaves one that nobody looks for.
+        self.marks.set_on_root(&*self.root).map_err(unsupported)?;
+        let staged = self.staging()?.file().map_err(error)?;
+        let file = staged.descriptor();
+        file.set_len(released.size).map_err(error)?;
+        // What is marked is the mtime that is kept, and a mark is set by whoever may still write.
+        sys::change_times(file, entry.attributes()).map_err(error)?;
+        let mtime = sys::look(file).map_err(error)?.mtime();
+        self.marks.set(file, &Released { mtime, ..released.clone() }).map_err(unsupported)?;
+        let applied = set_attributes(file, entry.attributes()).map_err(error)?;
+        if mark::data(file).map_err(unsupported)? == Data::Some {
+            return Err(unsupported(io::Error::other("the file system keeps no holes")));
+        }
+        Ok((self.disk.bring(staged).await.map_err(error)?, applied))
+    }
+
+    async fn place(&self, entry: &Entry, released: &Released, standing: Standing) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "placing";
+        let (parent, name) = self.parent_made(ATTEMPT, entry.key())?;
+        let (mut staged, applied) = self.hollow(ATTEMPT, entry, released).await?;
+        let published = staged.publish(&parent, name, standing);
+        let published = published.map_err(|error| failed(ATTEMPT, entry.key().as_str().as_bytes(), error))?;
+        Ok(as_it_stands(applied, &published))
+    }
+
+    /// Gives the data of a file back.
+    ///
+    /// The old inode and the placeholder change places. From then on nobody can come to the old one any more, which is in
+    /// the staging directory, so that who has it open now is all who ever will. If it is open, or is not what was found,
+    /// they change back; else it goes.
+    async fn release(&self, entry: &Entry, released: &Released, found: &Status) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "releasing";
+        let key = entry.key();
+        let path = key.as_str().as_bytes();
+        let error = |error| failed(ATTEMPT, path, error);
+        let kind = |kind| TreeError::new(ATTEMPT, path, kind);
+        if found.file_type != FileType::File || found.links > 1 {
+            return Err(kind(TreeErrorKind::Conflict));
+        }
+        let (parent, before) = self.still(ATTEMPT, key, found)?;
+        let before = before.disk_bytes();
+        let name = Name::last_of(key).map_err(error)?;
+        {
+            let file = sys::open_file(&parent, name).map_err(error)?;
+            if let Some(extra) = mark::extra(&file).map_err(error)? {
+                let why =
+                    format!("it has the extended attribute \"{}\", which would be lost", escape(extra.as_bytes()));
+                return Err(kind(TreeErrorKind::Unsupported).with_source(why));
+            }
+        }
+        // Most of what is open is found out before anything is moved.
+        if self.disk.in_use([b"/", key.path().as_bytes()].concat()).await.map_err(error)? {
+            return Err(kind(TreeErrorKind::InUse));
+        }
+        let (staged, applied) = self.hollow(ATTEMPT, entry, released).await?;
+        let staged = staged.into_staged();
+        let made = staged.exchange(&parent, name, found).map_err(error)?;
+        let Some(made) = made else { return Err(kind(TreeErrorKind::Changed)) };
+        self.unsynced.store(true, Ordering::Relaxed);
+        let mut exchanged = Exchanged { old: Some(staged), parent: &parent, key, made: &made };
+        let used = self.disk.in_use(exchanged.path()).await;
+        // Also a write of somebody who has closed it by now.
+        match used {
+            Ok(false) if exchanged.holds(found) => exchanged.let_go(),
+            Ok(false) => return exchanged.undo().map_err(error).and(Err(kind(TreeErrorKind::Changed))),
+            Ok(true) => return exchanged.undo().map_err(error).and(Err(kind(TreeErrorKind::InUse))),
+            Err(why) => return exchanged.undo().map_err(error).and(Err(error(why))),
+        }
+        Ok(Applied { freed: before.saturating_sub(made.disk_bytes()), ..as_it_stands(applied, &made) })
+    }
+
     fn symlink(&self, entry: &Entry, standing: Standing) -> Result<Applied, TreeError> {
         const ATTEMPT: &str = "linking";
         let path = entry.key().as_str().as_bytes();
@@ -278,7 +369,7 @@ impl LocalTree {
         if !same || look.file_type() != Some(entry.file_type()) {
             return Err(changed());
         }
-        if is_file && look.fingerprint().links > 1 {
+        if is_file && (look.fingerprint().links > 1 || mark::is_marked(&descriptor).map_err(error)?) {
             return Err(anew());
         }
         let applied = set_attributes(&descriptor, entry.attributes()).map_err(error)?;
@@ -394,7 +485,11 @@ impl LocalTree {
         }
         let (file, look) = self.disk.look(file).await.map_err(|error| failed(ATTEMPT, path, error))?;
         let found = found(key.path(), &look, None).ok_or_else(changed)?;
-        Ok(Arc::new(LocalFile { file: Arc::new(file), buffers: self.buffers.clone(), found }))
+        let residence = self.marks.residence(&file, &look).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => TreeError::new(ATTEMPT, path, TreeErrorKind::Mark).with_source(error),
+            _ => failed(ATTEMPT, path, error),
+        })?;
+        Ok(Arc::new(LocalFile { file: Arc::new(file), buffers: self.buffers.clone(), found, residence }))
     }
 }
 
@@ -432,6 +527,10 @@ impl Tree for LocalTree {
         sys::is_local(&self.root).unwrap_or(false)
     }
 
+    fn may_have_placeholders(&self) -> Result<bool, TreeError> {
+        mark::is_marked(&*self.root).map_err(|error| failed("looking for the mark of", b"/", error))
+    }
+
     async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
         self.look_up(key)
     }
@@ -453,6 +552,8 @@ impl Tree for LocalTree {
         match op {
             TreeOp::CreateDirectory { key, attributes } => self.make_directory(key, attributes.as_ref()),
             TreeOp::CreateSymlink { entry, standing } => self.symlink(entry, *standing),
+            TreeOp::CreatePlaceholder { entry, released, standing } => self.place(entry, released, *standing).await,
+            TreeOp::Release { entry, released, found } => self.release(entry, released, found).await,
             TreeOp::SetAttributes { entry, found } => self.set_attributes(entry, found),
             TreeOp::Remove { key, found } => self.remove(key, found),
             TreeOp::Rename { key, to, found } => self.rename(key, to, found),
@@ -488,6 +589,50 @@ impl Tree for LocalTree {
             // Another run on this tree is at work in it; whoever lets go of it last removes it.
             Err(_) => Ok(()),
         }
+    }
+}
+
+/// A file that has changed places with its placeholder. It gets its name back unless it is let go: also when whoever
+/// waits for it to be looked at is dropped.
+struct Exchanged<'r> {
+    old: Option<Staged>,
+    parent: &'r OwnedFd,
+    key: &'r Key,
+    /// The placeholder, as it came to the name.
+    made: &'r Stat,
+}
+
+impl Exchanged<'_> {
+    fn path(&self) -> Vec<u8> {
+        self.old.as_ref().map(Staged::path).unwrap_or_default()
+    }
+
+    fn holds(&self, found: &Status) -> bool {
+        self.old.as_ref().is_some_and(|old| old.holds(found))
+    }
+
+    fn let_go(&mut self) {
+        drop(self.old.take());
+    }
+
+    fn undo(&mut self) -> io::Result<()> {
+        let Some(old) = self.old.take() else { return Ok(()) };
+        let name = Name::last_of(self.key)?;
+        if let Ok(placed) = self.made.status()
+            && old.exchange_back(self.parent, name, &placed).unwrap_or(false)
+        {
+            return Ok(());
+        }
+        // Somebody has written to the placeholder, or it has another name: both stay.
+        let beside = format!("{}.local-{}", self.key.name(), self.made.mtime().nanoseconds());
+        let beside = Name::new(beside.as_bytes()).ok_or(io::ErrorKind::InvalidInput)?;
+        old.keep_as(self.parent, beside)
+    }
+}
+
+impl Drop for Exchanged<'_> {
+    fn drop(&mut self) {
+        let _ = self.undo();
     }
 }
 
@@ -545,7 +690,7 @@ fn set_attributes(fd: impl AsFd, attributes: &Attributes) -> io::Result<Applied>
     if kept.mtime() != attributes.mtime {
         shortfalls.push(Shortfall::Mtime { wanted: attributes.mtime, kept: kept.mtime() });
     }
-    Ok(Applied { shortfalls, made: None })
+    Ok(Applied { shortfalls, ..Applied::default() })
 }
 
 /// A regular file, open to be read.
@@ -553,11 +698,16 @@ struct LocalFile {
     file: Arc<File>,
     buffers: Buffers,
     found: Found,
+    residence: Residence,
 }
 
 impl OpenFile for LocalFile {
     fn found(&self) -> &Found {
         &self.found
+    }
+
+    fn residence(&self) -> &Residence {
+        &self.residence
     }
 
     fn again(&self) -> BoxFuture<'_, Result<Found, TreeError>> {
@@ -607,4 +757,184 @@ fn read_fully(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> 
         }
     }
     Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mark::Trust;
+    use super::*;
+    use crate::etag::ETag;
+    use crate::owner::{Gid, Uid};
+    use futures_executor::block_on;
+    use futures_util::stream;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    fn key(text: &str) -> Key {
+        Key::parse(text).unwrap()
+    }
+
+    fn entry(name: &str, size: u64) -> Entry {
+        let mtime = Timestamp::from_unix(1_000_000_000, 123_456_789).unwrap();
+        let (permissions, uid, gid) = (Permissions::from_mode(0o440), Uid::new(7).unwrap(), Gid::new(8).unwrap());
+        let attributes = Attributes { permissions, uid, gid, atime: mtime, mtime };
+        Entry::new(key(name), EntryKind::File { size }, attributes).unwrap()
+    }
+
+    fn released(entry: &Entry) -> Released {
+        let (size, mtime) = (entry.object_size(), entry.attributes().mtime);
+        Released { key: entry.key().clone(), etag: ETag::new("\"e\""), size, mtime, lost: false }
+    }
+
+    fn place(tree: &LocalTree, entry: &Entry) -> Result<Applied, TreeError> {
+        let op = TreeOp::CreatePlaceholder {
+            entry: entry.clone(),
+            released: released(entry),
+            standing: Standing::Replaceable,
+        };
+        block_on(tree.apply(&op))
+    }
+
+    fn residence(tree: &LocalTree, name: &str) -> Residence {
+        block_on(tree.open(&key(name))).unwrap().residence().clone()
+    }
+
+    fn write(tree: &LocalTree, name: &str, bytes: &'static [u8]) -> Status {
+        let body = stream::iter([Ok(Bytes::from_static(bytes))]).boxed();
+        let entry = entry(name, bytes.len() as u64);
+        block_on(tree.write_file(&entry, body, Standing::Replaceable)).unwrap().made.unwrap()
+    }
+
+    fn give_back(tree: &LocalTree, name: &str, found: Status) -> Result<Applied, TreeError> {
+        let entry = entry(name, found.size);
+        block_on(tree.apply(&TreeOp::Release { released: released(&entry), entry, found }))
+    }
+
+    #[test]
+    fn a_placeholder_has_size_and_attributes_and_no_data() {
+        for trust in [Trust::Superuser, Trust::Anybody] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut tree = LocalTree::open(directory.path()).unwrap();
+            if rustix::process::geteuid().is_root() || trust == Trust::Anybody {
+                tree.marks = Marks::with_trust(trust);
+            }
+            let entry = entry("d/a", 1 << 40);
+            place(&tree, &entry).unwrap();
+            let (path, metadata) = (directory.path().join("d/a"), directory.path().join("d/a").metadata().unwrap());
+            // The mark may take a block.
+            assert!(metadata.len() == 1 << 40 && metadata.blocks() <= 8);
+            assert_eq!(metadata.mtime_nsec(), 123_456_789);
+            assert_eq!(residence(&tree, "d/a"), Residence::Released(released(&entry)));
+            // Neither another name nor other permissions make it anything else; a write does, and another mtime.
+            fs::rename(&path, directory.path().join("b")).unwrap();
+            fs::set_permissions(directory.path().join("b"), fs::Permissions::from_mode(0o600)).unwrap();
+            assert_eq!(residence(&tree, "b"), Residence::Released(released(&entry)));
+            let file = File::options().write(true).open(directory.path().join("b")).unwrap();
+            file.write_at(b"x", 1 << 30).unwrap();
+            assert_eq!(residence(&tree, "b"), Residence::Written(released(&entry)));
+            block_on(tree.finish()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_superuser_does_not_believe_what_a_user_has_marked() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut tree = LocalTree::open(directory.path()).unwrap();
+        tree.marks = Marks::with_trust(Trust::Anybody);
+        place(&tree, &entry("a", 5)).unwrap();
+        assert!(matches!(residence(&tree, "a"), Residence::Released(_)));
+        tree.marks = Marks::with_trust(Trust::Superuser);
+        let error = block_on(tree.open(&key("a"))).err().unwrap();
+        assert_eq!(error.kind(), TreeErrorKind::Mark);
+        // And whoever sees only what users set sees what the superuser has marked.
+        if rustix::process::geteuid().is_root() {
+            place(&tree, &entry("b", 5)).unwrap();
+            let file = File::open(directory.path().join("b")).unwrap();
+            rustix::fs::fremovexattr(&file, crate::released::TRUSTED_ATTRIBUTE).unwrap();
+            tree.marks = Marks::with_trust(Trust::Anybody);
+            assert!(matches!(residence(&tree, "b"), Residence::Released(_)));
+        }
+        block_on(tree.finish()).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_released_only_when_nobody_has_it_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = LocalTree::open(directory.path()).unwrap();
+        let found = write(&tree, "a", b"hello");
+        let open = File::open(directory.path().join("a")).unwrap();
+        assert_eq!(give_back(&tree, "a", found).unwrap_err().kind(), TreeErrorKind::InUse);
+        assert_eq!(fs::read(directory.path().join("a")).unwrap(), b"hello");
+        drop(open);
+        let made = give_back(&tree, "a", found).unwrap().made.unwrap();
+        assert_eq!((made.size, made.attributes), (found.size, found.attributes));
+        assert!(directory.path().join("a").metadata().unwrap().blocks() <= 8);
+        assert!(matches!(residence(&tree, "a"), Residence::Released(_)));
+        // The data comes back as a new inode without the mark.
+        write(&tree, "a", b"hello");
+        assert_eq!(residence(&tree, "a"), Residence::Here);
+        block_on(tree.finish()).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_opened_before_it_changed_places_gets_its_name_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = LocalTree::open(directory.path()).unwrap();
+        for what in ["written", "let go", "other"] {
+            let found = write(&tree, "a", b"hello");
+            let old = File::options().write(true).open(directory.path().join("a")).unwrap();
+            let entry = entry("a", 5);
+            let (staged, _) = block_on(tree.hollow("testing", &entry, &released(&entry))).unwrap();
+            let staged = staged.into_staged();
+            let (parent, name) = tree.parent("testing", entry.key()).unwrap();
+            let made = staged.exchange(&parent, name, &found).unwrap().unwrap();
+            assert!(matches!(residence(&tree, "a"), Residence::Released(_)));
+            assert!(block_on(tree.disk.in_use(staged.path())).unwrap());
+            old.write_at(b"H", 0).unwrap();
+            let exchanged = Exchanged { old: Some(staged), parent: &parent, key: entry.key(), made: &made };
+            assert!(!exchanged.holds(&found));
+            if what == "other" {
+                fs::write(directory.path().join("a"), "new").unwrap();
+            }
+            drop(exchanged);
+            let names = fs::read_dir(directory.path()).unwrap().flatten().map(|entry| entry.path());
+            let contents: Vec<Vec<u8>> =
+                names.filter(|path| path.is_file()).map(|path| fs::read(path).unwrap()).collect();
+            // Whatever happens, what was written is under some name.
+            assert!(contents.contains(&b"Hello".to_vec()));
+            assert_eq!(contents.contains(&b"new".to_vec()), what == "other");
+        }
+        block_on(tree.finish()).unwrap();
+    }
+
+    #[test]
+    fn what_a_new_inode_would_not_have_is_not_released() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = LocalTree::open(directory.path()).unwrap();
+        let mut found = write(&tree, "a", b"hello");
+        let file = File::open(directory.path().join("a")).unwrap();
+        rustix::fs::fsetxattr(&file, "user.mine", b"x", rustix::fs::XattrFlags::empty()).unwrap();
+        found.ctime = sys::look(&file).unwrap().fingerprint().ctime;
+        drop(file);
+        let error = give_back(&tree, "a", found).unwrap_err();
+        assert_eq!(error.kind(), TreeErrorKind::Unsupported);
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("user.mine"));
+        // Nor what has another name, or is not the version that was found.
+        let found = write(&tree, "b", b"hello");
+        fs::hard_link(directory.path().join("b"), directory.path().join("c")).unwrap();
+        assert_eq!(give_back(&tree, "b", found).unwrap_err().kind(), TreeErrorKind::Changed);
+        block_on(tree.finish()).unwrap();
+    }
+
+    #[test]
+    fn the_attributes_of_a_placeholder_are_set_on_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = LocalTree::open(directory.path()).unwrap();
+        let made = place(&tree, &entry("a", 5)).unwrap().made.unwrap();
+        let found = Fingerprint { inode: made.inode, ctime: made.ctime, links: 1 };
+        let op = TreeOp::SetAttributes { entry: entry("a", 5), found };
+        assert_eq!(block_on(tree.apply(&op)).unwrap_err().kind(), TreeErrorKind::NeedsNewInode);
+        block_on(tree.finish()).unwrap();
+    }
 }

@@ -5,6 +5,7 @@ use super::sys::{self, Name, Stat};
 use crate::io::SparseFile;
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
+use crate::status::Status;
 use crate::symlink::SymlinkTarget;
 use rustix::fs::FlockOperation;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -210,6 +211,48 @@ impl Staged {
         Ok(after)
     }
 
+    /// Changes places with a file, if that is the version that was found; `None` if it is not. Answers what has the name now.
+    pub(super) fn exchange(&self, parent: impl AsFd, name: Name<'_>, found: &Status) -> io::Result<Option<Stat>> {
+        let staged = checked(&self.name)?;
+        let standing = sys::look_at(&parent, name)?.status();
+        if !standing.is_ok_and(|standing| standing.is_same_version(found)) {
+            return Ok(None);
+        }
+        sys::exchange(&self.staging.directory, staged, &parent, name)?;
+        sys::look_at(&parent, name).map(Some)
+    }
+
+    /// Whether what is staged now is a file that was found under its own name, and nobody has written to it. Changing
+    /// places has moved its ctime.
+    pub(super) fn holds(&self, found: &Status) -> bool {
+        let now = checked(&self.name).and_then(|name| sys::look_at(&self.staging.directory, name));
+        now.ok()
+            .and_then(|now| now.status().ok())
+            .is_some_and(|now| Status { ctime: now.ctime, ..*found }.is_same_version(&now))
+    }
+
+    /// Changes back, if what has the name is still what came there; what was written to it would be lost.
+    pub(super) fn exchange_back(&self, parent: impl AsFd, name: Name<'_>, placed: &Status) -> io::Result<bool> {
+        let standing = sys::look_at(&parent, name)?.status();
+        if !standing.is_ok_and(|standing| standing.is_same_version(placed)) {
+            return Ok(false);
+        }
+        sys::exchange(&self.staging.directory, checked(&self.name)?, &parent, name)?;
+        Ok(true)
+    }
+
+    /// Moves it to a name that must not be taken.
+    pub(super) fn keep_as(mut self, parent: impl AsFd, name: Name<'_>) -> io::Result<()> {
+        // Whatever comes of it, it is not removed here.
+        self.published = true;
+        sys::rename_new(&self.staging.directory, checked(&self.name)?, &parent, name)
+    }
+
+    /// The end of the path that it has in the file system.
+    pub(super) fn path(&self) -> Vec<u8> {
+        format!("/{}/{}", self.staging.name, self.name).into_bytes()
+    }
+
     /// Sets the attributes of a directory.
     pub(super) fn set_directory_attributes(&self, attributes: &Attributes) -> io::Result<Applied> {
         let directory = sys::open_directory(&self.staging.directory, checked(&self.name)?)?;
@@ -228,7 +271,7 @@ impl Staged {
         if kept.mtime() != attributes.mtime {
             shortfalls.push(Shortfall::Mtime { wanted: attributes.mtime, kept: kept.mtime() });
         }
-        Ok(Applied { shortfalls, made: None })
+        Ok(Applied { shortfalls, ..Applied::default() })
     }
 }
 
@@ -266,6 +309,11 @@ impl StagedFile {
     /// Ends the writing; attributes come after it.
     pub(super) fn end(&mut self) -> io::Result<()> {
         self.file.end().map(|_| ())
+    }
+
+    /// Closes it, and leaves it staged.
+    pub(super) fn into_staged(self) -> Staged {
+        self.staged
     }
 
     pub(super) const fn descriptor(&self) -> &File {

@@ -100,6 +100,12 @@ impl Stat {
         self.stat.stx_size
     }
 
+    /// How many bytes it takes on the disk, its extended attributes included where they have a block of their own.
+    #[inline]
+    pub(super) const fn disk_bytes(&self) -> u64 {
+        self.stat.stx_blocks.saturating_mul(512)
+    }
+
     /// The owner and group as the kernel has them.
     #[inline]
     pub(super) const fn ids(&self) -> (u32, u32) {
@@ -233,6 +239,11 @@ pub(super) fn read_link(directory: impl AsFd, name: Name<'_>) -> io::Result<Vec<
 /// Moves a name over whatever file or link stands at the other.
 pub(super) fn rename(from: impl AsFd, name: Name<'_>, to: impl AsFd, new: Name<'_>) -> io::Result<()> {
     Ok(rustix::fs::renameat(from, name.0, to, new.0)?)
+}
+
+/// Has two names change places.
+pub(super) fn exchange(from: impl AsFd, name: Name<'_>, to: impl AsFd, other: Name<'_>) -> io::Result<()> {
+    Ok(rustix::fs::renameat_with(from, name.0, to, other.0, RenameFlags::EXCHANGE)?)
 }
 
 /// Moves a name to another that must not exist.

@@ -1,0 +1,161 @@
+//! [`Needed`]: the objects that hold the only copy of a file that has another name than theirs.
+//!
+//! Whoever renames or copies a placeholder has a file whose data is in the object of another name. Before that object is
+//! deleted or overwritten, the file has to be fetched:
+//!
+//! 1. *Before anything is sent*, all that is not plainly as recorded is looked at, in the whole tree. A placeholder under
+//!    another name is fetched if it is selected; else its object is left alone.
+//! 2. *A file that got its name since*, as its ctime tells, does not replace an object: what had the name may be a placeholder
+//!    that was renamed behind the look. It has its turn after a second look.
+//! 3. *Deletes come after the second look* as well.
+
+use super::Export;
+use crate::engine::contents::Subject;
+use crate::engine::placeholder::{Fetched, fetch_back};
+use crate::engine::report::RunErrorKind;
+use crate::engine::scan::{Scan, ScanError, Sight};
+use crate::engine::selection::Selection;
+use crate::entry::Chain;
+use crate::key::Key;
+use crate::mode::FileType;
+use crate::store::ObjectStore;
+use crate::timestamp::Timestamp;
+use crate::tree::{Residence, Tree, TreeErrorKind};
+use futures_util::StreamExt;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// What is known of a tree with placeholders.
+pub(super) enum Needed {
+    /// There are none.
+    None,
+    /// Looked for since a time: the objects by their keys, each with a file that has its data there.
+    Since(Timestamp, HashMap<Key, Key>),
+    /// Something could not be looked at, and any object may be needed.
+    Unknown(Box<str>),
+}
+
+/// Whether an object may be deleted or overwritten.
+pub(super) enum Replace {
+    Yes,
+    /// Not before another look.
+    Later,
+    /// Why not.
+    No(String),
+}
+
+impl Needed {
+    /// Whether an object may be overwritten with a file that was found so.
+    pub(super) fn overwrites(&self, key: &Key, ctime: Timestamp) -> Replace {
+        match self {
+            // The ctime of a coarse clock may be from before.
+            Self::Since(since, _) if ctime >= *since => Replace::Later,
+            Self::Since(since, _)
+                if ctime.subsecond_nanos() == 0 && ctime >= crate::engine::agreed::fresh_since(*since) =>
+            {
+                Replace::Later
+            }
+            _ => self.deletes(key),
+        }
+    }
+
+    /// Whether an object may be deleted.
+    pub(super) fn deletes(&self, key: &Key) -> Replace {
+        match self {
+            Self::Since(_, files) => match files.get(key) {
+                Some(file) => Replace::No(format!(
+                    "the file \"{file}\" has its data in this object alone, which stays until that file was sent itself"
+                )),
+                None => Replace::Yes,
+            },
+            Self::Unknown(why) if !key.is_directory() => {
+                Replace::No(format!("a file may have its data in this object alone: {why}"))
+            }
+            Self::None | Self::Unknown(_) => Replace::Yes,
+        }
+    }
+}
+
+impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
+    /// Looks at all that is not plainly as it is recorded, and fetches what is selected and has its data elsewhere.
+    pub(super) async fn look_for_needed(&self) -> Result<Needed, RunErrorKind> {
+        static ALL: LazyLock<Selection> = LazyLock::new(Selection::all);
+        if !self.tree.may_have_placeholders()? {
+            return Ok(Needed::None);
+        }
+        let (since, mut needed) = (self.tree.now(), HashMap::new());
+        let lookers = self.options.lookers.get();
+        let sights = Scan::new(self.tree, self.session, &ALL, self.options.directories, lookers).sights();
+        let looked = sights.map(|sight| self.look_into(sight));
+        let mut looked = looked.buffer_unordered(self.options.jobs.get()).boxed();
+        let mut unknown = None;
+        while let Some(looked) = looked.next().await {
+            match looked? {
+                Looked::Needs { object, file } => {
+                    needed.insert(object, file);
+                }
+                Looked::Nothing => {}
+                Looked::Unknown(why) => unknown = Some(why),
+            }
+        }
+        Ok(unknown.map_or(Needed::Since(since, needed), Needed::Unknown))
+    }
+
+    async fn look_into(&self, sight: Result<Sight, ScanError>) -> Result<Looked, RunErrorKind> {
+        let key = match sight? {
+            Sight::Present { key, status, .. } if status.file_type == FileType::File => key,
+            Sight::Failed { error, .. } if error.kind() != TreeErrorKind::NotFound => {
+                return Ok(Looked::Unknown(Chain(&error).to_string().into()));
+            }
+            _ => return Ok(Looked::Nothing),
+        };
+        let file = match self.tree.open(&key).await {
+            Ok(file) => file,
+            // It is gone or another by now, or says nothing that is believed.
+            Err(error)
+                if matches!(error.kind(), TreeErrorKind::NotFound | TreeErrorKind::Changed | TreeErrorKind::Mark) =>
+            {
+                return Ok(Looked::Nothing);
+            }
+            Err(error) => return Ok(Looked::Unknown(Chain(&error).to_string().into())),
+        };
+        let (residence, found) = (file.residence().clone(), file.found().clone());
+        drop(file);
+        let released = match residence {
+            Residence::Released(released) if released.key != key => released,
+            Residence::Written(released) if released.key != key => {
+                return Ok(Looked::Needs { object: released.key, file: key });
+            }
+            _ => return Ok(Looked::Nothing),
+        };
+        if self.options.selection.selects(key.as_str()) {
+            let file = (&found.entry, &found.status());
+            let fetched = fetch_back(self.tree, self.store, &self.options.prefix, file, &released, self.progress).await;
+            if matches!(fetched, Fetched::Here { .. }) {
+                return Ok(Looked::Nothing);
+            }
+        }
+        Ok(Looked::Needs { object: released.key, file: key })
+    }
+
+    /// Whether the object of a subject may be replaced, in whole or in its headers.
+    pub(super) fn may_replace(&self, needed: &Needed, subject: &Subject) -> Replace {
+        let key = subject.entry.key();
+        match subject.status.file_type {
+            FileType::Directory => Replace::Yes,
+            // Its headers alone are replaced.
+            _ if subject.released().is_some() => needed.deletes(key),
+            _ => needed.overwrites(key, subject.status.ctime),
+        }
+    }
+}
+
+enum Looked {
+    Nothing,
+    /// A file has its data in the object of another.
+    Needs {
+        object: Key,
+        file: Key,
+    },
+    Unknown(Box<str>),
+}
