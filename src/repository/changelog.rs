@@ -497,6 +497,9 @@ impl ChangelogRecord {
         self.parent.iter().for_each(|parent| field(b"p=", format!("[{parent}]").as_bytes()));
         self.name.iter().for_each(|name| field(b"", name));
         if let Some(RenameSource { fid, parent, name }) = &self.source {
+            if self.name.is_none() {
+                field(b"", b"");
+            }
             field(b"s=", format!("[{fid}]").as_bytes());
             field(b"sp=", format!("[{parent}]").as_bytes());
             field(b"", name);
