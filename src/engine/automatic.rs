@@ -30,6 +30,8 @@ const NAMED: usize = 1000;
 /// - A path stays in `pending` until the store has acknowledged it and the state says so, with the number of tries and why the
 ///   last one failed. Nothing is taken from it when the run fails or its future is dropped.
 ///
+/// What failed is tried again by the next call, after what was not tried yet; when that is made is for the caller to say.
+///
 /// The changes that wait have to be saved before the feed is told that it may forget: see [`Pending::read_to`] and
 /// [`Pending::acknowledged`].
 ///
