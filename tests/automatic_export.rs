@@ -351,7 +351,7 @@ impl Lustre {
             self.names.keys().filter(|path| *path == from || path.starts_with(&format!("{from}/"))).cloned().collect();
         for path in moved {
             let old = self.key_of(&path);
-            let new = format!("{to}{}", &old[from.len()..]);
+            let new = format!("{to}{}", old.strip_prefix(from).unwrap());
             if self.timed.contains(&old) {
                 self.timed.insert(new.clone());
             }
@@ -1123,4 +1123,41 @@ fn a_path_costs_no_look_at_what_is_beside_it_or_in_it() {
     let (looks, lists) = (tree.looks.load(Ordering::Relaxed), tree.lists.load(Ordering::Relaxed));
     assert!(looks <= 4 * changes.len() && lists == 0, "{looks} looks, {lists} lists");
     assert_eq!(objects(&store)["d/00040"], exported(&tree.tree)["d/00040"]);
+}
+
+#[test]
+fn a_run_over_changes_can_be_sent_to_another_thread() {
+    fn is_send<T: Send>(future: T) -> T {
+        future
+    }
+    let (tree, store, state, options) = (MemoryTree::new(), MemoryStore::new(), MemoryState::new(), options());
+    let mut pending = changed(&[("a", ChangeKind::Closed)]);
+    block_on(is_send(fence(&tree, &store, &state, &options, EVERYTHING, &mut pending, Mark::Now, 1, &Silent))).unwrap();
+    let sent = export_changes(&tree, &store, &state, &options, EVERYTHING, &mut pending, at(1), &Silent);
+    assert_eq!(block_on(is_send(sent)).unwrap().entries, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_parses_prints_and_parses_back_the_same(
+        kind in "(01CREAT|08RENME|25FANCY|20MIGRT)",
+        words in prop::collection::vec(prop_oneof![
+            Just(" j=a b"), Just(" j="), Just(" ef=0xF"), Just(" u=1:02"), Just(" nid=0@<0:0>"), Just(" m=-w-"), Just(" x=é"),
+            Just(" z=1"), Just(" p=[0x1:0x2:0x0]"), Just(" s=[0:0x3:0x0]"), Just(" sp=[0x1:0x02:0x0]"), Just(" name"), Just(" "),
+            Just("="), Just(" s=["),
+        ], 0..12),
+        at in 0..200_usize,
+        byte in any::<u8>(),
+    ) {
+        let mut line = format!("07 {kind} 05:55:18.028357979 2026.10.09 0x0 t=[0x1:0x4:0x0]{}", words.concat()).into_bytes();
+        if let Some(changed) = line.get_mut(at) {
+            *changed = byte;
+        }
+        let Ok(record) = posix_s3::repository::ChangelogRecord::parse(&line) else { return Ok(()) };
+        let mut printed = Vec::new();
+        record.encode(&mut printed);
+        prop_assert_eq!(posix_s3::repository::ChangelogRecord::parse(&printed), Ok(record), "{}", String::from_utf8_lossy(&printed));
+    }
 }

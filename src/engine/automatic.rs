@@ -18,7 +18,7 @@ use thiserror::Error;
 /// How many of the paths that are not in the store a [`FenceError`] names.
 const NAMED: usize = 1000;
 
-/// Sends what is ripe among the changes that wait: an [`export_since`] of those paths alone, with the same outcome for them.
+/// Sends what is ripe among the changes that wait: an [`export_since`](super::export_since) of those paths alone, with the same outcome for them.
 ///
 /// - `policy` says what is sent: what has no object yet ([`EventType::New`]), what has one ([`EventType::Changed`]), and
 ///   whether objects are deleted whose files are gone ([`EventType::Deleted`]). What the policy leaves out is skipped and does
@@ -30,11 +30,13 @@ const NAMED: usize = 1000;
 /// - A path stays in `pending` until the store has acknowledged it and the state says so, with the number of tries and why the
 ///   last one failed. Nothing is taken from it when the run fails or its future is dropped.
 ///
+/// What failed is tried again by the next call, after what was not tried yet; when that is made is for the caller to say.
+///
 /// The changes that wait have to be saved before the feed is told that it may forget: see [`Pending::read_to`] and
 /// [`Pending::acknowledged`].
 ///
 /// # Errors
-/// As [`export_since`]; what was to be sent waits on then.
+/// As [`export_since`](super::export_since); what was to be sent waits on then.
 #[allow(clippy::too_many_arguments, reason = "an export has five of them")]
 pub async fn export_changes<T: Tree, S: ObjectStore + ?Sized>(
     tree: &T,
@@ -97,12 +99,11 @@ async fn send<T: Tree, S: ObjectStore + ?Sized>(
             }
         }
     }
-    for (at, (path, _)) in paths.iter().enumerate() {
-        match failed.get(&at) {
-            Some(why) => pending.failed(path, why),
-            None => pending.sent(path),
-        }
+    for (path, why) in paths.iter().enumerate().filter_map(|(at, (path, _))| Some((path, failed.get(&at)?))) {
+        pending.failed(path, why);
     }
+    let sent = paths.iter().enumerate().filter(|(at, _)| !failed.contains_key(at));
+    pending.sent(sent.map(|(_, (path, _))| &**path));
     report
 }
 
@@ -257,7 +258,8 @@ pub struct Fenced {
 /// between; the store's own retries come on top. A file that is being written is sent as it is. What the policy leaves out
 /// is not waited for.
 ///
-/// The feed has to be read up to the mark before: what nobody has told of cannot be waited for. A mark of a changelog is the
+/// The feed has to be read up to the mark before: what nobody has told of cannot be waited for, and
+/// [`FeedBatch::read_to`](crate::repository::FeedBatch::read_to) says how far everything was told. A mark of a changelog is the
 /// number that `lctl get_param mdd.*.changelog_users` shows as its current index.
 ///
 /// # Errors

@@ -497,6 +497,9 @@ impl ChangelogRecord {
         self.parent.iter().for_each(|parent| field(b"p=", format!("[{parent}]").as_bytes()));
         self.name.iter().for_each(|name| field(b"", name));
         if let Some(RenameSource { fid, parent, name }) = &self.source {
+            if self.name.is_none() {
+                field(b"", b"");
+            }
             field(b"s=", format!("[{fid}]").as_bytes());
             field(b"sp=", format!("[{parent}]").as_bytes());
             field(b"", name);
@@ -588,21 +591,23 @@ impl FidResolver for Unresolved {
 /// - What it says is a path below the root of the link, or nothing: names like `..`, with a slash or not of UTF-8 lead
 ///   nowhere.
 /// - It is a help, not a truth: forgetting all of it costs questions to a [`FidResolver`], and no correctness. It forgets all
-///   of it at [`FidPaths::LIMIT`] inodes.
+///   of it at [`FidPaths::LIMIT`] inodes, and what it was told of directories at a tenth of that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FidPaths {
     root: Fid,
     /// Where the root of the link is in the file system; empty, or with a slash at its end.
     base: Box<str>,
-    known: HashMap<Fid, Known>,
+    known: HashMap<Fid, Names>,
+    /// Directories of which somebody has said where they are: paths without slashes at their ends.
+    resolved: HashMap<Fid, Box<str>>,
 }
 
+/// The names of an inode that records have told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Known {
-    /// Names that records have told; whether they are all.
-    Names { names: BTreeSet<(Fid, Box<str>)>, all: bool },
-    /// A directory of which somebody has said where it is.
-    Directory { path: Box<str> },
+struct Names {
+    names: BTreeSet<(Fid, Box<str>)>,
+    /// Whether they are all.
+    all: bool,
 }
 
 /// Where something is.
@@ -636,12 +641,13 @@ impl FidPaths {
     pub fn new(root: Fid, base: &str) -> Self {
         let base = base.trim_matches('/');
         let base = if base.is_empty() { "".into() } else { format!("{base}/").into() };
-        Self { root, base, known: HashMap::new() }
+        Self { root, base, known: HashMap::new(), resolved: HashMap::new() }
     }
 
     /// Forgets everything but the root.
     pub fn clear(&mut self) {
         self.known.clear();
+        self.resolved.clear();
     }
 
     /// What of a path of the file system is below the root of the link.
@@ -661,15 +667,17 @@ impl FidPaths {
             if names.len() > Key::MAX_BYTES {
                 return Directory::Unknown;
             }
+            if let Some(path) = self.resolved.get(&at) {
+                break path.clone();
+            }
             match self.known.get(&at) {
                 // Invariant: a directory has one name.
-                Some(Known::Names { names: known, .. }) if known.len() == 1 => {
+                Some(Names { names: known, .. }) if known.len() == 1 => {
                     let Some((parent, name)) = known.first() else { return Directory::Unknown };
                     names.push(name.clone());
                     at = *parent;
                 }
-                Some(Known::Names { names, all: true }) if names.is_empty() => return Directory::Elsewhere,
-                Some(Known::Directory { path }) => break path.clone(),
+                Some(Names { names, all: true }) if names.is_empty() => return Directory::Elsewhere,
                 _ => {
                     let Some(paths) = resolver.resolve(at) else { return Directory::Unknown };
                     if paths.is_empty() {
@@ -681,7 +689,10 @@ impl FidPaths {
                         return Directory::Elsewhere;
                     }
                     let path: Box<str> = path.into();
-                    self.keep(at, Known::Directory { path: path.clone() });
+                    if self.resolved.len() >= Self::LIMIT.div_euclid(10) {
+                        self.resolved.clear();
+                    }
+                    self.resolved.insert(at, path.clone());
                     break path;
                 }
             }
@@ -717,7 +728,7 @@ impl FidPaths {
         if fid.is_zero() || fid == self.root {
             return Whereabouts::At(Vec::new());
         }
-        if let Some(Known::Names { names, all: true }) = self.known.get(&fid) {
+        if let Some(Names { names, all: true }) = self.known.get(&fid) {
             let mut keys = Vec::new();
             for (parent, name) in names.clone() {
                 match self.directory(parent, resolver) {
@@ -733,11 +744,12 @@ impl FidPaths {
         Whereabouts::At(keys.collect())
     }
 
-    fn keep(&mut self, fid: Fid, known: Known) {
+    fn keep(&mut self, fid: Fid, names: Names) {
         if self.known.len() >= Self::LIMIT && !self.known.contains_key(&fid) {
-            self.known.clear();
+            self.clear();
         }
-        self.known.insert(fid, known);
+        self.resolved.remove(&fid);
+        self.known.insert(fid, names);
     }
 
     /// Something was made under its first name.
@@ -748,26 +760,27 @@ impl FidPaths {
         // What has a name that is no key's is nowhere in the tree, and so is what is below it.
         let name = record.parent.zip(record.name.as_deref().and_then(segment));
         let names = name.map(|(parent, name)| (parent, name.into())).into_iter().collect();
-        self.keep(record.target, Known::Names { names, all: true });
+        self.keep(record.target, Names { names, all: true });
     }
 
     /// A file got a further name.
     fn linked(&mut self, record: &ChangelogRecord) {
         let Some((parent, name)) = record.parent.zip(record.name.as_deref().and_then(segment)) else { return };
         match self.known.get_mut(&record.target) {
-            Some(Known::Names { names, .. }) => {
+            Some(Names { names, .. }) => {
                 names.insert((parent, name.into()));
             }
-            _ => {
+            None => {
                 let names = BTreeSet::from([(parent, name.into())]);
-                self.keep(record.target, Known::Names { names, all: false });
+                self.keep(record.target, Names { names, all: false });
             }
         }
     }
 
     /// A name was removed.
     fn unlinked(&mut self, fid: Fid, parent: Option<Fid>, name: Option<&[u8]>) {
-        if let Some(Known::Names { names, .. }) = self.known.get_mut(&fid) {
+        self.resolved.remove(&fid);
+        if let Some(Names { names, .. }) = self.known.get_mut(&fid) {
             let name = name.and_then(|name| segment(name.rsplit(|byte| *byte == b'/').next()?));
             if let (Some(parent), Some(name)) = (parent, name) {
                 names.remove(&(parent, name.into()));
@@ -785,28 +798,27 @@ impl FidPaths {
             self.unlinked(record.target, record.parent, record.name.as_deref());
         }
         // What was said to be below it is elsewhere now.
-        self.known.retain(|_, known| match (known, from) {
-            (Known::Directory { path }, Whereabouts::At(from)) => {
+        self.resolved.retain(|_, path| match from {
+            Whereabouts::At(from) => {
                 !from.iter().any(|from| path.strip_prefix(from.path()).is_some_and(|rest| rest.starts_with('/')))
             }
-            (Known::Directory { .. }, Whereabouts::In(_) | Whereabouts::Unknown) => false,
-            (Known::Names { .. }, _) => true,
+            Whereabouts::In(_) | Whereabouts::Unknown => false,
         });
         let old = segment(source.name.rsplit(|byte| *byte == b'/').next().unwrap_or_default());
         let new = record.parent.zip(record.name.as_deref().and_then(segment));
         let new = new.map(|(parent, name)| (parent, name.into()));
-        let known = match self.known.remove(&source.fid) {
-            Some(Known::Names { mut names, all }) => {
+        let is_directory = self.resolved.contains_key(&source.fid);
+        let names = match self.known.remove(&source.fid) {
+            Some(Names { mut names, all }) => {
                 if let Some(old) = old {
                     names.remove(&(source.parent, old.into()));
                 }
                 names.extend(new);
-                Known::Names { names, all }
+                Names { names, all }
             }
-            Some(Known::Directory { .. }) => Known::Names { names: new.into_iter().collect(), all: true },
-            None => Known::Names { names: new.into_iter().collect(), all: false },
+            None => Names { names: new.into_iter().collect(), all: is_directory },
         };
-        self.keep(source.fid, known);
+        self.keep(source.fid, names);
     }
 }
 
@@ -1127,9 +1139,9 @@ impl Changelog {
                 note(paths.inode(record.target, resolver), ChangeKind::Written);
             }
             RecordType::Migrate => {
-                paths.known.remove(&record.target);
-                if let Some(source) = &record.source {
-                    paths.known.remove(&source.fid);
+                for fid in record.source.iter().map(|source| source.fid).chain([record.target]) {
+                    paths.known.remove(&fid);
+                    paths.resolved.remove(&fid);
                 }
             }
             RecordType::Other { .. } => {

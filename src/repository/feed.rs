@@ -443,10 +443,12 @@ impl Pending {
             || (closes == Closes::Untold && age(waiting.changed, now) >= quiet)
     }
 
-    /// A path was sent, or is not to be sent.
-    pub(crate) fn sent(&mut self, path: &str) {
+    /// These paths were sent, or are not to be sent.
+    pub(crate) fn sent<'p>(&mut self, paths: impl IntoIterator<Item = &'p str>) {
         self.acknowledged = self.acknowledged();
-        self.paths.remove(path);
+        for path in paths {
+            self.paths.remove(path);
+        }
         self.acknowledged = self.acknowledged();
     }
 
@@ -547,15 +549,15 @@ mod tests {
     fn only_an_unbroken_start_is_acknowledged() {
         let changes = ["a", "b", "c"].iter().zip(1..).map(|(path, at)| change(at, path, ChangeKind::Closed));
         let mut waiting = pending(changes.collect());
-        waiting.sent("b");
+        waiting.sent(["b"]);
         assert_eq!((waiting.acknowledged(), waiting.read_to()), (0, 3));
-        waiting.sent("a");
+        waiting.sent(["a"]);
         assert_eq!((waiting.acknowledged(), waiting.oldest_age(at(10))), (2, 7));
         // What is told again waits again, and takes nothing back.
         waiting.take(FeedBatch { changes: vec![change(1, "a", ChangeKind::Closed)], read_to: 1 });
         assert_eq!(waiting.acknowledged(), 2);
-        waiting.sent("a");
-        waiting.sent("c");
+        waiting.sent(["a"]);
+        waiting.sent(["c"]);
         assert_eq!((waiting.acknowledged(), waiting.oldest_age(at(10))), (3, 0));
     }
 

@@ -245,6 +245,7 @@ pub async fn export_since<T: Tree, S: ObjectStore + ?Sized>(
 
 /// What an export of changes is about.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "repository"), allow(dead_code, reason = "only a data repository knows changes"))]
 pub(super) struct Among {
     /// Paths that have changed, without slashes at their ends, none in a directory of which all is looked at; all of the
     /// selection without.
@@ -257,6 +258,7 @@ pub(super) struct Among {
 
 /// Whether something is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "repository"), allow(dead_code, reason = "only a data repository knows changes"))]
 pub(super) enum Wanted {
     Yes,
     No,
