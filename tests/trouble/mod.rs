@@ -60,6 +60,11 @@ impl PartialEq for Request {
 }
 
 impl Request {
+    /// Whether it puts bytes that are zero.
+    pub(crate) fn holds_zeros(&self) -> bool {
+        self.body.contains(&0)
+    }
+
     /// Arrives at a bucket; whatever comes of it.
     pub(crate) fn arrive(&self, store: &MemoryStore) {
         let Self { operation, key, body, options } = self;

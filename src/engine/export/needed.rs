@@ -88,15 +88,22 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         let sights = Scan::new(self.tree, self.session, &ALL, self.options.directories, lookers).sights();
         let looked = sights.map(|sight| self.look_into(sight));
         let mut looked = looked.buffer_unordered(self.options.jobs.get()).boxed();
-        let mut unknown = None;
+        let (mut unknown, mut fetched) = (None, false);
         while let Some(looked) = looked.next().await {
             match looked? {
                 Looked::Needs { object, file } => {
                     needed.insert(object, file);
                 }
+                Looked::Fetched => fetched = true,
                 Looked::Nothing => {}
                 Looked::Unknown(why) => unknown = Some(why),
             }
+        }
+        drop(looked);
+        if fetched {
+            // The scan that comes is not to come upon what was staged.
+            self.tree.finish().await?;
+            self.tree.begin().await?;
         }
         Ok(unknown.map_or(Needed::Since(since, needed), Needed::Unknown))
     }
@@ -132,7 +139,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             let file = (&found.entry, &found.status());
             let fetched = fetch_back(self.tree, self.store, &self.options.prefix, file, &released, self.progress).await;
             if matches!(fetched, Fetched::Here { .. }) {
-                return Ok(Looked::Nothing);
+                return Ok(Looked::Fetched);
             }
         }
         Ok(Looked::Needs { object: released.key, file: key })
@@ -152,6 +159,8 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 
 enum Looked {
     Nothing,
+    /// A file had its data in the object of another, and has it here now.
+    Fetched,
     /// A file has its data in the object of another.
     Needs {
         object: Key,
