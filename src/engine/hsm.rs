@@ -16,7 +16,7 @@ use super::cause::Cause;
 use super::contents::{Contents, Unsent, WRITTEN};
 use super::export::{ExportOptions, SameTimes, export_since};
 use super::journal::Urgency;
-use super::placeholder::{Fetched, fetch_back};
+use super::placeholder::{Fetched, Places, fetch_back};
 use super::report::{
     Direction, Ended, EndedEntry, Jobs, Outcome, Problem, Progress, Reason, Recorder, Report, RunError, RunErrorKind,
 };
@@ -58,6 +58,8 @@ pub struct DataOptions {
     pub profile: Profile,
     /// Where in the bucket; the whole of it by default.
     pub prefix: Prefix,
+    /// Where in the bucket imports come from, if that is another part: what was released there is fetched from there.
+    pub imports: Option<Prefix>,
     /// How many files at once.
     pub jobs: Jobs,
     /// Which part of the tree.
@@ -73,6 +75,7 @@ impl DataOptions {
         Self {
             profile,
             prefix: Prefix::default(),
+            imports: None,
             jobs: Jobs::default(),
             selection: Selection::default(),
             bucket: "".into(),
@@ -83,6 +86,13 @@ impl DataOptions {
     #[must_use]
     pub fn with_prefix(mut self, prefix: Prefix) -> Self {
         self.prefix = prefix;
+        self
+    }
+
+    /// Also from below this prefix, from which imports come.
+    #[must_use]
+    pub fn with_imports(mut self, prefix: Prefix) -> Self {
+        self.imports = Some(prefix);
         self
     }
 
@@ -608,7 +618,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
             };
             let Some(entry) = file_entry(&key, &status) else { break };
             let file = (&entry, &status);
-            match fetch_back(self.tree, self.store, &self.options.prefix, file, &released, self.progress).await {
+            let places = Places { own: &self.options.prefix, imports: self.options.imports.as_ref() };
+            match fetch_back(self.tree, self.store, places, file, &released, self.progress).await {
                 Fetched::Here { applied, meta, md5 } => {
                     let reasons =
                         applied.shortfalls.iter().map(|shortfall| Reason::new(shortfall, shortfall)).collect();
@@ -825,6 +836,19 @@ impl<E> From<E> for Done<E> {
 }
 
 impl ReleaseReport {
+    /// Adds what an earlier run over the same files has done, by what another state knows.
+    #[cfg(feature = "repository")]
+    pub(super) fn add_earlier(&mut self, earlier: &Self, mode: ReleaseMode) {
+        self.released = self.released.saturating_add(earlier.released);
+        self.bytes = self.bytes.saturating_add(earlier.bytes);
+        self.store_calls = self.store_calls.plus(earlier.store_calls);
+        // What was released then is released already now, or is kept if nothing was done.
+        match mode {
+            ReleaseMode::Release => self.already = self.already.saturating_sub(earlier.released),
+            ReleaseMode::Foresee => self.kept = self.kept.saturating_sub(earlier.released),
+        }
+    }
+
     fn end(&mut self, ending: Ending, progress: &dyn Progress) {
         self.entries = self.entries.saturating_add(1);
         match ending {

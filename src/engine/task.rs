@@ -320,7 +320,6 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> TaskRun<'r, T, S> {
             }
             TaskType::ImportMetadataFromRepository => {
                 let options = import.clone().with_selection(select(&import.selection));
-                // JOIN: the option that fetches metadata alone, where the tree has placeholders, goes here.
                 let options = options.with_deletes(Deletes::Never).with_cancel(&self.cancel);
                 Ok(Some(import_since(self.store, self.tree, self.state, &options, count).await?))
             }

@@ -32,6 +32,11 @@ impl Imported {
     pub fn new(state: Arc<dyn StateStore>, prefix: Prefix) -> Self {
         Self { state, prefix }
     }
+
+    /// The part of the bucket.
+    pub(super) const fn prefix(&self) -> &Prefix {
+        &self.prefix
+    }
 }
 
 impl fmt::Debug for Imported {
@@ -89,7 +94,8 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         }
     }
 
-    /// Records what is as an import has made it, so that it need not be compared again.
+    /// Records what is as an import has made it, so that it need not be compared again. What has an object of ours beside
+    /// that, which is another version by now, keeps the record of it.
     pub(super) fn record_imported(
         &self,
         key: &Key,
@@ -98,8 +104,11 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         names: Names,
     ) -> Result<(), StateError> {
         let Some(session) = self.session else { return Ok(()) };
-        let remote = record.and_then(|record| record.remote);
-        session.record(Record { key: key.clone(), local: Some(self.local(status, names)), remote }, Urgency::Later)
+        if record.is_some_and(|record| record.remote.is_some()) {
+            return Ok(());
+        }
+        let local = Some(self.local(status, names));
+        session.record(Record { key: key.clone(), local, remote: None }, Urgency::Later)
     }
 }
 

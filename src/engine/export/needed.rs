@@ -9,9 +9,9 @@
 //!    that was renamed behind the look. It has its turn after a second look.
 //! 3. *Deletes come after the second look* as well.
 
-use super::Export;
+use super::{Export, Imported};
 use crate::engine::contents::Subject;
-use crate::engine::placeholder::{Fetched, fetch_back};
+use crate::engine::placeholder::{Fetched, Places, fetch_back};
 use crate::engine::report::RunErrorKind;
 use crate::engine::scan::{Scan, ScanError, Sight};
 use crate::engine::selection::Selection;
@@ -137,12 +137,17 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         };
         if self.options.selection.selects(key.as_str()) {
             let file = (&found.entry, &found.status());
-            let fetched = fetch_back(self.tree, self.store, &self.options.prefix, file, &released, self.progress).await;
+            let fetched = fetch_back(self.tree, self.store, self.places(), file, &released, self.progress).await;
             if matches!(fetched, Fetched::Here { .. }) {
                 return Ok(Looked::Fetched);
             }
         }
         Ok(Looked::Needs { object: released.key, file: key })
+    }
+
+    /// Where the data of placeholders is.
+    pub(super) fn places(&self) -> Places<'_> {
+        Places { own: &self.options.prefix, imports: self.options.imported.as_ref().map(Imported::prefix) }
     }
 
     /// Whether the object of a subject may be replaced, in whole or in its headers.

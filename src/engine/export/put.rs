@@ -230,8 +230,8 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 
     /// Fetches the data of a file that is to be put as a whole. Then it is looked at anew, and is a file like any other.
     async fn bring_back(&self, subject: &Subject, released: &Released) -> Unsent {
-        let (prefix, file) = (&self.options.prefix, (&subject.entry, &subject.status));
-        match fetch_back(self.tree, self.store, prefix, file, released, self.progress).await {
+        let file = (&subject.entry, &subject.status);
+        match fetch_back(self.tree, self.store, self.places(), file, released, self.progress).await {
             Fetched::Here { .. } | Fetched::Changed => Unsent::Changed,
             Fetched::Lost(ended) | Fetched::Not(ended) => {
                 Unsent::Ended(ended.because(Cause::ReleasedSourceGone, "nothing was sent, since its data is not here"))

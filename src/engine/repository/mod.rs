@@ -7,6 +7,7 @@
 
 mod automatic;
 mod check;
+mod data;
 mod kept;
 mod linked;
 mod tasks;
@@ -20,8 +21,9 @@ use self::tasks::AtWork;
 use super::automatic::FenceError;
 use super::clock::Clock;
 use super::export::{ExportOptions, Imported, export_since, plan_export};
+use super::hsm::ReadError;
 use super::import::{ImportOptions, import_since};
-use super::report::{Progress, Report, RunError, Silent};
+use super::report::{Progress, Report, RunError, RunErrorKind, Silent};
 use super::selection::Selection;
 use super::session::StateError;
 use super::state::{Part, StateStore};
@@ -227,6 +229,12 @@ pub enum RepositoryError {
     /// A link keeps its paths: another place is another link.
     #[error("the paths of a link do not change: delete it and make another one")]
     PathsChanged,
+    /// The data of a file could not be had.
+    #[error("the file cannot be read")]
+    Read(#[from] ReadError),
+    /// Data could not be released, or the state of a file not be told.
+    #[error("the files could not be looked at")]
+    Release(#[source] RunErrorKind),
     /// Not everything is in the store.
     #[error("the fence does not stand")]
     Fence(#[from] FenceError),

@@ -1,6 +1,7 @@
 //! The tasks of a link.
 
 use super::check::is_suspicious;
+use super::data::OfTask;
 use super::{DataRepository, RepositoryError};
 use crate::engine::cancel::Cancel;
 use crate::engine::report::Progress;
@@ -102,6 +103,7 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
             TaskType::ImportMetadataFromRepository => self.states.imports(),
             _ => &self.states.exports,
         };
+        let releaser = OfTask(self);
         let updates = |status| {
             // One that was cancelled and has ended meanwhile has its last numbers.
             let _ = self.kept().tasks.progress(&task.task_id, status, self.clock.now());
@@ -110,7 +112,8 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
             .with_cancel(cancel)
             .with_clock(&*self.clock)
             .with_progress(progress)
-            .with_updates(&updates);
+            .with_updates(&updates)
+            .with_releaser(&releaser);
         run.run(task).await
     }
 }
