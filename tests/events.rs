@@ -848,6 +848,18 @@ fn a_directory_that_is_not_empty_is_not_removed() {
 }
 
 #[test]
+fn a_file_whose_deletion_was_lost_gives_way_when_something_below_its_name_is_heard_of() {
+    let (mut bucket, link, options) = (Bucket::new(), Link::new(), options(Clash::DirectoryWins));
+    let told = bucket.put("a", "one", "0100644");
+    link.apply(&bucket, &options, EventTypes::ALL, &[told]);
+    let (_lost, _also_lost) = (bucket.delete("a"), bucket.put("a/x", "one", "0100644"));
+    let told = bucket.put("a/b/y", "one", "0100644");
+    let report = link.apply(&bucket, &options, EventTypes::ALL, &[told]);
+    assert_eq!((report.written, report.deleted, report.conflicts), (2, 1, 0), "{:?}", report.problems);
+    assert_eq!(link.see().keys().collect::<Vec<_>>(), ["a", "a/b", "a/b/y", "a/x"]);
+}
+
+#[test]
 fn what_a_policy_leaves_out_is_said() {
     let (mut bucket, link, options) = (Bucket::new(), Link::new(), options(Clash::DirectoryWins));
     let told = [bucket.put("a", "one", "0100644"), bucket.put("b", "one", "0100644")];

@@ -156,8 +156,9 @@ impl InvalidMessage {
 /// ```
 /// use posix_s3::repository::{Notice, read_message};
 ///
-/// let message = r#"{"Type": "Notification", "Message": "{\"Records\": [{\"eventVersion\": \"2.6\",
-///     \"eventName\": \"ObjectCreated:Put\", \"s3\": {\"bucket\": {\"name\": \"data\"}, \"object\": {\"key\": \"a+b\"}}}]}"}"#;
+/// let record = r#"{"Records": [{"eventVersion": "2.6", "eventName": "ObjectCreated:Put",
+///     "s3": {"bucket": {"name": "data"}, "object": {"key": "a+b"}}}]}"#;
+/// let message = serde_json::json!({"Type": "Notification", "Message": record}).to_string();
 /// let notices: Vec<_> = read_message(message.as_bytes()).into_iter().collect::<Result<_, _>>().unwrap();
 /// let [Notice::Event(event)] = &notices[..] else { panic!() };
 /// assert_eq!((&*event.bucket, &*event.key), ("data", "a b"));
@@ -200,7 +201,8 @@ impl Reading {
     fn json(&mut self, text: &[u8], place: &str, depth: u8) {
         match serde_json::from_slice::<Value>(text) {
             Ok(value) => self.value(&value, place, depth),
-            Err(error) => self.fault(place, MessageFault::Json { found: excerpt(error.to_string().as_bytes()) }),
+            // It quotes nothing of the text.
+            Err(error) => self.fault(place, MessageFault::Json { found: error.to_string().into() }),
         }
     }
 

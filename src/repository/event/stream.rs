@@ -23,7 +23,7 @@ const DEPTH: usize = 64;
 /// let read: Vec<_> = MessageStream::new(input.as_bytes()).collect();
 /// assert_eq!(read.iter().filter(|notice| notice.is_ok()).count(), 2);
 /// let error = read[1].as_ref().unwrap_err();
-/// assert_eq!(error.to_string(), "invalid message in line 4 (byte 41): expected JSON, found `n`");
+/// assert_eq!(error.to_string(), "invalid message in line 4 (byte 42): expected JSON, found `n`");
 /// ```
 #[derive(Debug)]
 pub struct MessageStream<R> {
