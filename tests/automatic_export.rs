@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::stream::BoxStream;
 use posix_s3::engine::{
-    ExportOptions, FenceError, Mark, MemoryState, Selection, Silent, Unsent, export, export_changes, export_since,
+    ExportOptions, FenceError, Mark, MemoryState, Selection, Silent, UnsentPath, export, export_changes, export_since,
     fence,
 };
 use posix_s3::plan::{Brake, Deletes};
@@ -573,7 +573,7 @@ impl Link {
     }
 }
 
-fn is_in(unsent: &Unsent, key: &str) -> bool {
+fn is_in(unsent: &UnsentPath, key: &str) -> bool {
     let path = key.trim_end_matches('/');
     unsent.path.is_empty()
         || path == &*unsent.path

@@ -1,7 +1,7 @@
 //! [`export_changes`]: what a feed says has changed goes to the store; [`fence`]: waits until it is there.
 
 use super::export::{Among, ExportOptions, Wanted, export_among};
-use super::report::{Direction, Outcome, Problem, Progress, Recorder, Report, RunError};
+use super::report::{Direction, EndedEntry, Outcome, Problem, Progress, Recorder, Report, RunError};
 use super::scan::Reach;
 use super::state::StateStore;
 use crate::entry::Chain;
@@ -110,41 +110,30 @@ async fn send<T: Tree, S: ObjectStore + ?Sized>(
 /// Sees which of the paths fail.
 struct Watch<'p> {
     progress: &'p dyn Progress,
-    /// The paths as they are shown, each with its place.
-    shown: HashMap<Box<str>, (usize, Depth)>,
-    /// Those too long to be shown whole, by as much as is shown.
-    long: HashMap<Box<str>, Vec<usize>>,
-    count: usize,
+    /// The paths without trailing slashes, each with its place.
+    paths: HashMap<Box<str>, (usize, Depth)>,
     failed: Mutex<HashMap<usize, Box<str>>>,
 }
 
-/// What stands where a text is cut that is too long to be shown.
-const CUT: &str = "… (";
-
 impl<'p> Watch<'p> {
     fn new(progress: &'p dyn Progress, paths: &[(Box<str>, Depth)]) -> Self {
-        let (mut shown, mut long) = (HashMap::new(), HashMap::<Box<str>, Vec<usize>>::new());
-        for (at, (path, depth)) in paths.iter().enumerate() {
-            let text = escape(path.as_bytes()).to_string();
-            if let Some((start, _)) = text.rsplit_once(CUT) {
-                long.entry(start.into()).or_default().push(at);
-            }
-            shown.insert(text.into(), (at, *depth));
-        }
-        Self { progress, shown, long, count: paths.len(), failed: Mutex::default() }
+        let paths = paths.iter().enumerate().map(|(at, (path, depth))| (path.clone(), (at, *depth))).collect();
+        Self { progress, paths, failed: Mutex::default() }
     }
 
-    /// Which paths a key may belong to, of which no more is known than how it is shown.
-    fn owners(&self, key: &str) -> Vec<usize> {
-        let path = key.strip_suffix('/').unwrap_or(key);
-        let above = path.match_indices('/').filter_map(|(slash, _)| path.get(..slash)).chain([""]);
-        let around = above.filter_map(|path| self.shown.get(path)).filter(|(_, depth)| *depth == Depth::Subtree);
-        let mut owners: Vec<usize> = self.shown.get(path).into_iter().chain(around).map(|(at, _)| *at).collect();
-        if let Some((start, _)) = key.rsplit_once(CUT) {
-            owners.extend(self.long.get(start).into_iter().flatten());
+    /// Which of the paths a key belongs to.
+    fn owners(&self, key: &[u8]) -> Vec<usize> {
+        let owners: Option<Vec<usize>> = str::from_utf8(key).ok().map(|key| {
+            let path = key.strip_suffix('/').unwrap_or(key);
+            let above = path.match_indices('/').filter_map(|(slash, _)| path.get(..slash)).chain([""]);
+            let around = above.filter_map(|path| self.paths.get(path)).filter(|(_, depth)| *depth == Depth::Subtree);
+            self.paths.get(path).into_iter().chain(around).map(|(at, _)| *at).collect()
+        });
+        match owners {
+            Some(owners) if !owners.is_empty() => owners,
+            // It has to be somebody's.
+            _ => (0..self.paths.len()).collect(),
         }
-        // It has to be somebody's.
-        if owners.is_empty() { (0..self.count).collect() } else { owners }
     }
 
     fn failed(self) -> HashMap<usize, Box<str>> {
@@ -157,6 +146,18 @@ impl Progress for Watch<'_> {
         self.progress.ended(key, outcome);
     }
 
+    fn entry(&self, entry: &EndedEntry<'_>) {
+        self.progress.entry(entry);
+        if !matches!(entry.outcome, Outcome::Failed | Outcome::Conflict) {
+            return;
+        }
+        let why = entry.problems.first().map(|problem| problem.reason.clone()).unwrap_or_default();
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        for owner in self.owners(entry.key) {
+            failed.entry(owner).or_insert_with(|| why.clone());
+        }
+    }
+
     fn unchanged(&self, count: u64) {
         self.progress.unchanged(count);
     }
@@ -167,13 +168,6 @@ impl Progress for Watch<'_> {
 
     fn problem(&self, problem: &Problem) {
         self.progress.problem(problem);
-        if !matches!(problem.outcome, Outcome::Failed | Outcome::Conflict) || &*problem.key == "." {
-            return;
-        }
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        for owner in self.owners(&problem.key) {
-            failed.entry(owner).or_insert_with(|| problem.reason.clone());
-        }
     }
 }
 
@@ -189,7 +183,7 @@ pub enum Mark {
 /// A path of which not everything is in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Unsent {
+pub struct UnsentPath {
     /// The path; safe to print, and empty for all of the tree.
     pub path: Box<str>,
     /// Whether all that is below it is meant as well.
@@ -222,14 +216,14 @@ pub enum FenceError {
         /// How many paths.
         count: usize,
         /// The first thousand of them, oldest first.
-        unsent: Vec<Unsent>,
+        unsent: Vec<UnsentPath>,
         /// Why the last run failed as a whole, if it did.
         #[source]
         source: Option<Box<RunError>>,
     },
 }
 
-fn shown(unsent: &[Unsent], count: usize) -> String {
+fn shown(unsent: &[UnsentPath], count: usize) -> String {
     let mut text = String::new();
     for (at, unsent) in unsent.iter().take(3).enumerate() {
         let (comma, path) = (if at == 0 { "" } else { ", " }, if unsent.path.is_empty() { "." } else { &unsent.path });
@@ -300,10 +294,10 @@ pub async fn fence<T: Tree, S: ObjectStore + ?Sized>(
             Err(error) => source = Some(Box::new(error)),
         }
     }
-    let mut unsent: Vec<Unsent> = pending
+    let mut unsent: Vec<UnsentPath> = pending
         .iter()
         .filter(|(_, waiting)| waiting.first <= mark)
-        .map(|(path, waiting)| Unsent {
+        .map(|(path, waiting)| UnsentPath {
             path: escape(path.as_bytes()).to_string().into(),
             depth: waiting.depth,
             sequence: waiting.first,

@@ -38,7 +38,7 @@ mod task;
 
 pub use audit::{Audit, Remark, Verdict, audit};
 #[cfg(feature = "repository")]
-pub use automatic::{FenceError, Fenced, Mark, Unsent, export_changes, fence};
+pub use automatic::{FenceError, Fenced, Mark, UnsentPath, export_changes, fence};
 pub use cancel::Cancel;
 pub use cause::Cause;
 pub use clock::{Clock, SystemClock};
