@@ -154,7 +154,7 @@ fn tell(directory: &Path) -> Told {
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let released = block_on(repository.release(&Selection::all(), 0, ReleaseMode::Release, &Silent))?;
     say(format!(
-        "{} files released, {} were before, {} entries stay",
+        "{} files released, {} had been before, {} entry stays",
         released.released, released.already, released.kept
     ));
     released.reasons.iter().for_each(|kept| say(format!("    {kept}")));

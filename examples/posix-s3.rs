@@ -22,9 +22,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use place::{Place, Purpose};
 use posix_s3::engine::{
-    Access, Audit, ExportOptions, FileState, ImportOptions, Jobs, Outcome, Planned, Problem, Progress, Remark, Report,
-    RepositoryOptions, RunError, Selection, StateStore, Verdict, audit, export, export_since, import, import_since,
-    plan_export, plan_import,
+    Access, Audit, Clock, DataOptions, ExportOptions, Fetch, FileState, ImportOptions, Jobs, KeptCause, Outcome,
+    Planned, Problem, Progress, ReleaseMode, ReleaseOptions, ReleaseReport, Remark, Report, RepositoryOptions,
+    RunError, Selection, StateStore, SystemClock, Verdict, audit, export, export_since, import, import_since,
+    plan_export, plan_import, release, restore,
 };
 use posix_s3::plan::{Brake, Deletes, OnConflict};
 use posix_s3::repository::{AutoImportPolicyType, Backlog};
@@ -72,8 +73,40 @@ enum Command {
         store: String,
         /// The directory.
         dir: PathBuf,
+        /// Fetches no data: files are placeholders of the right size with their attributes, until `restore` fetches what they
+        /// hold. Whoever reads one before that reads zeros.
+        #[arg(long)]
+        metadata_only: bool,
         #[command(flatten)]
         run: Run,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Fetches the data of placeholders, and of what was released.
+    Restore {
+        /// `dir:PATH` or `s3://BUCKET/PREFIX`.
+        store: String,
+        /// The directory.
+        dir: PathBuf,
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Gives back the space of files that the store holds exactly as they are, and of nothing else. They become placeholders.
+    Release {
+        /// The directory.
+        dir: PathBuf,
+        /// `dir:PATH` or `s3://BUCKET/PREFIX`.
+        store: String,
+        /// Only files that were neither read nor changed for more than so many days; 0 for any.
+        #[arg(long, value_name = "DAYS", default_value_t = 0)]
+        older_than: u64,
+        /// Says what would be released, and releases nothing.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        files: Files,
         #[command(flatten)]
         options: Options,
     },
@@ -195,6 +228,28 @@ impl From<Policy> for AutoImportPolicyType {
             Policy::NewChanged => Self::NewChanged,
             Policy::NewChangedDeleted => Self::NewChangedDeleted,
         }
+    }
+}
+
+/// Which files of a link.
+#[derive(Args)]
+struct Files {
+    /// The state of the link; see `export`.
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// Only this file or directory; may be given more than once.
+    #[arg(long, value_name = "PATH", value_parser = path_in_tree)]
+    path: Vec<Key>,
+}
+
+impl Files {
+    fn data_options(&self, store: &Place, options: &Options) -> Result<DataOptions, Failure> {
+        let selection = self.path.iter().cloned().fold(Selection::all(), Selection::with_path);
+        Ok(DataOptions::new(options.profile())
+            .with_prefix(store.prefix(&options.prefix)?)
+            .with_jobs(options.jobs(store)?)
+            .with_selection(selection)
+            .with_bucket(&store.name()?))
     }
 }
 
@@ -352,7 +407,14 @@ fn run(command: &Command) -> Result<bool, Failure> {
         Command::Export { dir, store, run, options } if run.dry_run => run_plan_export(dir, store, run, options),
         Command::Plan { dir, store, run, options } => run_plan_export(dir, store, run, options),
         Command::Export { dir, store, run, options } => run_export(dir, store, run, options),
-        Command::Import { store, dir, run, options } => run_import(store, dir, run, options),
+        Command::Import { store, dir, metadata_only, run, options } => {
+            run_import(store, dir, if *metadata_only { Fetch::OnDemand } else { Fetch::Now }, run, options)
+        }
+        Command::Restore { store, dir, files, options } => run_restore(store, dir, files, options),
+        Command::Release { dir, store, older_than, dry_run, files, options } => {
+            let mode = if *dry_run { ReleaseMode::Foresee } else { ReleaseMode::Release };
+            run_release(dir, store, *older_than, mode, files, options)
+        }
         Command::Audit { store, options } => run_audit(store, options),
         Command::Watch { store, dir, events, state, policy, bucket, options } => {
             run_watch(store, dir, events, state, *policy, bucket.as_deref(), options)
@@ -409,9 +471,10 @@ fn run_plan_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Res
     plan.show(report, &bar)
 }
 
-fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<bool, Failure> {
+fn run_import(store: &str, dir: &Path, data: Fetch, run: &Run, options: &Options) -> Result<bool, Failure> {
     let store = Place::parse(store)?;
     let import_options = ImportOptions::new(options.profile())
+        .with_data(data)
         .with_prefix(store.prefix(&options.prefix)?)
         .with_jobs(options.jobs(&store)?)
         .with_selection(run.selection()?)
@@ -443,6 +506,49 @@ fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<b
         }
     });
     show(report, &bar, options.json)
+}
+
+fn run_restore(store: &str, dir: &Path, files: &Files, options: &Options) -> Result<bool, Failure> {
+    let place = Place::parse(store)?;
+    let data_options = files.data_options(&place, options)?;
+    let state = open_state(&files.state, &place, dir)?;
+    let opened = place.open(Purpose::Read, &data_options.prefix)?;
+    let (tree, bar) = (open_tree(dir)?, Bar::new(options.json));
+    let report = async_io::block_on(restore(&tree, &opened, Some(&state), &data_options, &bar));
+    show(report, &bar, options.json)
+}
+
+fn run_release(
+    dir: &Path,
+    store: &str,
+    older_than: u64,
+    mode: ReleaseMode,
+    files: &Files,
+    options: &Options,
+) -> Result<bool, Failure> {
+    let place = Place::parse(store)?;
+    let data_options = files.data_options(&place, options)?;
+    let state = open_state(&files.state, &place, dir)?;
+    let opened = place.open(Purpose::Read, &data_options.prefix)?;
+    let (tree, bar) = (open_tree(dir)?, Bar::new(options.json));
+    let release_options = ReleaseOptions::new(data_options).with_minimum_days(older_than).with_mode(mode);
+    let released = release(&tree, &opened, &state, &release_options, SystemClock.now(), &bar);
+    let released = async_io::block_on(released).map_err(|error| Failure::from_error("stopped", &error))?;
+    bar.bar.finish_and_clear();
+    if options.json {
+        print_json(&released)?;
+    } else {
+        // Directories and links have nothing to give back.
+        let files = released.reasons.iter().filter(|kept| kept.cause != KeptCause::NotAFile);
+        files.for_each(|kept| eprintln!("{kept}"));
+        let ReleaseReport { released, already, kept, bytes, .. } = released;
+        let would = if mode == ReleaseMode::Foresee { "would be " } else { "" };
+        println!(
+            "{released} {would}released, {already} were before, {kept} stay; {} {would}given back",
+            HumanBytes(bytes)
+        );
+    }
+    Ok(true)
 }
 
 fn run_watch(

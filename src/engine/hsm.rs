@@ -165,6 +165,7 @@ impl ReleaseOptions {
 
 /// What a release did. The entries are those released, those that were before, and those kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ReleaseReport {
     /// How many entries were looked at.
@@ -187,6 +188,7 @@ pub struct ReleaseReport {
 
 /// An entry that was not released.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Kept {
     /// The key, safe to print.
@@ -196,6 +198,7 @@ pub struct Kept {
     /// More of it, in words; empty where there is nothing to add.
     pub detail: Box<str>,
     /// The key as it is.
+    #[cfg_attr(feature = "serde", serde(skip))]
     path: Box<[u8]>,
 }
 
@@ -208,6 +211,7 @@ impl fmt::Display for Kept {
 
 /// Why an entry was not released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum KeptCause {
     /// A directory, link, or something that has no object.
