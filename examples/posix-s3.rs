@@ -12,6 +12,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
 
+#[path = "posix-s3/link.rs"]
+mod link;
 #[path = "posix-s3/place.rs"]
 mod place;
 
@@ -20,11 +22,13 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use place::{Place, Purpose};
 use posix_s3::engine::{
-    Audit, ExportOptions, FileState, ImportOptions, Jobs, Outcome, Planned, Problem, Progress, Remark, Report,
-    RunError, Selection, StateStore, Verdict, audit, export, export_since, import, import_since, plan_export,
-    plan_import,
+    Access, Audit, Clock, DataOptions, ExportOptions, Fetch, FileState, ImportOptions, Jobs, KeptCause, Outcome,
+    Planned, Problem, Progress, ReleaseMode, ReleaseOptions, ReleaseReport, Remark, Report, RepositoryOptions,
+    RunError, Selection, StateStore, SystemClock, Verdict, audit, export, export_since, import, import_since,
+    plan_export, plan_import, release, restore,
 };
 use posix_s3::plan::{Brake, Deletes, OnConflict};
+use posix_s3::repository::{AutoImportPolicyType, Backlog};
 use posix_s3::store::MemoryStore;
 use posix_s3::tree::{LocalTree, MemoryTree};
 use posix_s3::{Key, Prefix, Profile};
@@ -69,8 +73,40 @@ enum Command {
         store: String,
         /// The directory.
         dir: PathBuf,
+        /// Fetches no data: files are placeholders of the right size with their attributes, until `restore` fetches what they
+        /// hold. Whoever reads one before that reads zeros.
+        #[arg(long)]
+        metadata_only: bool,
         #[command(flatten)]
         run: Run,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Fetches the data of placeholders, and of what was released.
+    Restore {
+        /// `dir:PATH` or `s3://BUCKET/PREFIX`.
+        store: String,
+        /// The directory.
+        dir: PathBuf,
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Gives back the space of files that the store holds exactly as they are, and of nothing else. They become placeholders.
+    Release {
+        /// The directory.
+        dir: PathBuf,
+        /// `dir:PATH` or `s3://BUCKET/PREFIX`.
+        store: String,
+        /// Only files that were neither read nor changed for more than so many days; 0 for any.
+        #[arg(long, value_name = "DAYS", default_value_t = 0)]
+        older_than: u64,
+        /// Says what would be released, and releases nothing.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        files: Files,
         #[command(flatten)]
         options: Options,
     },
@@ -92,10 +128,38 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// The lifecycle of the link. Comes with links.
-    Status {
-        /// The store.
+    /// Takes over what has happened in the bucket, as S3 tells it: notifications as they are, or as SNS, SQS or EventBridge
+    /// wrap them, one after the other. The directory then holds what an import would bring.
+    Watch {
+        /// `dir:PATH` or `s3://BUCKET/PREFIX`.
         store: String,
+        /// The directory, which is made if it is not there.
+        dir: PathBuf,
+        /// The file with the messages; `-` for standard input.
+        #[arg(default_value = "-")]
+        events: PathBuf,
+        /// The state of the link.
+        #[arg(long, value_name = "FILE")]
+        state: PathBuf,
+        /// What is taken over.
+        #[arg(long, value_enum, default_value_t = Policy::NewChangedDeleted)]
+        policy: Policy,
+        /// The bucket that the events name; that of the store by default.
+        #[arg(long, value_name = "NAME")]
+        bucket: Option<String>,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Prints the link as `aws fsx describe-file-systems` does: its lifecycle, and why if it is not available. The exit status
+    /// is 1 then.
+    Status {
+        /// `dir:PATH`, `s3://BUCKET/PREFIX` or `memory:`.
+        store: String,
+        /// The state of the link; without one, the link that would be made.
+        #[arg(long, value_name = "FILE")]
+        state: Option<PathBuf>,
+        #[command(flatten)]
+        options: Options,
     },
 }
 
@@ -144,6 +208,49 @@ struct Run {
     /// Nothing that matches this glob; may be given more than once.
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
+}
+
+/// Which changes of the bucket are taken over.
+#[derive(Clone, Copy, ValueEnum)]
+enum Policy {
+    /// New objects.
+    New,
+    /// New objects, and changes of old ones.
+    NewChanged,
+    /// New objects, changes of old ones, and deletions.
+    NewChangedDeleted,
+}
+
+impl From<Policy> for AutoImportPolicyType {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::New => Self::New,
+            Policy::NewChanged => Self::NewChanged,
+            Policy::NewChangedDeleted => Self::NewChangedDeleted,
+        }
+    }
+}
+
+/// Which files of a link.
+#[derive(Args)]
+struct Files {
+    /// The state of the link; see `export`.
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// Only this file or directory; may be given more than once.
+    #[arg(long, value_name = "PATH", value_parser = path_in_tree)]
+    path: Vec<Key>,
+}
+
+impl Files {
+    fn data_options(&self, store: &Place, options: &Options) -> Result<DataOptions, Failure> {
+        let selection = self.path.iter().cloned().fold(Selection::all(), Selection::with_path);
+        Ok(DataOptions::new(options.profile())
+            .with_prefix(store.prefix(&options.prefix)?)
+            .with_jobs(options.jobs(store)?)
+            .with_selection(selection)
+            .with_bucket(&store.name()?))
+    }
 }
 
 /// A path from the directory on, as a shell completes it: `./` in front says nothing.
@@ -206,22 +313,22 @@ impl Run {
         Ok(selection)
     }
 
-    /// Opens the state, which is not in the directory that it is about: each run would change it.
     fn open_state(&self, store: &Place, dir: &Path) -> Result<Option<FileState>, Failure> {
-        let Some(path) = &self.state else { return Ok(None) };
-        if matches!(store, Place::Memory) {
-            return Err(Failure::of(
-                "--state",
-                "a bucket in memory is gone at the end, and nothing is agreed on with it",
-            ));
-        }
-        let failed = |error| Failure::from_error("--state", &error);
-        if real_path(path).map_err(failed)?.starts_with(real_path(dir).map_err(failed)?) {
-            let wrong = format!("{} lies in {}, and would be part of it", path.display(), dir.display());
-            return Err(Failure::of("--state", wrong));
-        }
-        FileState::open(path).map(Some).map_err(|error| Failure::from_error("--state", &error))
+        self.state.as_ref().map(|path| open_state(path, store, dir)).transpose()
     }
+}
+
+/// Opens the state, which is not in the directory that it is about: each run would change it.
+fn open_state(path: &Path, store: &Place, dir: &Path) -> Result<FileState, Failure> {
+    if matches!(store, Place::Memory) {
+        return Err(Failure::of("--state", "a bucket in memory is gone at the end, and nothing is agreed on with it"));
+    }
+    let failed = |error| Failure::from_error("--state", &error);
+    if real_path(path).map_err(failed)?.starts_with(real_path(dir).map_err(failed)?) {
+        let wrong = format!("{} lies in {}, and would be part of it", path.display(), dir.display());
+        return Err(Failure::of("--state", wrong));
+    }
+    FileState::open(path).map_err(|error| Failure::from_error("--state", &error))
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -300,9 +407,19 @@ fn run(command: &Command) -> Result<bool, Failure> {
         Command::Export { dir, store, run, options } if run.dry_run => run_plan_export(dir, store, run, options),
         Command::Plan { dir, store, run, options } => run_plan_export(dir, store, run, options),
         Command::Export { dir, store, run, options } => run_export(dir, store, run, options),
-        Command::Import { store, dir, run, options } => run_import(store, dir, run, options),
+        Command::Import { store, dir, metadata_only, run, options } => {
+            run_import(store, dir, if *metadata_only { Fetch::OnDemand } else { Fetch::Now }, run, options)
+        }
+        Command::Restore { store, dir, files, options } => run_restore(store, dir, files, options),
+        Command::Release { dir, store, older_than, dry_run, files, options } => {
+            let mode = if *dry_run { ReleaseMode::Foresee } else { ReleaseMode::Release };
+            run_release(dir, store, *older_than, mode, files, options)
+        }
         Command::Audit { store, options } => run_audit(store, options),
-        Command::Status { .. } => Err(Failure::of("status", "this version has no links yet, and so no lifecycle")),
+        Command::Watch { store, dir, events, state, policy, bucket, options } => {
+            run_watch(store, dir, events, state, *policy, bucket.as_deref(), options)
+        }
+        Command::Status { store, state, options } => link::status(store, state.as_deref(), options),
     }
 }
 
@@ -354,9 +471,10 @@ fn run_plan_export(dir: &Path, store: &str, run: &Run, options: &Options) -> Res
     plan.show(report, &bar)
 }
 
-fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<bool, Failure> {
+fn run_import(store: &str, dir: &Path, data: Fetch, run: &Run, options: &Options) -> Result<bool, Failure> {
     let store = Place::parse(store)?;
     let import_options = ImportOptions::new(options.profile())
+        .with_data(data)
         .with_prefix(store.prefix(&options.prefix)?)
         .with_jobs(options.jobs(&store)?)
         .with_selection(run.selection()?)
@@ -388,6 +506,78 @@ fn run_import(store: &str, dir: &Path, run: &Run, options: &Options) -> Result<b
         }
     });
     show(report, &bar, options.json)
+}
+
+fn run_restore(store: &str, dir: &Path, files: &Files, options: &Options) -> Result<bool, Failure> {
+    let place = Place::parse(store)?;
+    let data_options = files.data_options(&place, options)?;
+    let state = open_state(&files.state, &place, dir)?;
+    let opened = place.open(Purpose::Read, &data_options.prefix)?;
+    let (tree, bar) = (open_tree(dir)?, Bar::new(options.json));
+    let report = async_io::block_on(restore(&tree, &opened, Some(&state), &data_options, &bar));
+    show(report, &bar, options.json)
+}
+
+fn run_release(
+    dir: &Path,
+    store: &str,
+    older_than: u64,
+    mode: ReleaseMode,
+    files: &Files,
+    options: &Options,
+) -> Result<bool, Failure> {
+    let place = Place::parse(store)?;
+    let data_options = files.data_options(&place, options)?;
+    let state = open_state(&files.state, &place, dir)?;
+    let opened = place.open(Purpose::Read, &data_options.prefix)?;
+    let (tree, bar) = (open_tree(dir)?, Bar::new(options.json));
+    let release_options = ReleaseOptions::new(data_options).with_minimum_days(older_than).with_mode(mode);
+    let released = release(&tree, &opened, &state, &release_options, SystemClock.now(), &bar);
+    let released = async_io::block_on(released).map_err(|error| Failure::from_error("stopped", &error))?;
+    bar.bar.finish_and_clear();
+    if options.json {
+        print_json(&released)?;
+    } else {
+        // Directories and links have nothing to give back.
+        let files = released.reasons.iter().filter(|kept| kept.cause != KeptCause::NotAFile);
+        files.for_each(|kept| eprintln!("{kept}"));
+        let ReleaseReport { released, already, kept, bytes, .. } = released;
+        let would = if mode == ReleaseMode::Foresee { "would be " } else { "" };
+        println!(
+            "{released} {would}released, {already} were before, {kept} stay; {} {would}given back",
+            HumanBytes(bytes)
+        );
+    }
+    Ok(true)
+}
+
+fn run_watch(
+    store: &str,
+    dir: &Path,
+    events: &Path,
+    state: &Path,
+    policy: Policy,
+    bucket: Option<&str>,
+    options: &Options,
+) -> Result<bool, Failure> {
+    let place = Place::parse(store)?;
+    let state = open_state(state, &place, dir)?;
+    check_apart(&place, dir)?;
+    let prefix = place.prefix(&options.prefix)?;
+    let opened = place.open(Purpose::Read, &prefix)?;
+    let mut repository = RepositoryOptions::new(options.profile(), &place.name()?).with_access(Access::ReadOnly);
+    repository.import = repository.import.with_jobs(options.jobs(&place)?);
+    std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
+    let link = link::open(&place, dir, state, policy.into(), options, repository, opened)?;
+    let backlog = match bucket {
+        Some(bucket) => Backlog::new(bucket, prefix),
+        None => link.backlog(),
+    };
+    if events == Path::new("-") {
+        return link::watch(&link, backlog, std::io::stdin(), options.json);
+    }
+    let file = std::fs::File::open(events).map_err(|error| Failure::from_error(events.display(), &error))?;
+    link::watch(&link, backlog, file, options.json)
 }
 
 fn open_tree(dir: &Path) -> Result<LocalTree, Failure> {
@@ -463,6 +653,12 @@ impl Plan {
             report => show(report, bar, self.json),
         }
     }
+}
+
+fn print_json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(|error| Failure::from_error("--json", &error))?;
+    println!("{text}");
+    Ok(())
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {

@@ -421,3 +421,31 @@ fn a_state_for_a_bucket_without_a_name_is_refused_before_anything_is_done() {
     let calls = error.report().store_calls;
     assert_eq!((calls.list, calls.put), (0, 0));
 }
+
+#[test]
+fn of_a_problem_is_also_there_for_programs() {
+    let (store, tree) = (MemoryStore::new(), MemoryTree::new());
+    let mut device = http::HeaderMap::new();
+    device.insert("x-amz-meta-file-permissions", http::HeaderValue::from_static("0060644"));
+    for (key, headers) in [
+        ("a/../b", http::HeaderMap::new()),
+        ("device", device),
+        ("stands", http::HeaderMap::new()),
+        ("x", http::HeaderMap::new()),
+        ("x/y", http::HeaderMap::new()),
+    ] {
+        let options = PutOptions { headers, ..PutOptions::default() };
+        block_on(store.put(key, Body::Bytes(Bytes::from_static(b"body")), &options)).unwrap();
+    }
+    tree.insert(Entry::new(key("stands/"), EntryKind::Directory, attributes()).unwrap()).unwrap();
+    let report = block_on(import(&store, &tree, &ImportOptions::new(Profile::fsx()), &Silent)).unwrap();
+    let problems = serde_json::to_value(&report.problems).unwrap();
+    let of = |name: &str| {
+        let problem = problems.as_array().unwrap().iter().find(|problem| problem["key"] == name).unwrap();
+        (problem["outcome"].clone(), problem["cause"].clone())
+    };
+    assert_eq!(of("a/../b"), ("skipped".into(), "key-not-posix".into()));
+    assert_eq!(of("device"), ("failed".into(), "special".into()));
+    assert_eq!(of("stands"), ("conflict".into(), "kind-mismatch".into()));
+    assert_eq!(of("x"), ("skipped".into(), "shadowed".into()));
+}

@@ -24,7 +24,6 @@ pub(crate) enum Place {
 
 pub(crate) struct S3Place {
     text: String,
-    #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "nobody asks for it"))]
     bucket: String,
     prefix: Prefix,
 }
@@ -71,6 +70,25 @@ impl Place {
                 Prefix::parse(&whole).map_err(|error| Failure::from_error("--prefix", &error))
             }
             Self::Memory | Self::Directory(_) => Ok(below.clone()),
+        }
+    }
+
+    /// The name of the bucket. One in a directory has no name that S3 would take, and one is made of the directory's.
+    pub(crate) fn bucket(&self) -> String {
+        let name = match self {
+            Self::S3(place) => return place.bucket.clone(),
+            Self::Memory => "memory".into(),
+            Self::Directory(path) => path.file_name().unwrap_or_default().to_string_lossy().to_lowercase(),
+        };
+        let letters: String = name.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
+        format!("local-{letters}").trim_end_matches('-').to_owned()
+    }
+
+    /// Whether it is a bucket in a directory, and there is none.
+    pub(crate) fn is_missing(&self) -> bool {
+        match self {
+            Self::Directory(path) => !path.join(".posix-s3-bucket").exists(),
+            Self::Memory | Self::S3(_) => false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! [`audit`]: what an import would refuse, default or repair, without a tree.
 
 use super::import::{decode, link_body};
-use super::listing::{Item, Listing, ROOT, shadowed};
+use super::listing::{Item, Listing, ROOT, Stretch, shadowed};
 use super::report::RunErrorKind;
 use super::selection::Selection;
 use crate::entry::Chain;
@@ -93,7 +93,7 @@ pub async fn audit<S: ObjectStore + ?Sized>(
 ) -> Result<Audit, RunErrorKind> {
     let mut audit = Audit::default();
     let everything = Selection::all();
-    let mut listing = Listing::new(store, None, &everything, prefix, profile.clash)?;
+    let mut listing = Listing::new(store, None, Stretch::of(&everything), &everything, prefix, profile.clash)?;
     while let Some(item) = listing.next().await? {
         let Item::Claim(claim) = item else { continue };
         if !matches!(claim, Claim::ImpliedDirectory { .. }) {

@@ -1,5 +1,6 @@
 //! [`Contents`]: the content of what is exported, opened, compared and read as one version.
 
+use super::cause::Cause;
 use super::digest::Running;
 use super::export::SameTimes;
 use super::report::{Ended, Outcome};
@@ -255,7 +256,9 @@ impl<'r, T: Tree> Contents<'r, T> {
                 return Ok(Subject { entry, status, content: Content::Released(released) });
             }
             Residence::Written(_) if stable.is_written_throughout().await.map_err(|error| unread(key, error))? => {}
-            Residence::Written(_) => return Err(Unsent::Ended(Ended::new(key, Outcome::Conflict).because(WRITTEN))),
+            Residence::Written(_) => {
+                return Err(Unsent::Ended(Ended::new(key, Outcome::Conflict).because(Cause::Conflict, WRITTEN)));
+            }
         }
         if status.size > BUFFERED {
             return Ok(Subject { entry, status, content: Content::File(Arc::new(stable)) });
@@ -349,7 +352,7 @@ impl Linked {
 fn subject(key: &Key, kind: EntryKind, status: Status) -> Result<Subject, Unsent> {
     // Invariant: a scan hands out a directory exactly under a key with a slash.
     let entry = Entry::new(key.clone(), kind, status.attributes)
-        .map_err(|error| Unsent::Ended(Ended::new(key, Outcome::Failed).because(error)))?;
+        .map_err(|error| Unsent::Ended(Ended::new(key, Outcome::Failed).because(Cause::KindMismatch, error)))?;
     Ok(Subject { entry, status, content: Content::None })
 }
 
@@ -358,28 +361,28 @@ pub(super) const WRITTEN: &str = "its data is in the store, and somebody has wri
                                   whether every byte of it is meant cannot be told, so both sides stay as they are";
 
 fn vanished(key: &Key) -> Unsent {
-    Unsent::Ended(Ended::new(key, Outcome::Skipped).because("it vanished before it was read"))
+    Unsent::Ended(Ended::new(key, Outcome::Skipped).because(Cause::FileNotFound, "it vanished before it was read"))
 }
 
 fn unsent(key: &Key, error: &TreeError) -> Unsent {
     match error.kind() {
         TreeErrorKind::Changed => Unsent::Changed,
         TreeErrorKind::NotFound => vanished(key),
-        _ => Unsent::Ended(Ended::new(key, Outcome::Failed).because(Chain(error))),
+        _ => Unsent::Ended(Ended::new(key, Outcome::Failed).because(error, Chain(error))),
     }
 }
 
 fn unread(key: &Key, error: SourceError) -> Unsent {
     match error.downcast::<TreeError>() {
         Ok(error) => unsent(key, &error),
-        Err(error) => Unsent::Ended(Ended::new(key, Outcome::Failed).because(Chain(&*error))),
+        Err(error) => Unsent::Ended(Ended::new(key, Outcome::Failed).because(Cause::Tree, Chain(&*error))),
     }
 }
 
 /// What a store says of a request: of a body that it could not read, the tree's own error is the cause.
 pub(super) fn unsent_by_store(key: &Key, error: &StoreError) -> Unsent {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<TreeError>());
-    let ended = || Ended::new(key, Outcome::Failed).because(Chain(error));
+    let ended = || Ended::new(key, Outcome::Failed).because(error, Chain(error));
     match (error.kind(), cause) {
         (StoreErrorKind::Body, Some(cause)) => unsent(key, cause),
         (StoreErrorKind::PreconditionFailed, _) => Unsent::Condition(ended()),

@@ -12,11 +12,14 @@
 //! 3. *A file that has become another inode has not changed*, nor has the directory around it: that gets its times back.
 
 use super::agreed::{age_of, fresh_since};
+use super::cause::Cause;
 use super::contents::{Contents, Unsent, WRITTEN};
 use super::export::{ExportOptions, SameTimes, export_since};
 use super::journal::Urgency;
-use super::placeholder::{Fetched, fetch_back};
-use super::report::{Direction, Ended, Jobs, Outcome, Problem, Progress, Recorder, Report, RunError, RunErrorKind};
+use super::placeholder::{Fetched, Places, fetch_back};
+use super::report::{
+    Direction, Ended, EndedEntry, Jobs, Outcome, Problem, Progress, Reason, Recorder, Report, RunError, RunErrorKind,
+};
 use super::scan::{Directories, Scan, ScanError, Sight};
 use super::selection::Selection;
 use super::session::{Reader, Seen, Session, StateError};
@@ -55,6 +58,8 @@ pub struct DataOptions {
     pub profile: Profile,
     /// Where in the bucket; the whole of it by default.
     pub prefix: Prefix,
+    /// Where in the bucket imports come from, if that is another part: what was released there is fetched from there.
+    pub imports: Option<Prefix>,
     /// How many files at once.
     pub jobs: Jobs,
     /// Which part of the tree.
@@ -70,6 +75,7 @@ impl DataOptions {
         Self {
             profile,
             prefix: Prefix::default(),
+            imports: None,
             jobs: Jobs::default(),
             selection: Selection::default(),
             bucket: "".into(),
@@ -80,6 +86,13 @@ impl DataOptions {
     #[must_use]
     pub fn with_prefix(mut self, prefix: Prefix) -> Self {
         self.prefix = prefix;
+        self
+    }
+
+    /// Also from below this prefix, from which imports come.
+    #[must_use]
+    pub fn with_imports(mut self, prefix: Prefix) -> Self {
+        self.imports = Some(prefix);
         self
     }
 
@@ -152,6 +165,7 @@ impl ReleaseOptions {
 
 /// What a release did. The entries are those released, those that were before, and those kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ReleaseReport {
     /// How many entries were looked at.
@@ -174,6 +188,7 @@ pub struct ReleaseReport {
 
 /// An entry that was not released.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Kept {
     /// The key, safe to print.
@@ -182,6 +197,9 @@ pub struct Kept {
     pub cause: KeptCause,
     /// More of it, in words; empty where there is nothing to add.
     pub detail: Box<str>,
+    /// The key as it is.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    path: Box<[u8]>,
 }
 
 impl fmt::Display for Kept {
@@ -193,6 +211,7 @@ impl fmt::Display for Kept {
 
 /// Why an entry was not released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum KeptCause {
     /// A directory, link, or something that has no object.
@@ -240,6 +259,21 @@ pub enum KeptCause {
 }
 
 impl KeptCause {
+    /// The same as one of the causes of all runs.
+    #[must_use]
+    pub const fn cause(self) -> Cause {
+        match self {
+            Self::NotAFile | Self::Empty | Self::Recent | Self::HardLinked => Cause::NotReleasable,
+            Self::NeverExported | Self::Dirty => Cause::NotExported,
+            Self::InUse => Cause::Busy,
+            Self::ObjectGone | Self::ObjectChanged => Cause::SourceDeleted,
+            Self::ObjectArchived => Cause::Archived,
+            Self::Unsupported | Self::TreeFailed => Cause::Tree,
+            Self::StoreFailed => Cause::Store,
+            Self::StoreDenied => Cause::AccessDenied,
+        }
+    }
+
     /// The error code of an FSx completion report; `None` for what is no failure there: no file, no data, too recent.
     #[must_use]
     pub const fn error_code(self) -> Option<&'static str> {
@@ -465,7 +499,7 @@ struct Data<'r, T, S: ?Sized> {
 #[allow(clippy::large_enum_variant, reason = "there are as many as jobs")]
 enum Item {
     Entry { key: Key, status: Status, record: Option<Record>, around: Option<Arc<Found>> },
-    Not { key: Box<str>, why: Box<str>, outcome: Outcome },
+    Not { path: Box<[u8]>, cause: Cause, why: Box<str>, failed: bool },
 }
 
 /// What has become of an item.
@@ -479,14 +513,14 @@ struct Done<E> {
 
 /// What has become of a file that was to be released.
 enum Ending {
-    Released { key: Box<str>, bytes: u64 },
-    Already { key: Box<str> },
+    Released { key: Key, bytes: u64 },
+    Already { key: Key },
     Kept(Kept),
 }
 
 impl Kept {
     fn new(key: &Key, cause: KeptCause) -> Self {
-        Self { key: key.to_string().into(), cause, detail: "".into() }
+        Self { key: key.to_string().into(), cause, detail: "".into(), path: key.as_str().as_bytes().into() }
     }
 
     fn because(self, detail: impl fmt::Display) -> Self {
@@ -527,10 +561,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
                             Err(error) => Err(error.into()),
                         }
                     }
-                    Ok(Sight::Skipped { path, reason, .. }) => Ok(not(&path, &Chain(&reason), Outcome::Skipped)),
-                    Ok(Sight::Failed { path, error, .. }) => Ok(not(&path, &Chain(&error), Outcome::Failed)),
+                    Ok(Sight::Skipped { path, reason, .. }) => Ok(not(&path, &reason, &Chain(&reason), false)),
+                    Ok(Sight::Failed { path, error, .. }) => Ok(not(&path, &error, &Chain(&error), true)),
                     // Beside no record, nothing is unchanged or gone.
-                    Ok(Sight::Unchanged(_) | Sight::Gone(_)) => Ok(not(b"", &"nothing", Outcome::Skipped)),
+                    Ok(Sight::Unchanged(_) | Sight::Gone(_)) => Ok(not(b"", Cause::Other, &"nothing", false)),
                     Err(ScanError::Root(error)) => Err(error.into()),
                     Err(ScanError::State(error)) => Err(error.into()),
                 };
@@ -560,7 +594,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
     async fn restore(&self, item: Item) -> Result<Done<Ended>, RunErrorKind> {
         let (key, mut status, record, around) = match item {
             Item::Entry { key, status, record, around } => (key, status, record, around),
-            Item::Not { key, why, outcome } => return Ok(Ended::new(key, outcome).because(why).into()),
+            Item::Not { path, cause, why, failed } => {
+                let outcome = if failed { Outcome::Failed } else { Outcome::Skipped };
+                return Ok(Ended::new(&*path, outcome).because(cause, why).into());
+            }
         };
         if status.file_type != FileType::File || !self.tree.may_have_placeholders()? {
             return Ok(Ended::new(&key, Outcome::Unchanged).into());
@@ -568,7 +605,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
         for _ in 0..ATTEMPTS {
             let released = match self.contents.residence(&key, &status).await {
                 Ok(Residence::Here) => return Ok(Ended::new(&key, Outcome::Unchanged).into()),
-                Ok(Residence::Written(_)) => return Ok(Ended::new(&key, Outcome::Conflict).because(WRITTEN).into()),
+                Ok(Residence::Written(_)) => {
+                    return Ok(Ended::new(&key, Outcome::Conflict).because(Cause::Conflict, WRITTEN).into());
+                }
                 Ok(Residence::Released(released)) => released,
                 Err(Unsent::Changed) => match self.tree.lookup(&key).await {
                     Ok(Present::Entry(found)) if found.entry.file_type() == FileType::File => {
@@ -576,7 +615,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
                         continue;
                     }
                     Ok(_) => break,
-                    Err(error) => return Ok(Ended::new(&key, Outcome::Failed).because(Chain(&error)).into()),
+                    Err(error) => return Ok(Ended::new(&key, Outcome::Failed).because(&error, Chain(&error)).into()),
                 },
                 Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => {
                     return Ok(ended.into());
@@ -584,9 +623,11 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
             };
             let Some(entry) = file_entry(&key, &status) else { break };
             let file = (&entry, &status);
-            match fetch_back(self.tree, self.store, &self.options.prefix, file, &released, self.progress).await {
+            let places = Places { own: &self.options.prefix, imports: self.options.imports.as_ref() };
+            match fetch_back(self.tree, self.store, places, file, &released, self.progress).await {
                 Fetched::Here { applied, md5 } => {
-                    let reasons = applied.shortfalls.iter().map(|shortfall| shortfall.to_string().into()).collect();
+                    let reasons =
+                        applied.shortfalls.iter().map(|shortfall| Reason::new(shortfall, shortfall)).collect();
                     let ended = Ended { bytes: released.size, reasons, ..Ended::new(&key, Outcome::Written) };
                     let record = record.zip(applied.made).and_then(|(record, made)| {
                         let local = self.unchanged(&record, &status, &released, &made)?;
@@ -600,7 +641,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
                 Fetched::Not(ended) => return Ok(ended.into()),
             }
         }
-        Ok(Ended::new(&key, Outcome::Failed).because("it changed at every try").into())
+        Ok(Ended::new(&key, Outcome::Failed).because(Cause::Busy, "it changed at every try").into())
     }
 
     /// What is recorded of an inode that took the place of another, if that was as recorded. What was changed before is
@@ -645,9 +686,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
     ) -> Result<Done<Ending>, RunErrorKind> {
         let (key, status, record, around) = match item {
             Item::Entry { key, status, record, around } => (key, status, record, around),
-            Item::Not { key, why, outcome } => {
-                let cause = if outcome == Outcome::Failed { KeptCause::TreeFailed } else { KeptCause::NotAFile };
-                return Ok(Ending::Kept(Kept { key, cause, detail: why }).into());
+            Item::Not { path, why, failed, .. } => {
+                let key = escape(&path).to_string().into();
+                let cause = if failed { KeptCause::TreeFailed } else { KeptCause::NotAFile };
+                return Ok(Ending::Kept(Kept { key, cause, detail: why, path }).into());
             }
         };
         let (local, remote) = match self.may_release(&key, &status, record, options.minimum_days, now).await {
@@ -655,7 +697,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
             Err(ending) => return Ok(ending.into()),
         };
         if options.mode == ReleaseMode::Foresee {
-            return Ok(Ending::Released { key: key.to_string().into(), bytes: status.size }.into());
+            return Ok(Ending::Released { key, bytes: status.size }.into());
         }
         let Some(entry) = file_entry(&key, &status) else {
             return Ok(Ending::Kept(Kept::new(&key, KeptCause::NotAFile)).into());
@@ -664,7 +706,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
         let released = Released { key: key.clone(), etag, size, mtime, lost: false };
         match self.tree.apply(&TreeOp::Release { entry, released, found: status }).await {
             Ok(applied) => {
-                let ended = Ending::Released { key: key.to_string().into(), bytes: applied.freed };
+                let ended = Ending::Released { key: key.clone(), bytes: applied.freed };
                 let record = applied.made.map(|made| {
                     let made = Local { names: local.names, ..Local::new(&made, age_of(&made, self.started)) };
                     Record { key, local: Some(made), remote: Some(remote) }
@@ -702,7 +744,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
         }
         match self.contents.residence(key, status).await {
             Ok(Residence::Here) => {}
-            Ok(Residence::Released(_)) => return Err(Ending::Already { key: key.to_string().into() }),
+            Ok(Residence::Released(_)) => return Err(Ending::Already { key: key.clone() }),
             Ok(Residence::Written(_)) => return Err(Ending::Kept(Kept::new(key, KeptCause::Dirty).because(WRITTEN))),
             Err(unsent) => return Err(unsure(key, unsent)),
         }
@@ -799,24 +841,37 @@ impl<E> From<E> for Done<E> {
 }
 
 impl ReleaseReport {
+    /// Adds what an earlier run over the same files has done, by what another state knows.
+    #[cfg(feature = "repository")]
+    pub(super) fn add_earlier(&mut self, earlier: &Self, mode: ReleaseMode) {
+        self.released = self.released.saturating_add(earlier.released);
+        self.bytes = self.bytes.saturating_add(earlier.bytes);
+        self.store_calls = self.store_calls.plus(earlier.store_calls);
+        // What was released then is released already now, or is kept if nothing was done.
+        match mode {
+            ReleaseMode::Release => self.already = self.already.saturating_sub(earlier.released),
+            ReleaseMode::Foresee => self.kept = self.kept.saturating_sub(earlier.released),
+        }
+    }
+
     fn end(&mut self, ending: Ending, progress: &dyn Progress) {
         self.entries = self.entries.saturating_add(1);
         match ending {
             Ending::Released { key, bytes } => {
                 self.released = self.released.saturating_add(1);
                 self.bytes = self.bytes.saturating_add(bytes);
-                progress.ended(&key, Outcome::MetadataOnly);
+                tell(progress, &key.to_string(), key.as_str().as_bytes(), Outcome::MetadataOnly, &[]);
             }
             Ending::Already { key } => {
                 self.already = self.already.saturating_add(1);
-                progress.ended(&key, Outcome::Unchanged);
+                tell(progress, &key.to_string(), key.as_str().as_bytes(), Outcome::Unchanged, &[]);
             }
             Ending::Kept(kept) => {
                 self.kept = self.kept.saturating_add(1);
                 let outcome = if kept.cause.error_code().is_some() { Outcome::Failed } else { Outcome::Skipped };
-                progress.ended(&kept.key, outcome);
                 let reason = kept.cause.to_string().into();
-                progress.problem(&Problem { key: kept.key.clone(), outcome, reason });
+                let problem = Problem { key: kept.key.clone(), outcome, cause: kept.cause.cause(), reason };
+                tell(progress, &kept.key, &kept.path, outcome, &[problem]);
                 if self.reasons.len() < Report::PROBLEMS {
                     self.reasons.push(kept);
                 } else {
@@ -898,8 +953,15 @@ fn file_entry(key: &Key, status: &Status) -> Option<Entry> {
     Entry::new(key.clone(), EntryKind::File { size: status.size }, status.attributes).ok()
 }
 
-fn not(path: &[u8], why: &dyn fmt::Display, outcome: Outcome) -> Item {
-    Item::Not { key: escape(path).to_string().into(), why: why.to_string().into(), outcome }
+/// Tells of an entry that has ended.
+fn tell(progress: &dyn Progress, shown: &str, key: &[u8], outcome: Outcome, problems: &[Problem]) {
+    progress.ended(shown, outcome);
+    progress.entry(&EndedEntry { key, outcome, problems, bytes: 0 });
+    problems.iter().for_each(|problem| progress.problem(problem));
+}
+
+fn not(path: &[u8], cause: impl Into<Cause>, why: &dyn fmt::Display, failed: bool) -> Item {
+    Item::Not { path: path.into(), cause: cause.into(), why: why.to_string().into(), failed }
 }
 
 fn unsure(key: &Key, unsent: Unsent) -> Ending {
@@ -908,7 +970,8 @@ fn unsure(key: &Key, unsent: Unsent) -> Ending {
         Unsent::Changed => kept(KeptCause::InUse),
         Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended) => {
             let cause = if ended.outcome == Outcome::Conflict { KeptCause::Dirty } else { KeptCause::TreeFailed };
-            kept(cause).because(ended.reasons.join("; "))
+            let reasons: Vec<&str> = ended.reasons.iter().map(|reason| &*reason.text).collect();
+            kept(cause).because(reasons.join("; "))
         }
     })
 }

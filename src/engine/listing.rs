@@ -1,4 +1,4 @@
-//! [`Listing`]: a bucket's keys as claims, page after page, each beside what is recorded of it.
+//! [`Listing`]: the keys of a bucket, or of parts of it, as claims, page after page, each beside what is recorded of it.
 
 use super::agreed::same_time;
 use super::report::RunErrorKind;
@@ -29,6 +29,16 @@ pub(super) fn shadowed(by: &Key) -> String {
 pub(super) struct Listed {
     pub(super) object: ListedObject,
     pub(super) record: Option<Record>,
+    pub(super) use_for: Use,
+}
+
+/// What an object was listed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// To be imported.
+    Import,
+    /// To tell what becomes of others.
+    Context,
 }
 
 impl Listed {
@@ -66,20 +76,111 @@ pub(super) enum Item {
     Replaced(Record),
 }
 
-/// The claims of what is selected below a prefix, in the order of [`Claims`].
+/// A part of what is below a prefix.
+#[derive(Clone, Debug)]
+pub(super) enum Stretch {
+    /// All keys that start with this text, which ends in a slash or is empty.
+    Below(Box<str>),
+    /// This key alone.
+    Key(Box<str>),
+    /// This key alone, which was looked at already.
+    Looked(Box<str>, Option<ListedObject>),
+    /// This key alone, which only tells what becomes of others.
+    Context(Box<str>, ListedObject),
+}
+
+impl Stretch {
+    /// Those of a selection: of each path what stands there, and what is below it. Never its neighbours, of which there may
+    /// be millions that start with the same text.
+    pub(super) fn of(selection: &Selection) -> Vec<Self> {
+        let paths = selection.paths();
+        if paths.is_empty() {
+            return vec![Self::Below("".into())];
+        }
+        let here = paths.iter().map(|path| Self::Key((*path).into()));
+        here.chain(paths.iter().map(|path| Self::Below(format!("{path}/").into()))).collect()
+    }
+
+    /// The first text that a key of it can have.
+    pub(super) const fn start(&self) -> &str {
+        match self {
+            Self::Below(start) | Self::Key(start) | Self::Looked(start, _) | Self::Context(start, _) => start,
+        }
+    }
+}
+
+/// The pages of the listing of what starts with a text.
+pub(super) struct Pages<'s, S: ?Sized> {
+    store: &'s S,
+    prefix: &'s Prefix,
+    request: ListRequest,
+    empty: u32,
+    ended: bool,
+}
+
+impl<'s, S: ObjectStore + ?Sized> Pages<'s, S> {
+    pub(super) fn new(store: &'s S, prefix: &'s Prefix, start: &str, max_keys: Option<u16>) -> Self {
+        let request =
+            ListRequest { prefix: format!("{prefix}{start}", prefix = prefix.as_str()), max_keys, token: None };
+        Self { store, prefix, request, empty: 0, ended: false }
+    }
+
+    /// The next page, each object with its key behind the prefix; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<(String, ListedObject)>>, RunErrorKind> {
+        if self.ended {
+            return Ok(None);
+        }
+        let page = self.store.list(&self.request).await?;
+        self.empty = if page.objects.is_empty() { self.empty.saturating_add(1) } else { 0 };
+        if self.empty > EMPTY_PAGES {
+            return Err(RunErrorKind::Endless { pages: self.empty });
+        }
+        let mut objects = Vec::with_capacity(page.objects.len());
+        for object in page.objects {
+            let is_asked_for = object.key.starts_with(&self.request.prefix);
+            match self.prefix.relative(&object.key).filter(|_| is_asked_for).map(str::to_owned) {
+                Some(key) => objects.push((key, object)),
+                None => return Err(RunErrorKind::Foreign { key: escape(object.key.as_bytes()).to_string().into() }),
+            }
+        }
+        self.ended = page.next.is_none();
+        self.request.token = page.next;
+        Ok(Some(objects))
+    }
+
+    /// The rest is listed in pages as long as the store likes.
+    pub(super) const fn in_long_pages(&mut self) {
+        self.request.max_keys = None;
+    }
+}
+
+/// The object of a key as a listing shows it. It takes one request, whatever starts with the same text.
+pub(super) async fn look<S: ObjectStore + ?Sized>(
+    store: &S,
+    prefix: &Prefix,
+    key: &str,
+) -> Result<Option<ListedObject>, RunErrorKind> {
+    let mut pages = Pages::new(store, prefix, key, Some(1));
+    while let Some(page) = pages.next().await? {
+        // The key itself is the first of those that start with it.
+        if let Some((first, object)) = page.into_iter().next() {
+            return Ok((first == key).then_some(object));
+        }
+    }
+    Ok(None)
+}
+
+/// The claims of stretches of what is below a prefix, in the order of [`Claims`].
 pub(super) struct Listing<'s, S: ?Sized> {
     store: &'s S,
-    session: Option<&'s Session<'s>>,
     selection: &'s Selection,
-    prefix: Prefix,
-    clash: Clash,
-    /// The paths that are still to come; `None` for the whole.
-    paths: VecDeque<Option<Box<str>>>,
-    path: Option<Box<str>>,
-    request: ListRequest,
+    prefix: &'s Prefix,
+    /// The stretches that are still to come.
+    stretches: VecDeque<Stretch>,
+    /// The stretch at hand.
+    pages: Option<(Box<str>, Pages<'s, S>)>,
     claims: Option<Claims<Listed>>,
     ready: VecDeque<Item>,
-    empty_pages: u32,
     recorded: Option<Recorded>,
     /// What is recorded of objects and was not listed.
     absent: Spool<Record>,
@@ -88,37 +189,38 @@ pub(super) struct Listing<'s, S: ?Sized> {
 /// The records, beside which a listing goes on.
 struct Recorded {
     reader: Reader,
+    /// The first record that is not before where the listing stands; before it has begun, nothing.
     next: Option<Record>,
+    has_begun: bool,
     /// Files and links that were not listed and whose paths may still turn out to be directories, each a prefix of the
     /// next.
     pending: Vec<Record>,
 }
 
 impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
+    /// Stretches may come in any order, and none overlaps another.
     pub(super) fn new(
         store: &'s S,
         session: Option<&'s Session<'s>>,
+        mut stretches: Vec<Stretch>,
         selection: &'s Selection,
-        prefix: &Prefix,
+        prefix: &'s Prefix,
         clash: Clash,
     ) -> Result<Self, RunErrorKind> {
         if store.capabilities().ordered_listing == Support::No {
             return Err(RunErrorKind::Unordered);
         }
-        let paths: Vec<Option<Box<str>>> = selection.paths().into_iter().map(|path| Some(path.into())).collect();
+        stretches.sort_by(|one, other| one.start().cmp(other.start()));
+        let reader = session.map(Session::reader).transpose()?.flatten();
         Ok(Self {
             store,
-            session,
             selection,
-            prefix: prefix.clone(),
-            clash,
-            paths: if paths.is_empty() { VecDeque::from([None]) } else { paths.into() },
-            path: None,
-            request: ListRequest::default(),
-            claims: None,
+            prefix,
+            stretches: stretches.into(),
+            pages: None,
+            claims: Some(Claims::new(clash)),
             ready: VecDeque::new(),
-            empty_pages: 0,
-            recorded: None,
+            recorded: reader.map(|reader| Recorded { reader, next: None, has_begun: false, pending: Vec::new() }),
             absent: Spool::new(),
         })
     }
@@ -134,58 +236,92 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
             if let Some(item) = self.ready.pop_front() {
                 return Ok(Some(item));
             }
-            if self.claims.is_none() && !self.begin()? {
-                return Ok(None);
+            match &mut self.pages {
+                Some((start, pages)) => match pages.next().await? {
+                    Some(page) => {
+                        for (key, object) in page {
+                            if !self.selection.leaves_out(&key) {
+                                let record = self.record_of(&key)?;
+                                self.claim(&key, Listed { object, record, use_for: Use::Import })?;
+                            }
+                        }
+                    }
+                    None => {
+                        let start = std::mem::take(start);
+                        self.end_records(&start)?;
+                        self.pages = None;
+                    }
+                },
+                None => match self.stretches.pop_front() {
+                    Some(stretch) => self.begin(stretch).await?,
+                    None => match self.claims.take() {
+                        Some(claims) => {
+                            self.ready.extend(claims.finish().into_iter().map(Item::Claim));
+                            self.end_pending()?;
+                        }
+                        None => return Ok(None),
+                    },
+                },
             }
-            let Some(mut claims) = self.claims.take() else { return Ok(None) };
-            let page = self.store.list(&self.request).await?;
-            self.empty_pages = if page.objects.is_empty() { self.empty_pages.saturating_add(1) } else { 0 };
-            if self.empty_pages > EMPTY_PAGES {
-                return Err(RunErrorKind::Endless { pages: self.empty_pages });
-            }
-            for object in page.objects {
-                let relative =
-                    self.prefix.relative(&object.key).filter(|_| object.key.starts_with(&self.request.prefix));
-                let Some(key) = relative.map(str::to_owned) else {
-                    return Err(RunErrorKind::Foreign { key: escape(object.key.as_bytes()).to_string().into() });
-                };
-                if self.is_meant(&key) {
-                    let record = self.record_of(&key)?;
-                    claims.next(&key, Listed { object, record })?;
-                }
-            }
-            self.ready.extend(claims.ready().into_iter().map(Item::Claim));
-            match page.next {
-                Some(token) => {
-                    self.request.token = Some(token);
-                    self.claims = Some(claims);
-                }
-                None => {
-                    self.ready.extend(claims.finish().into_iter().map(Item::Claim));
-                    self.end_records()?;
-                }
+            if let Some(claims) = &mut self.claims {
+                self.ready.extend(claims.ready().into_iter().map(Item::Claim));
             }
         }
     }
 
-    /// Begins with the next of the paths; `false` when there is none.
-    fn begin(&mut self) -> Result<bool, RunErrorKind> {
-        let Some(path) = self.paths.pop_front() else { return Ok(false) };
-        let prefix = format!("{}{}", self.prefix.as_str(), path.as_deref().unwrap_or_default());
-        self.request = ListRequest { prefix, ..ListRequest::default() };
-        self.claims = Some(Claims::new(self.clash));
-        if let Some(mut reader) = self.session.map(Session::reader).transpose()?.flatten() {
-            reader.seek(path.as_deref().unwrap_or_default()).map_err(StateError::from)?;
-            let next = reader.next().map_err(StateError::from)?;
-            self.recorded = Some(Recorded { reader, next, pending: Vec::new() });
+    /// Begins with a stretch. One of a single key is done with that.
+    async fn begin(&mut self, stretch: Stretch) -> Result<(), RunErrorKind> {
+        let (key, object) = match stretch {
+            Stretch::Below(start) => {
+                self.seek(&start)?;
+                let pages = Pages::new(self.store, self.prefix, &start, None);
+                self.pages = Some((start, pages));
+                return Ok(());
+            }
+            stretch if self.selection.leaves_out(stretch.start()) => return Ok(()),
+            Stretch::Key(key) => {
+                let object = look(self.store, self.prefix, &key).await?;
+                (key, object)
+            }
+            Stretch::Looked(key, object) => (key, object),
+            Stretch::Context(key, object) => {
+                return self.claim(&key, Listed { object, record: None, use_for: Use::Context });
+            }
+        };
+        self.seek(&key)?;
+        match object {
+            Some(object) => {
+                let record = self.record_of(&key)?;
+                self.claim(&key, Listed { object, record, use_for: Use::Import })
+            }
+            None if self.next_record() == Some(&*key) => self.pass_record(),
+            None => Ok(()),
         }
-        self.path = path;
-        Ok(true)
     }
 
-    /// Whether a key is one of those that the run is about.
-    fn is_meant(&self, key: &str) -> bool {
-        self.path.as_deref().is_none_or(|path| in_path(path, key)) && !self.selection.leaves_out(key)
+    fn claim(&mut self, key: &str, listed: Listed) -> Result<(), RunErrorKind> {
+        match &mut self.claims {
+            Some(claims) => Ok(claims.next(key, listed)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The key of the record at hand.
+    fn next_record(&self) -> Option<&str> {
+        self.recorded.as_ref()?.next.as_ref().map(|record| record.key.as_str())
+    }
+
+    /// Goes to the first record that is not before a key. Nothing is said of those that are passed over.
+    fn seek(&mut self, key: &str) -> Result<(), RunErrorKind> {
+        let Some(recorded) = &mut self.recorded else { return Ok(()) };
+        // Stretches come in order: behind the last record there is none.
+        let is_there = recorded.next.as_ref().is_none_or(|next| next.key.as_str() >= key);
+        if !(recorded.has_begun && is_there) {
+            recorded.reader.seek(key).map_err(StateError::from)?;
+            recorded.next = recorded.reader.next().map_err(StateError::from)?;
+            recorded.has_begun = true;
+        }
+        Ok(())
     }
 
     /// Goes on to a listed key in the records: what is passed over was not listed.
@@ -216,7 +352,7 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
         let following = recorded.reader.next().map_err(StateError::from)?;
         let Some(record) = std::mem::replace(&mut recorded.next, following) else { return Ok(()) };
         // A name of the tree without an object is no business of an import.
-        if record.remote.is_none() || !self.is_meant(record.key.as_str()) {
+        if record.remote.is_none() || self.selection.leaves_out(record.key.as_str()) {
             return Ok(());
         }
         self.pass(record.key.as_str())?;
@@ -249,19 +385,19 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
         }
     }
 
-    /// Everything recorded that is still to come was not listed.
-    fn end_records(&mut self) -> Result<(), RunErrorKind> {
-        while self.recorded.as_ref().is_some_and(|recorded| {
-            let next = recorded.next.as_ref().map(|record| record.key.as_str());
-            let end = self.path.as_deref();
-            next.is_some_and(|next| end.is_none_or(|path| next < path || next.starts_with(path)))
-        }) {
+    /// Everything recorded that is still to come in a stretch was not listed.
+    fn end_records(&mut self, start: &str) -> Result<(), RunErrorKind> {
+        while self.next_record().is_some_and(|next| next.starts_with(start)) {
             self.pass_record()?;
         }
-        if let Some(recorded) = self.recorded.take() {
-            for file in recorded.pending {
-                self.absent.push(&file)?;
-            }
+        Ok(())
+    }
+
+    /// No key is to come that could take the path of a file.
+    fn end_pending(&mut self) -> Result<(), RunErrorKind> {
+        let Some(recorded) = &mut self.recorded else { return Ok(()) };
+        for file in recorded.pending.drain(..) {
+            self.absent.push(&file)?;
         }
         Ok(())
     }

@@ -7,6 +7,9 @@
 mod agreed;
 mod audit;
 mod bytes;
+mod cancel;
+mod cause;
+mod clock;
 mod contents;
 mod digest;
 mod export;
@@ -34,17 +37,31 @@ mod repository;
 mod task;
 
 pub use audit::{Audit, Remark, Verdict, audit};
-pub use export::{ExportOptions, Planned, SameTimes, export, export_since, plan_export};
+#[cfg(feature = "repository")]
+pub use automatic::{FenceError, Fenced, Mark, UnsentPath, export_changes, fence};
+pub use cancel::Cancel;
+pub use cause::Cause;
+pub use clock::{Clock, SystemClock};
+#[cfg(feature = "repository")]
+pub use events::{Drift, apply_events, sweep};
+pub use export::{ExportOptions, Imported, Planned, SameTimes, export, export_since, plan_export};
 pub use hsm::{
     DataOptions, Kept, KeptCause, ReadError, ReleaseMode, ReleaseOptions, ReleaseReport, archive, hsm_state, read,
     release, restore,
 };
 pub use import::{Fetch, ImportOptions, import, import_since, plan_import};
-pub use report::{Direction, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
+pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
+#[cfg(feature = "repository")]
+pub use repository::{
+    Access, DataRepository, FirstImport, LinkDocument, LinkDocumentError, Linked, RepositoryError, RepositoryOptions,
+    States, check_link,
+};
 pub use scan::Directories;
 pub use selection::{InvalidPattern, Selection};
 pub use session::StateError;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub use state::{FileState, OpenStateError};
 pub use state::{MemoryState, Part, StateRead, StateStore, StateWrite, Syncer};
+#[cfg(feature = "repository")]
+pub use task::{Completion, CompletionError, ReleaseRequest, Released, Releaser, TaskOptions, TaskOutcome, TaskRun};
 pub use walk::walk;

@@ -1,5 +1,6 @@
 //! Fetching the data of a file that is released, for whoever needs it: a restore, a reader, or an export under another name.
 
+use super::cause::Cause;
 use super::digest::Running;
 use super::report::{Ended, Outcome, Progress};
 use crate::entry::{Chain, Entry};
@@ -22,39 +23,58 @@ pub(super) enum Fetched {
     Not(Ended),
 }
 
+/// Where in a bucket the objects of a tree are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places<'p> {
+    pub(super) own: &'p Prefix,
+    /// Where imports come from, if that is another part.
+    pub(super) imports: Option<&'p Prefix>,
+}
+
 /// Why a file has no data any more.
 const LOST: &str = "its data is lost: it was in the store alone, and its object is gone";
 
 /// Fetches the data of a placeholder, which is replaced by a whole file if it is still what was looked at.
 ///
-/// The bytes are those of the very version that is marked. Nothing is published before all of them are on the disk.
+/// The bytes are those of the very version that is marked, wherever of the places it is found. Nothing is published before
+/// all of them are on the disk.
 pub(super) async fn fetch_back<T: Tree, S: ObjectStore + ?Sized>(
     tree: &T,
     store: &S,
-    prefix: &Prefix,
+    places: Places<'_>,
     (entry, status): (&Entry, &Status),
     released: &Released,
     progress: &dyn Progress,
 ) -> Fetched {
     let key = entry.key();
-    let not = |outcome, why: &dyn std::fmt::Display| Fetched::Not(Ended::new(key, outcome).because(why));
-    let object_key = match prefix.object_key(&released.key) {
-        Ok(object_key) => object_key,
-        Err(error) => return not(Outcome::Failed, &Chain(&error)),
-    };
+    let not =
+        |outcome, cause: Cause, why: &dyn std::fmt::Display| Fetched::Not(Ended::new(key, outcome).because(cause, why));
     let Released { etag, size, .. } = released;
     let options = GetOptions { if_match: Some(etag.clone()), expected_size: Some(*size), ..GetOptions::default() };
-    let output = match store.get(&object_key, &options).await {
-        Ok(output) => output,
-        Err(error) => match error.kind() {
-            StoreErrorKind::NotFound => return lose(tree, entry, status, released).await,
-            StoreErrorKind::PreconditionFailed => return not(Outcome::Conflict, &another(released)),
-            _ => return not(Outcome::Failed, &Chain(&error)),
-        },
-    };
-    if (&output.meta.etag, output.meta.size) != (etag, *size) {
-        return not(Outcome::Conflict, &another(released));
+    let (mut found, mut is_another) = (None, false);
+    for prefix in [Some(places.own), places.imports].into_iter().flatten() {
+        let object_key = match prefix.object_key(&released.key) {
+            Ok(object_key) => object_key,
+            Err(error) => return not(Outcome::Failed, (&error).into(), &Chain(&error)),
+        };
+        match store.get(&object_key, &options).await {
+            Ok(output) if (&output.meta.etag, output.meta.size) == (etag, *size) => {
+                found = Some(output);
+                break;
+            }
+            Ok(_) => is_another = true,
+            Err(error) => match error.kind() {
+                StoreErrorKind::NotFound => {}
+                StoreErrorKind::PreconditionFailed => is_another = true,
+                _ => return not(Outcome::Failed, (&error).into(), &Chain(&error)),
+            },
+        }
     }
+    let output = match found {
+        Some(output) => output,
+        None if is_another => return not(Outcome::Conflict, Cause::Conflict, &another(released)),
+        None => return lose(tree, entry, status, released).await,
+    };
     // Where the ETag does not tell it, whoever records the file has to know.
     let tells = store.capabilities().md5_etags == Support::Yes && etag.md5().is_some();
     let digest = (!tells).then(Running::default);
@@ -70,14 +90,14 @@ pub(super) async fn fetch_back<T: Tree, S: ObjectStore + ?Sized>(
         Ok(applied) => Fetched::Here { applied, md5: digest.and_then(|digest| digest.of(*size)) },
         Err(error) => match error.kind() {
             TreeErrorKind::Conflict | TreeErrorKind::Changed | TreeErrorKind::NotFound => Fetched::Changed,
-            TreeErrorKind::Body if is_another(&error) => not(Outcome::Conflict, &another(released)),
-            _ => not(Outcome::Failed, &Chain(&error)),
+            TreeErrorKind::Body if was_replaced(&error) => not(Outcome::Conflict, Cause::Conflict, &another(released)),
+            _ => not(Outcome::Failed, (&error).into(), &Chain(&error)),
         },
     }
 }
 
 /// A store that fetches in parts may find out only on the way that the object was replaced.
-fn is_another(error: &dyn std::error::Error) -> bool {
+fn was_replaced(error: &dyn std::error::Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<StoreError>());
     cause.is_some_and(|cause| cause.kind() == StoreErrorKind::PreconditionFailed)
 }
@@ -92,7 +112,7 @@ fn another(released: &Released) -> String {
 
 /// Marks a placeholder as one whose object is gone. Should the object come back, it can be fetched all the same.
 async fn lose<T: Tree>(tree: &T, entry: &Entry, status: &Status, released: &Released) -> Fetched {
-    let ended = Ended::new(entry.key(), Outcome::Failed).because(LOST);
+    let ended = Ended::new(entry.key(), Outcome::Failed).because(Cause::ReleasedSourceGone, LOST);
     if !released.lost {
         let released = Released { lost: true, ..released.clone() };
         let standing = Standing::Version(*status);
@@ -103,7 +123,7 @@ async fn lose<T: Tree>(tree: &T, entry: &Entry, status: &Status, released: &Rele
                 return Fetched::Changed;
             }
             // It is lost, whether or not it says so.
-            Err(error) => return Fetched::Lost(ended.because(Chain(&error))),
+            Err(error) => return Fetched::Lost(ended.because(&error, Chain(&error))),
         }
     }
     Fetched::Lost(ended)

@@ -1,6 +1,9 @@
 //! [`Report`]: what a run did, entry by entry in one of six outcomes.
 
+use super::cause::Cause;
 use super::session::StateError;
+use crate::escape::escape;
+use crate::key::{Key, Prefix};
 use crate::plan::{Braked, Disorder};
 use crate::store::{Capabilities, StoreCalls, StoreError, Support};
 use crate::tree::TreeError;
@@ -66,6 +69,9 @@ pub struct Problem {
     pub key: Box<str>,
     /// How the entry ended.
     pub outcome: Outcome,
+    /// Why, for programs.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub cause: Cause,
     /// Why, in words.
     pub reason: Box<str>,
 }
@@ -174,10 +180,18 @@ impl<'p> Recorder<'p> {
         *count = count.saturating_add(1);
         report.entries = report.entries.saturating_add(1);
         report.bytes = report.bytes.saturating_add(entry.bytes);
-        self.progress.ended(&entry.key, entry.outcome);
-        for reason in entry.reasons {
-            self.add(Problem { key: entry.key.clone(), outcome: entry.outcome, reason });
-        }
+        let Ended { key, outcome, reasons, bytes } = entry;
+        let shown: Box<str> = escape(&key).to_string().into();
+        self.progress.ended(&shown, outcome);
+        let problems = reasons.into_iter().map(|Reason { cause, text }| Problem {
+            key: shown.clone(),
+            outcome,
+            cause,
+            reason: text,
+        });
+        let problems: Vec<Problem> = problems.collect();
+        self.progress.entry(&EndedEntry { key: &key, outcome, problems: &problems, bytes });
+        problems.into_iter().for_each(|problem| self.add(problem));
     }
 
     /// Counts entries that are as they were.
@@ -199,7 +213,7 @@ impl<'p> Recorder<'p> {
 
     /// Says that nothing was deleted, since it would have been too much.
     pub(super) fn braked(&mut self, braked: Braked) {
-        self.remark(".", Outcome::Conflict, braked);
+        self.remark(".", Outcome::Conflict, Cause::Braked, braked);
         self.report.braked = Some(braked);
     }
 
@@ -221,8 +235,15 @@ impl<'p> Recorder<'p> {
     }
 
     /// Says something about what is no entry.
-    pub(super) fn remark(&mut self, key: impl fmt::Display, outcome: Outcome, reason: impl fmt::Display) {
-        self.add(Problem { key: key.to_string().into(), outcome, reason: reason.to_string().into() });
+    pub(super) fn remark(
+        &mut self,
+        key: impl fmt::Display,
+        outcome: Outcome,
+        cause: impl Into<Cause>,
+        reason: impl fmt::Display,
+    ) {
+        let (key, cause, reason) = (key.to_string().into(), cause.into(), reason.to_string().into());
+        self.add(Problem { key, outcome, cause, reason });
     }
 
     fn add(&mut self, problem: Problem) {
@@ -254,22 +275,74 @@ impl<'p> Recorder<'p> {
 /// An entry that has ended.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// Safe to print.
-    pub(super) key: Box<str>,
+    /// As it is: not safe to print, and perhaps not UTF-8.
+    pub(super) key: Box<[u8]>,
     pub(super) outcome: Outcome,
-    pub(super) reasons: Vec<Box<str>>,
+    pub(super) reasons: Vec<Reason>,
     pub(super) bytes: u64,
 }
 
+/// Why an entry has ended as it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reason {
+    pub(super) cause: Cause,
+    /// In words.
+    pub(super) text: Box<str>,
+}
+
+impl Reason {
+    pub(super) fn new(cause: impl Into<Cause>, text: impl fmt::Display) -> Self {
+        Self { cause: cause.into(), text: text.to_string().into() }
+    }
+}
+
 impl Ended {
-    pub(super) fn new(key: impl fmt::Display, outcome: Outcome) -> Self {
-        Self { key: key.to_string().into(), outcome, reasons: Vec::new(), bytes: 0 }
+    pub(super) fn new(key: &(impl Named + ?Sized), outcome: Outcome) -> Self {
+        Self { key: key.bytes().into(), outcome, reasons: Vec::new(), bytes: 0 }
     }
 
-    pub(super) fn because(mut self, reason: impl fmt::Display) -> Self {
-        self.reasons.push(reason.to_string().into());
+    pub(super) fn because(mut self, cause: impl Into<Cause>, reason: impl fmt::Display) -> Self {
+        self.reasons.push(Reason::new(cause, reason));
         self
     }
+}
+
+/// What names an entry.
+pub(super) trait Named {
+    fn bytes(&self) -> &[u8];
+}
+
+impl Named for Key {
+    fn bytes(&self) -> &[u8] {
+        self.as_str().as_bytes()
+    }
+}
+
+impl Named for Prefix {
+    fn bytes(&self) -> &[u8] {
+        self.as_str().as_bytes()
+    }
+}
+
+impl Named for [u8] {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// An entry that has ended, with its key as it is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct EndedEntry<'e> {
+    /// The key relative to the prefix, or the path where that is no key. It is not safe to print, and what is no key may
+    /// not be UTF-8.
+    pub key: &'e [u8],
+    /// How the entry ended.
+    pub outcome: Outcome,
+    /// What there is to say about it.
+    pub problems: &'e [Problem],
+    /// How many bytes of a file or link were written.
+    pub bytes: u64,
 }
 
 /// Told about a run as it goes; for progress bars and logs.
@@ -279,6 +352,12 @@ pub trait Progress: Send + Sync {
     /// An entry has ended. The key is safe to print.
     fn ended(&self, key: &str, outcome: Outcome) {
         let _ = (key, outcome);
+    }
+
+    /// The same entry has ended: all that there is to say about it at once, and its key as it is. For reports that list
+    /// more than a [`Report`] does.
+    fn entry(&self, entry: &EndedEntry<'_>) {
+        let _ = entry;
     }
 
     /// So many entries are as they were when both sides last agreed. They are not named one by one.
@@ -387,6 +466,9 @@ impl RunError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RunErrorKind {
+    /// It was told to take nothing new; what was in process is finished, and nothing undone.
+    #[error("it was cancelled")]
+    Cancelled,
     /// The bucket could not be listed to the end.
     #[error("the bucket could not be listed")]
     List(#[from] StoreError),

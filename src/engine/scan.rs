@@ -1,7 +1,7 @@
 //! [`Scan`]: a tree beside the snapshot of it, in key order: what is as it was recorded is counted, everything else is
 //! handed out.
 //!
-//! Three problems and their answers:
+//! Four problems and their answers:
 //!
 //! 1. *Reading directories costs a fifth of a walk.* A directory that is as it was recorded, was old enough then, and whose
 //!    names were all recorded holds those names still. They come from the snapshot, and only what each is now is looked
@@ -11,6 +11,8 @@
 //!    name is now has to be known either way.
 //! 3. *What is gone has to be told from what was not seen.* A recorded name is gone if its directory was read to the end and
 //!    does not hold it. Below what could not be read nothing is known, and nothing is said.
+//! 4. *A path among many must not cost its neighbours.* Of what is recorded around a path nothing is looked at, and nothing
+//!    is read beyond the blocks in which it stands. As `a` and `a/` may stand far apart, they are two [`Part`]s.
 
 use super::selection::{Selection, in_path};
 use super::session::{Reader, Session, StateError};
@@ -23,12 +25,14 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many names that are new are looked at in one call.
 const BATCH: usize = 1024;
 /// How many blocks of the record wait for a thread that looks, beside those that are looked at.
 const WAITING: usize = 14;
+/// So few paths are looked at where the scan is: asking another thread takes longer.
+const FEW: usize = 64;
 /// How many entries that are as recorded are counted before the count is handed out.
 const COUNTED: u64 = 4096;
 
@@ -81,10 +85,17 @@ pub(super) struct Scan<'r, T> {
     /// How many blocks are looked at side by side, and where.
     lookers: usize,
     place: Place,
-    /// The paths that are still to come; `None` for the whole tree.
-    paths: VecDeque<Option<Box<str>>>,
-    /// The path at hand; `None` for the whole tree.
-    path: Option<Box<str>>,
+    /// The parts that are still to come; `None` for the whole tree.
+    parts: VecDeque<Option<Part>>,
+    /// The part at hand; `None` for the whole tree.
+    part: Option<Part>,
+    /// What stands at the coming paths.
+    standing: VecDeque<Look>,
+    /// What the path at hand is.
+    is: Is,
+    /// What becomes of paths that are neither there nor recorded.
+    nowhere: Nowhere,
+    reader: Option<Arc<Mutex<Reader>>>,
     blocks: Option<BoxStream<'r, Result<Block, StateError>>>,
     block: Option<Block>,
     /// The directories from the root to where the scan stands.
@@ -96,6 +107,71 @@ pub(super) struct Scan<'r, T> {
     unchanged: u64,
     /// What was found on the way and is handed out first.
     ready: VecDeque<Sight>,
+}
+
+/// How much of a path a scan is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// What stands there, and not what is in it.
+    Entry,
+    /// Also what is in it.
+    Below,
+}
+
+/// What becomes of paths that are neither there nor recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nowhere {
+    /// Somebody has asked for them, so they are errors.
+    Failed,
+    /// They came and went.
+    Passed,
+}
+
+/// What a path is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Is {
+    Directory,
+    Other,
+    Nothing,
+    /// It could not be looked at.
+    Unknown,
+}
+
+/// A part of the tree: what is no directory at a path, or what is one.
+#[derive(Clone, Debug)]
+struct Part {
+    path: Box<str>,
+    /// The key of it: the path, with a slash for the directory.
+    key: Box<str>,
+    reach: Reach,
+}
+
+impl Part {
+    /// The two parts of a path.
+    fn both(path: &str, reach: Reach) -> [Option<Self>; 2] {
+        [path.into(), format!("{path}/").into()].map(|key| Some(Self { path: path.into(), key, reach }))
+    }
+
+    fn is_directory(&self) -> bool {
+        self.key.len() > self.path.len()
+    }
+
+    fn holds(&self, key: &str) -> bool {
+        let below = self.is_directory() && self.reach == Reach::Below && key.starts_with(&*self.key);
+        below || *key == *self.key
+    }
+
+    /// Those of some keys that it holds, each with its place.
+    fn among(&self, keys: &KeyList) -> (Arc<KeyList>, Vec<usize>) {
+        let (mut held, mut places) = (KeyList::new(), Vec::new());
+        for (place, key) in keys.iter().enumerate().filter(|(_, key)| self.holds(key)) {
+            // Invariant: it comes from such a list.
+            if held.push(key).is_ok() {
+                places.push(place);
+            }
+        }
+        (Arc::new(held), places)
+    }
 }
 
 /// A block of the snapshot, each of its keys looked at.
@@ -111,11 +187,14 @@ struct Block {
 struct Differing {
     rows: Arc<Rows>,
     directories: Directories,
+    /// Which rows are looked at; all of them without.
+    places: Option<Vec<usize>>,
     found: Vec<(usize, Look)>,
 }
 
 impl Visit for Differing {
     fn visit(&mut self, at: usize, look: Look) {
+        let Some(at) = self.places.as_ref().map_or(Some(at), |places| places.get(at).copied()) else { return };
         if !matches!(&look, Look::Found(status) if self.is_plain(at, status)) {
             self.found.push((at, look));
         }
@@ -175,8 +254,9 @@ impl<'r, T: Tree> Scan<'r, T> {
         directories: Directories,
         lookers: usize,
     ) -> Self {
-        let paths: Vec<Option<Box<str>>> = selection.paths().into_iter().map(|path| Some(path.into())).collect();
-        let paths = if paths.is_empty() { VecDeque::from([None]) } else { paths.into() };
+        let parts: VecDeque<Option<Part>> =
+            selection.paths().into_iter().flat_map(|path| Part::both(path, Reach::Below)).collect();
+        let parts = if parts.is_empty() { VecDeque::from([None]) } else { parts };
         let directories = if tree.keeps_directory_times() { directories } else { Directories::Read };
         Self {
             tree,
@@ -185,8 +265,12 @@ impl<'r, T: Tree> Scan<'r, T> {
             directories,
             lookers,
             place: if lookers > 1 { Place::Aside { threads: lookers } } else { Place::Here },
-            paths,
-            path: None,
+            parts,
+            part: None,
+            standing: VecDeque::new(),
+            is: Is::Unknown,
+            nowhere: Nowhere::Failed,
+            reader: None,
             blocks: None,
             block: None,
             levels: Vec::new(),
@@ -195,6 +279,22 @@ impl<'r, T: Tree> Scan<'r, T> {
             unchanged: 0,
             ready: VecDeque::new(),
         }
+    }
+
+    /// The same, of what is selected of these paths alone: paths without slashes at their ends, and fit to be keys. It is
+    /// quickest in the order of the paths.
+    pub(super) fn among(mut self, paths: &[(Box<str>, Reach)]) -> Self {
+        self.parts.clear();
+        for (path, reach) in paths {
+            if self.selection.holds(path) {
+                self.parts.extend(Part::both(path, *reach));
+            } else if *reach == Reach::Below {
+                let selected = self.selection.paths().into_iter().filter(|selected| in_path(path, selected));
+                self.parts.extend(selected.flat_map(|selected| Part::both(selected, Reach::Below)));
+            }
+        }
+        self.nowhere = Nowhere::Passed;
+        self
     }
 
     /// The scan as a stream; after an error there is nothing more.
@@ -223,7 +323,7 @@ impl<'r, T: Tree> Scan<'r, T> {
         let Some(block) = &mut self.block else { return };
         let key = block.rows.keys().get(block.next).unwrap_or_default();
         self.closed = self.closed.take().filter(|closed| key <= &*closed.key || key.starts_with(&*closed.key));
-        if self.path.is_some() || self.closed.is_some() || !self.selection.has_no_patterns() {
+        if self.part.is_some() || self.closed.is_some() || !self.selection.has_no_patterns() {
             return;
         }
         let stop = block.differing.peek().map_or(usize::MAX, |(differing, _)| *differing);
@@ -278,74 +378,134 @@ impl<'r, T: Tree> Scan<'r, T> {
         Ok(true)
     }
 
-    /// Begins with the next of the paths; `false` when there is none.
+    /// Begins with the next of the parts; `false` when there is none.
     async fn begin(&mut self) -> Result<bool, ScanError> {
-        if let Some(path) = self.absent.take() {
+        let part = self.parts.pop_front();
+        // Whether a path is recorded is known after both of its parts.
+        let goes_on = matches!(&part, Some(Some(part)) if part.is_directory());
+        if let Some(path) = self.absent.take_if(|_| !goes_on) {
             let error = TreeError::new("looking for", path.as_bytes(), TreeErrorKind::NotFound);
             self.ready.push_back(Sight::Failed { path: path.as_bytes().into(), error, recorded: Recorded::Yes });
         }
         (self.blocks, self.block, self.closed) = (None, None, None);
-        let Some(path) = self.paths.pop_front() else { return Ok(!self.ready.is_empty()) };
-        let level = match &path {
+        let Some(part) = part else { return Ok(!self.ready.is_empty()) };
+        let level = match &part {
             None => Level::read("", self.tree.list(None).await.map_err(ScanError::Root)?),
-            Some(path) if self.selection.leaves_out(path) => return Ok(true),
-            Some(path) => match self.around(path).await {
-                Some(level) => level,
-                None => return Ok(true),
-            },
+            Some(part) => {
+                if !part.is_directory() {
+                    self.stand(part).await;
+                }
+                match self.around(part) {
+                    Some(level) => level,
+                    None => return Ok(true),
+                }
+            }
         };
         self.levels.push(level);
-        if let Some(reader) = self.session.map(Session::reader).transpose()?.flatten() {
-            self.blocks = Some(self.blocks(reader, path.as_deref())?);
+        if self.reader.is_none() {
+            let reader = self.session.map(Session::reader).transpose()?.flatten();
+            self.reader = reader.map(|reader| Arc::new(Mutex::new(reader)));
         }
-        self.path = path;
+        if let Some(reader) = &self.reader {
+            self.blocks = Some(self.blocks(Arc::clone(reader), part.clone())?);
+        }
+        self.part = part;
         Ok(true)
     }
 
-    /// The directory around a selected path, with no other name in it; `None` when the path cannot be looked at.
-    async fn around(&mut self, path: &str) -> Option<Level> {
-        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let mut names = Vec::new();
-        match look(self.tree, path).await {
-            Look::Found(status) if status.file_type == FileType::Directory => {
-                names.push(format!("{name}/"));
+    /// Looks at what stands at a path, and at the paths after it in the same call.
+    async fn stand(&mut self, part: &Part) {
+        if self.standing.is_empty() {
+            let mut keys = KeyList::new();
+            let coming = self.parts.iter().flatten().filter(|part| !part.is_directory());
+            for path in std::iter::once(part).chain(coming).take(BATCH).map(|part| &part.path) {
+                // Invariant: it is the path of a key.
+                let _ = keys.push(path);
             }
-            Look::Found(_) | Look::Skipped(_) => names.push(name.to_owned()),
-            // It may have been recorded; else it is an error.
-            Look::Nothing => self.absent = Some(path.into()),
-            // What was a directory above is none any more, so nothing is in it.
-            Look::Failed(error) if error.kind() == TreeErrorKind::Conflict => self.absent = Some(path.into()),
-            Look::Failed(error) => {
-                self.ready.push_back(Sight::Failed { path: path.as_bytes().into(), error, recorded: Recorded::Yes });
-                return None;
-            }
+            let place = self.place(keys.len());
+            self.standing = self.tree.look(Arc::new(keys), place, Vec::new()).await.into();
         }
-        let key = if above.is_empty() { String::new() } else { format!("{above}/") };
-        Some(Level::read(&key, names.into_iter().collect()))
+        let look = self.standing.pop_front().unwrap_or(Look::Nothing);
+        self.is = match look {
+            _ if self.selection.leaves_out(&part.path) => Is::Unknown,
+            Look::Found(status) if status.file_type == FileType::Directory => Is::Directory,
+            Look::Found(_) | Look::Skipped(_) => Is::Other,
+            Look::Nothing => Is::Nothing,
+            // What was a directory above is none any more, so nothing is in it.
+            Look::Failed(error) if error.kind() == TreeErrorKind::Conflict => Is::Nothing,
+            Look::Failed(error) => {
+                let path = part.path.as_bytes().into();
+                self.ready.push_back(Sight::Failed { path, error, recorded: Recorded::Yes });
+                Is::Unknown
+            }
+        };
+        // It may have been recorded; else it is an error.
+        let is_error = self.is == Is::Nothing && self.nowhere == Nowhere::Failed;
+        self.absent = is_error.then(|| part.path.clone());
     }
 
-    /// The blocks of the snapshot from a path on, all their keys looked at.
+    /// The directory around a path, with no other name in it; `None` when nothing can be said about it.
+    fn around(&self, part: &Part) -> Option<Level> {
+        let (above, name) = part.path.rsplit_once('/').unwrap_or(("", &part.path));
+        let stands = match self.is {
+            Is::Unknown => return None,
+            Is::Nothing => false,
+            Is::Directory => part.is_directory(),
+            Is::Other => !part.is_directory(),
+        };
+        let name = if part.is_directory() { format!("{name}/") } else { name.to_owned() };
+        let key = if above.is_empty() { String::new() } else { format!("{above}/") };
+        Some(Level::read(&key, stands.then_some(name).into_iter().collect()))
+    }
+
+    fn place(&self, looks: usize) -> Place {
+        if looks < FEW { Place::Here } else { self.place }
+    }
+
+    /// The blocks of the snapshot in which a part stands, or all, and what each of their keys is that belong to it.
     fn blocks(
         &self,
-        mut reader: Reader,
-        path: Option<&str>,
+        reader: Arc<Mutex<Reader>>,
+        part: Option<Part>,
     ) -> Result<BoxStream<'r, Result<Block, StateError>>, StateError> {
-        if let Some(path) = path {
-            reader.seek(path)?;
+        if let Some(part) = &part {
+            lock(&reader).seek(&part.key)?;
         }
-        let tree = self.tree;
-        let rows = stream::try_unfold(reader, |mut reader| async {
-            let mut rows = Rows::default();
-            Ok::<_, StateError>(reader.read_block(&mut rows)?.then_some((Arc::new(rows), reader)))
+        let (tree, directories, place, lookers) = (self.tree, self.directories, self.place, self.lookers);
+        let part = Arc::new(part);
+        let looked_for = Arc::clone(&part);
+        let rows = stream::try_unfold((reader, false), move |(reader, is_end)| {
+            let part = Arc::clone(&part);
+            async move {
+                let mut rows = Rows::default();
+                if is_end || !lock(&reader).read_block(&mut rows)? {
+                    return Ok::<_, StateError>(None);
+                }
+                let last = rows.len().checked_sub(1).and_then(|last| rows.keys().get(last)).unwrap_or_default();
+                let is_end = (*part)
+                    .as_ref()
+                    .is_some_and(|part| *last >= *part.key && !(part.reach == Reach::Below && part.holds(last)));
+                Ok(Some((Arc::new(rows), (reader, is_end))))
+            }
         });
-        let (directories, place) = (self.directories, self.place);
-        let looked = rows.map_ok(move |rows| async move {
-            let differing = Differing { rows: Arc::clone(&rows), directories, found: Vec::new() };
-            let differing = tree.look(Arc::clone(rows.keys()), place, differing).await;
-            Ok(Block { rows, next: 0, differing: differing.found.into_iter().peekable() })
+        let looked = rows.map_ok(move |rows| {
+            let part = Arc::clone(&looked_for);
+            async move {
+                let (keys, places) = match &*part {
+                    None => (Arc::clone(rows.keys()), None),
+                    Some(part) => {
+                        let (keys, places) = part.among(rows.keys());
+                        (keys, Some(places))
+                    }
+                };
+                let place = if keys.len() < FEW { Place::Here } else { place };
+                let differing = Differing { rows: Arc::clone(&rows), directories, places, found: Vec::new() };
+                let differing = tree.look(keys, place, differing).await;
+                Ok(Block { rows, next: 0, differing: differing.found.into_iter().peekable() })
+            }
         });
         // Some wait for a thread, so that none waits for the scan: waking it takes as long as looking at a tenth of a block.
-        let under_way = if self.lookers > 1 { self.lookers.saturating_add(WAITING) } else { 1 };
+        let under_way = if lookers > 1 { lookers.saturating_add(WAITING) } else { 1 };
         Ok(looked.try_buffered(under_way).boxed())
     }
 
@@ -353,14 +513,13 @@ impl<'r, T: Tree> Scan<'r, T> {
     async fn load(&mut self) -> Result<(), StateError> {
         loop {
             let key = self.block.as_ref().and_then(Block::key);
-            match (key, &self.path) {
+            match (key, &self.part) {
                 (Some(_), None) => return Ok(()),
-                (Some(key), Some(path)) if in_path(path, key) => {
+                (Some(key), Some(part)) if part.holds(key) => {
                     self.absent = None;
                     return Ok(());
                 }
-                // Between `a` and `a/` stand `a-` and the like, which do not belong to the path `a`.
-                (Some(key), Some(path)) if key < &**path || key.starts_with(&**path) => self.advance(),
+                (Some(key), Some(part)) if *key < *part.key => self.advance(),
                 (Some(_), Some(_)) => (self.blocks, self.block) = (None, None),
                 (None, _) => {
                     let Some(blocks) = &mut self.blocks else { return Ok(()) };
@@ -444,7 +603,11 @@ impl<'r, T: Tree> Scan<'r, T> {
         }
         let Some(record) = rows.record(at) else { return };
         let key = record.key.clone();
-        let names = if trusted { Some(Names::Recorded) } else { self.enter(&key, &status, Recorded::Yes).await };
+        let names = match trusted {
+            true => Some(Names::Recorded),
+            false if self.is_about_entry() => Some(Names::Unknown),
+            false => self.enter(&key, &status, Recorded::Yes).await,
+        };
         if let Some(names) = names {
             self.ready.push_back(Sight::Present { key, status, record: Some(record), names });
         }
@@ -489,10 +652,16 @@ impl<'r, T: Tree> Scan<'r, T> {
             Look::Found(status) if (status.file_type == FileType::Directory) == is_directory => status,
             other => return self.unseen(key.as_str().as_bytes(), other, Recorded::No),
         };
-        let names = if is_directory { self.enter(&key, &status, Recorded::No).await } else { Some(Names::Unknown) };
+        let reads = is_directory && !self.is_about_entry();
+        let names = if reads { self.enter(&key, &status, Recorded::No).await } else { Some(Names::Unknown) };
         if let Some(names) = names {
             self.ready.push_back(Sight::Present { key, status, record: None, names });
         }
+    }
+
+    /// Whether what is in a directory is another matter.
+    fn is_about_entry(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| part.reach == Reach::Entry)
     }
 
     /// Reads a directory, in which the scan goes on. `None` when it cannot be read, which has been said then. Of anything
@@ -549,6 +718,11 @@ impl<'r, T: Tree> Scan<'r, T> {
             self.closed = Some(Closed { key: key.into(), why: Why::Unknown });
         }
     }
+}
+
+fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {
+    // Whatever is in it can be sought anew.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a directory was not read, and is now what it was when its names were recorded.

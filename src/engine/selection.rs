@@ -2,6 +2,7 @@
 
 use crate::key::Key;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use std::collections::BTreeSet;
 use thiserror::Error;
 
 /// The part of a tree that a run is about: some paths, and patterns for what is in them. Everything by default.
@@ -27,7 +28,8 @@ use thiserror::Error;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    paths: Vec<Key>,
+    /// Without trailing slashes.
+    paths: BTreeSet<Box<str>>,
     include: Patterns,
     exclude: Patterns,
 }
@@ -81,7 +83,7 @@ impl Selection {
     /// Also this file, link or directory, if there were paths before; else this alone.
     #[must_use]
     pub fn with_path(mut self, path: Key) -> Self {
-        self.paths.push(path);
+        self.paths.insert(path.path().into());
         self
     }
 
@@ -103,6 +105,13 @@ impl Selection {
         Ok(self)
     }
 
+    /// This path in the place of those before; the patterns stay.
+    #[cfg(feature = "repository")]
+    pub(super) fn of_path(mut self, path: &Key) -> Self {
+        self.paths = BTreeSet::from([path.path().into()]);
+        self
+    }
+
     /// Whether the patterns leave a key out. That what is around it is left out has to be asked of that.
     #[must_use]
     pub fn excludes(&self, key: &str) -> bool {
@@ -115,7 +124,7 @@ impl Selection {
 
     /// Whether a run is about a key.
     pub(super) fn selects(&self, key: &str) -> bool {
-        (self.paths.is_empty() || self.paths.iter().any(|path| in_path(path.path(), key))) && !self.leaves_out(key)
+        self.holds(key) && !self.leaves_out(key)
     }
 
     /// Whether the patterns leave a key out, or a directory around it.
@@ -131,7 +140,12 @@ impl Selection {
     /// Whether a key is in one of the paths.
     #[must_use]
     pub fn holds(&self, key: &str) -> bool {
-        self.paths.is_empty() || self.paths.iter().any(|path| in_path(path.path(), key))
+        self.paths.is_empty() || self.paths.contains(key) || self.is_within(key)
+    }
+
+    /// Whether a key is below one of the paths, or is one as a directory.
+    fn is_within(&self, key: &str) -> bool {
+        key.match_indices('/').filter_map(|(slash, _)| key.get(..slash)).any(|path| self.paths.contains(path))
     }
 
     /// Whether nothing is left out by patterns.
@@ -142,12 +156,7 @@ impl Selection {
 
     /// The paths without trailing slashes in the order of their keys, none within another; empty for the whole tree.
     pub(super) fn paths(&self) -> Vec<&str> {
-        let mut paths: Vec<&str> = self.paths.iter().map(Key::path).collect();
-        paths.sort_unstable();
-        paths.dedup();
-        let all = paths.clone();
-        paths.retain(|path| !all.iter().any(|other| other != path && in_path(other, path)));
-        paths
+        self.paths.iter().map(|path| &**path).filter(|path| !self.is_within(path)).collect()
     }
 }
 
@@ -206,6 +215,14 @@ mod tests {
         assert_eq!(selection.paths(), ["a", "b", "b-"]);
         assert!(selection.holds("b/") && selection.holds("b/c/d") && selection.holds("a"));
         assert!(!selection.holds("b.") && !selection.holds("ab"));
+    }
+
+    #[test]
+    fn a_hundred_thousand_paths_are_no_trouble() {
+        let key = |at: u32| Key::parse(&format!("d{}/f{at}", at % 7)).unwrap();
+        let selection = (0..100_000).fold(Selection::all(), |selection, at| selection.with_path(key(at)));
+        assert_eq!(selection.paths().len(), 100_000);
+        assert!((0..100_000).all(|at| selection.holds(key(at).as_str())) && !selection.holds("d1/f0"));
     }
 
     #[test]

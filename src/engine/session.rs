@@ -1,6 +1,7 @@
 //! [`Session`]: the state of a link during one run, from the snapshot it starts from to the one it leaves.
 
 use super::agreed::{fresh_since, identity};
+use super::cause::Cause;
 use super::journal::{self, Base, Intents, Journal, Line, Sorted, Urgency};
 use super::report::{Outcome, Recorder, RunErrorKind};
 use super::state::{Part, StateRead, StateStore};
@@ -109,7 +110,7 @@ impl<'s> Session<'s> {
     pub(super) fn say_disbelief(&self, recorder: &mut Recorder<'_>) {
         if let Some(why) = &self.disbelief {
             let reason = format!("{why}; nothing is known, so everything is looked at and nothing is deleted");
-            recorder.remark(".", Outcome::Skipped, reason);
+            recorder.remark(".", Outcome::Skipped, Cause::StateDistrusted, reason);
         }
     }
 

@@ -1,8 +1,9 @@
 //! [`Spool`]: what an import puts off to its end, kept in a file once it is more than a little.
 
 use super::bytes::{put_bytes, put_time, take, take_bytes, take_time};
+use super::cause::Cause;
 use super::journal::{put_record, put_remote, take_record, take_remote};
-use super::report::Outcome;
+use super::report::{Outcome, Reason};
 use crate::entry::{Entry, EntryKind};
 use crate::key::Key;
 use crate::metadata::Attributes;
@@ -26,7 +27,7 @@ pub(super) struct Deferred {
     /// How it ends if the rest succeeds; `None` for a directory without an object, which is no entry of the report.
     pub(super) outcome: Option<Outcome>,
     /// What there is to say about it.
-    pub(super) reasons: Vec<Box<str>>,
+    pub(super) reasons: Vec<Reason>,
     /// The inode of a directory: only that one gets the attributes. Of a link the inode that it replaces, 0 for none.
     pub(super) inode: u64,
     /// When the inode that a link replaces had last changed.
@@ -186,7 +187,8 @@ fn encode(deferred: &Deferred, record: &mut Vec<u8>) {
     record.extend_from_slice(&[rule, u8::from(deferred.remote.is_some())]);
     deferred.remote.iter().for_each(|remote| put_remote(remote, record));
     for reason in &deferred.reasons {
-        put_bytes(reason.as_bytes(), record);
+        put_bytes(reason.cause.name().as_bytes(), record);
+        put_bytes(reason.text.as_bytes(), record);
     }
 }
 
@@ -228,7 +230,9 @@ fn decode(record: &mut &[u8]) -> Option<Deferred> {
     let remote = if has_remote == 1 { Some(take_remote(record)?) } else { None };
     let mut reasons = Vec::new();
     while !record.is_empty() {
-        reasons.push(std::str::from_utf8(take_bytes(record)?).ok()?.into());
+        let name = take_bytes(record)?;
+        let cause = Cause::ALL.iter().find(|cause| cause.name().as_bytes() == name)?;
+        reasons.push(Reason::new(*cause, std::str::from_utf8(take_bytes(record)?).ok()?));
     }
     let entry = Entry::new(key, kind, attributes).ok()?;
     Some(Deferred { entry, outcome, reasons, inode, ctime, remote, rule })
@@ -254,7 +258,7 @@ mod tests {
         Deferred {
             entry: Entry::new(key.parse().unwrap(), kind, attributes).unwrap(),
             outcome: Some(Outcome::Written),
-            reasons: vec!["one".into(), "two".into()],
+            reasons: vec![Reason::new(Cause::Kept, "one"), Reason::new(Cause::Other, "two")],
             inode: number.unsigned_abs(),
             ctime: Timestamp::from_unix(number, 5).unwrap(),
             remote: None,

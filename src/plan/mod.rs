@@ -4,12 +4,14 @@
 //! compares them.
 
 mod brake;
+mod cause;
 mod change;
 mod conflict;
 mod export;
 mod import;
 
 pub use brake::{Brake, Braked, Deletes};
+pub use cause::Cause;
 pub use change::{Change, ChangedAttributes, Data, Doubt};
 pub use conflict::OnConflict;
 pub use export::{ExportRefusal, MAX_OBJECT_BYTES, MetadataChange, Payload, Step, StoreOp, put, step};

@@ -255,7 +255,14 @@ impl FailureDetails {
     /// From whatever is to be said: what cannot be printed is escaped, and what is too long is cut.
     #[must_use]
     pub fn new(message: impl fmt::Display) -> Self {
-        let text = escape(message.to_string().as_bytes()).to_string();
+        let mut text = String::new();
+        for character in message.to_string().chars().take(Self::MAX.saturating_add(1)) {
+            match character {
+                // Messages of errors quote what they show, escaped already.
+                '"' | '\\' => text.push(character),
+                _ => text.push_str(&escape(character.encode_utf8(&mut [0; 4]).as_bytes()).to_string()),
+            }
+        }
         let message = match text.char_indices().nth(Self::MAX) {
             None if text.is_empty() => "unknown".into(),
             None => text.into(),
@@ -521,5 +528,7 @@ mod tests {
         let long = FailureDetails::new("x".repeat(300)).message;
         assert!(long.chars().count() == 256 && long.ends_with('…'));
         assert_eq!(FailureDetails::new("a\nb").message.as_ref(), "a\\nb");
+        assert_eq!(FailureDetails::new(r#"key "a\nb""#).message.as_ref(), r#"key "a\nb""#);
+        assert_eq!(FailureDetails::new("\u{1f980}".repeat(300)).message.chars().count(), 256);
     }
 }

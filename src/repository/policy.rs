@@ -1,6 +1,7 @@
 //! Which changes go over by themselves.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, IntoDeserializer, value};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 
 /// A kind of change, as the automatic policies name it.
@@ -106,7 +107,7 @@ impl AutoImportPolicyType {
 }
 
 /// A value of an enumeration of the API, or one that a later version of the API has added, as it was found.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum Open<T> {
     /// One that this version knows.
@@ -118,6 +119,14 @@ pub enum Open<T> {
 impl<T> From<T> for Open<T> {
     fn from(value: T) -> Self {
         Self::Known(value)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Open<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<str>::deserialize(deserializer)?;
+        let known: Result<T, value::Error> = T::deserialize(text.as_ref().into_deserializer());
+        Ok(known.map_or(Self::Other(text), Self::Known))
     }
 }
 
@@ -162,6 +171,10 @@ mod tests {
     fn a_value_of_a_later_version_is_kept() {
         let policy: Open<AutoImportPolicyType> = serde_json::from_str(r#""NEW_AND_SHINY""#).unwrap();
         assert_eq!(policy.known(), None);
+        let policy_now: Open<AutoImportPolicyType> = serde_json::from_str(r#""NEW""#).unwrap();
+        assert_eq!(policy_now, AutoImportPolicyType::New.into());
+        let error = serde_json::from_str::<Open<AutoImportPolicyType>>("5").unwrap_err();
+        assert_eq!(error.to_string(), "invalid type: integer `5`, expected a string at line 1 column 1");
         assert_eq!(serde_json::to_string(&policy).unwrap(), r#""NEW_AND_SHINY""#);
     }
 }

@@ -24,6 +24,21 @@ pub struct StoreCalls {
     pub delete: u64,
 }
 
+impl StoreCalls {
+    /// The calls of two runs together.
+    #[cfg(feature = "repository")]
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            list: self.list.saturating_add(other.list),
+            head: self.head.saturating_add(other.head),
+            get: self.get.saturating_add(other.get),
+            put: self.put.saturating_add(other.put),
+            copy: self.copy.saturating_add(other.copy),
+            delete: self.delete.saturating_add(other.delete),
+        }
+    }
+}
+
 /// A store that counts the calls made through it. Calls that fail count as well.
 #[derive(Debug)]
 pub struct Counted<S> {

@@ -186,6 +186,10 @@ impl Clock {
     pub fn set(&self, now: i128) {
         *self.0.lock().unwrap() = now;
     }
+
+    pub fn get(&self) -> i128 {
+        *self.0.lock().unwrap()
+    }
 }
 
 pub fn header_map(object: &Object) -> HeaderMap {

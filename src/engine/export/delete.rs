@@ -3,18 +3,23 @@
 use super::Export;
 use super::needed::{Needed, Replace};
 use crate::engine::agreed::{is_recorded, remote_of};
+use crate::engine::cause::Cause;
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Ended, Outcome, Recorder, RunErrorKind};
 use crate::engine::scan::look;
 use crate::engine::session::{Session, StateError};
 use crate::engine::spool::Spool;
 use crate::entry::Chain;
+use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{Braked, Deletes, OnConflict};
 use crate::snapshot::Record;
-use crate::store::{ObjectMeta, ObjectStore, Precondition, StoreErrorKind, Support};
+use crate::store::{ObjectMeta, ObjectStore, Precondition, StoreError, StoreErrorKind, Support};
 use crate::tree::{Look, Tree, TreeErrorKind};
 use futures_util::{StreamExt, stream};
+use std::collections::BTreeSet;
+use std::future::ready;
+use std::sync::{Mutex, PoisonError};
 
 impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     /// Whether what is gone may be deleted; `None` when that is not wanted.
@@ -34,12 +39,21 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     ) -> Result<(), RunErrorKind> {
         let Some(session) = self.session else { return Ok(()) };
         let braked = self.may_delete(session, &gone);
-        let gone = stream::try_unfold((gone, 0), |(mut gone, mut position)| async move {
-            let record: Option<Record> = gone.next(&mut position).map_err(StateError::from)?;
-            Ok::<_, StateError>(record.map(|record| (record, (gone, position))))
+        let mut unheard: BTreeSet<Key> = session.uncertain_keys().into_iter().collect();
+        let recorded = Mutex::new(Vec::new());
+        let gone = stream::try_unfold((gone, 0), |(mut gone, mut position)| {
+            let recorded = &recorded;
+            async move {
+                let record: Option<Record> = gone.next(&mut position).map_err(StateError::from)?;
+                if let Some(record) = record.as_ref().filter(|record| session.is_uncertain(&record.key)) {
+                    recorded.lock().unwrap_or_else(PoisonError::into_inner).push(record.key.clone());
+                }
+                Ok::<_, StateError>(record.map(|record| (record, (gone, position))))
+            }
         });
         if let Some(Ok(())) = braked {
             let mut ended = gone
+                .take_while(|_| ready(!self.stop.leaves_out()))
                 .map(|record| async { self.delete_one(session, record?, needed).await })
                 .buffer_unordered(self.options.jobs.get())
                 .boxed();
@@ -51,17 +65,27 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 }
             }
             drop(ended);
-            return Ok(self.settle_unheard(session, recorder).await?);
+            for key in recorded.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                unheard.remove(&key);
+            }
+            return Ok(self.settle_unheard(session, recorder, unheard, Unheard::Deleted, needed).await?);
         }
         let mut gone = gone.boxed();
         while let Some(record) = gone.next().await {
+            if self.stop.leaves_out() {
+                return Ok(());
+            }
             recorder.gone();
             self.keep(session, record?).await?;
         }
         if let Some(Err(braked)) = braked {
             recorder.braked(braked);
         }
-        Ok(self.settle_unheard(session, recorder).await?)
+        drop(gone);
+        for key in recorded.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            unheard.remove(&key);
+        }
+        Ok(self.settle_unheard(session, recorder, unheard, Unheard::Kept, needed).await?)
     }
 
     /// Records that something is gone from the tree and still in the bucket.
@@ -76,34 +100,46 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     }
 
     /// Finds out what has become of the object of a name that is gone, and that a run may have put without hearing of it.
-    /// Says whether there is one that is ours.
-    async fn settle_gone(&self, session: &Session<'_>, record: Record) -> Result<bool, StateError> {
-        let Ok(object_key) = self.options.prefix.object_key(&record.key) else { return Ok(false) };
+    /// If there is one that is ours, it is what is recorded then.
+    async fn settle_gone(&self, session: &Session<'_>, record: Record) -> Result<Settled, StateError> {
+        let Ok(object_key) = self.options.prefix.object_key(&record.key) else { return Ok(Settled::Nothing) };
         match self.store.head(&object_key).await {
             Ok(meta) if self.is_ours(session, &record.key, &meta) || self.is_recorded(&record, &meta) => {
-                let (key, remote) = (record.key.clone(), Some(remote_of(&meta)));
-                session.record(Record { local: None, remote, ..record }, Urgency::Later)?;
-                session.is_certain(&key);
-                Ok(true)
+                let record = Record { local: None, remote: Some(remote_of(&meta)), ..record };
+                session.record(record.clone(), Urgency::Later)?;
+                session.is_certain(&record.key);
+                Ok(Settled::Ours(record))
             }
             // Somebody else's; what was recorded is not there any more.
             Ok(_) if record.remote.is_none() => {
                 session.remove(&record.key, Urgency::Later)?;
-                Ok(false)
+                Ok(Settled::Nothing)
             }
             Err(error) if error.kind() == StoreErrorKind::NotFound => {
                 session.remove(&record.key, Urgency::Later)?;
-                Ok(false)
+                Ok(Settled::Nothing)
             }
             // Nobody knows yet; a later run looks again.
-            Ok(_) | Err(_) => Ok(false),
+            Ok(_) => Ok(Settled::Nothing),
+            Err(error) => Ok(Settled::Unknown(error)),
         }
     }
 
     /// What was intended for names that were never recorded and are gone: if their objects were put after all, they are
-    /// recorded now, so that the next run can delete them.
-    async fn settle_unheard(&self, session: &Session<'_>, recorder: &mut Recorder<'_>) -> Result<(), StateError> {
-        for key in session.uncertain_keys() {
+    /// recorded now, so that the next run can delete them. A run over changes may be the last that comes by, and does so
+    /// itself.
+    async fn settle_unheard(
+        &self,
+        session: &Session<'_>,
+        recorder: &mut Recorder<'_>,
+        keys: BTreeSet<Key>,
+        unheard: Unheard,
+        needed: &Needed,
+    ) -> Result<(), StateError> {
+        for key in keys {
+            if self.stop.leaves_out() {
+                return Ok(());
+            }
             if !self.options.selection.selects(key.as_str()) {
                 continue;
             }
@@ -114,8 +150,27 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 Look::Failed(error) => error.kind() == TreeErrorKind::Conflict,
                 Look::Skipped(_) => false,
             };
-            if is_gone && self.settle_gone(session, Record { key, local: None, remote: None }).await? {
-                recorder.gone();
+            if !is_gone {
+                continue;
+            }
+            let is_last = self.among.is_some() && unheard == Unheard::Deleted;
+            let record = match self.settle_gone(session, Record { key: key.clone(), local: None, remote: None }).await?
+            {
+                Settled::Ours(record) if is_last => record,
+                Settled::Ours(_) => {
+                    recorder.gone();
+                    continue;
+                }
+                Settled::Unknown(error) if is_last => {
+                    recorder.end(Ended::new(&key, Outcome::Failed).because(&error, Chain(&error)));
+                    continue;
+                }
+                Settled::Nothing | Settled::Unknown(_) => continue,
+            };
+            match self.delete_one(session, record, needed).await? {
+                Deleted::Yes => recorder.deleted(),
+                Deleted::No(ended) => recorder.end(ended),
+                Deleted::Before => {}
             }
         }
         Ok(())
@@ -127,13 +182,15 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 
     async fn delete_one(&self, session: &Session<'_>, record: Record, needed: &Needed) -> Result<Deleted, StateError> {
         let key = &record.key;
-        let not = |outcome, why: &dyn std::fmt::Display| Deleted::No(Ended::new(key, outcome).because(why));
+        let not = |outcome, cause: Cause, why: &dyn std::fmt::Display| {
+            Deleted::No(Ended::new(key, outcome).because(cause, why))
+        };
         let (Some(_), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
             return Ok(Deleted::Before);
         };
         if let Replace::No(why) = needed.deletes(key) {
             self.keep(session, record.clone()).await?;
-            return Ok(not(Outcome::Skipped, &why));
+            return Ok(not(Outcome::Skipped, Cause::OnlyCopy, &why));
         }
         match look(self.tree, key.as_str()).await {
             Look::Nothing => {}
@@ -142,10 +199,10 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             Look::Failed(error) if error.kind() == TreeErrorKind::Conflict => {}
             Look::Failed(error) => {
                 self.keep(session, record.clone()).await?;
-                return Ok(not(Outcome::Failed, &Chain(&error)));
+                return Ok(not(Outcome::Failed, (&error).into(), &Chain(&error)));
             }
             Look::Found(_) | Look::Skipped(_) => {
-                return Ok(not(Outcome::Skipped, &"it was gone from the tree and has come back"));
+                return Ok(not(Outcome::Skipped, Cause::CameBack, &"it was gone from the tree and has come back"));
             }
         }
         let current = match self.store.head(&object_key).await {
@@ -156,13 +213,17 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             }
             Err(error) => {
                 self.keep(session, record.clone()).await?;
-                return Ok(not(Outcome::Failed, &Chain(&error)));
+                return Ok(not(Outcome::Failed, (&error).into(), &Chain(&error)));
             }
         };
         let ours = self.is_recorded(&record, &current) || self.is_ours(session, key, &current);
         if !ours && self.options.on_conflict != OnConflict::Local {
             self.keep(session, record.clone()).await?;
-            return Ok(not(Outcome::Conflict, &"gone from the tree, but the object has changed and is kept"));
+            return Ok(not(
+                Outcome::Conflict,
+                Cause::Conflict,
+                &"gone from the tree, but the object has changed and is kept",
+            ));
         }
         // So that a later run knows that it was this one who has deleted it.
         session.give_up(Record { local: None, remote: Some(remote_of(&current)), ..record.clone() }).await?;
@@ -184,7 +245,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                     StoreErrorKind::PreconditionFailed => Outcome::Conflict,
                     _ => Outcome::Failed,
                 };
-                Ok(not(outcome, &Chain(&error)))
+                Ok(not(outcome, (&error).into(), &Chain(&error)))
             }
         }
     }
@@ -194,6 +255,22 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     async fn is_gone(&self, object_key: &str) -> bool {
         matches!(self.store.head(object_key).await, Err(error) if error.kind() == StoreErrorKind::NotFound)
     }
+}
+
+/// What is known of the object of a name that is gone.
+enum Settled {
+    Nothing,
+    /// There is one that is ours, recorded so.
+    Ours(Record),
+    /// The store does not say.
+    Unknown(StoreError),
+}
+
+/// What becomes of objects that were put without anybody hearing of it, and whose files are gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unheard {
+    Deleted,
+    Kept,
 }
 
 enum Deleted {

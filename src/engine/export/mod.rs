@@ -5,24 +5,28 @@
 //! bucket is asked whether it still holds what is recorded, and the request is made under the condition that it does.
 
 mod delete;
+mod imported;
 mod needed;
 mod plan;
 mod put;
 
+pub use imported::Imported;
 pub use plan::{Planned, plan_export};
 
+use self::imported::{AsImported, Beside};
 use self::needed::{Needed, Replace};
 use crate::engine::agreed::fresh_since;
+use crate::engine::cancel::{Cancel, Stop, and};
+use crate::engine::cause::Cause;
 use crate::engine::contents::{Contents, Subject, Unsent};
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
-use crate::engine::scan::{Directories, Recorded, Scan, ScanError, Sight, look};
+use crate::engine::scan::{Directories, Reach, Recorded, Scan, ScanError, Sight, look};
 use crate::engine::selection::Selection;
 use crate::engine::session::{Seen, Session, StateError};
 use crate::engine::spool::Spool;
 use crate::engine::state::StateStore;
 use crate::entry::Chain;
-use crate::escape::escape;
 use crate::key::{Key, Prefix};
 use crate::mode::FileType;
 use crate::plan::{Change, Deletes, MetadataChange, OnConflict, Step};
@@ -33,6 +37,8 @@ use crate::store::{Capabilities, Counted, ListRequest, ObjectStore, Support};
 use crate::timestamp::Timestamp;
 use crate::tree::{Look, Tree};
 use futures_util::{StreamExt, stream};
+use std::future::ready;
+use std::sync::{Mutex, PoisonError};
 
 /// How often a file that changes while it is read is tried, and a request whose condition failed.
 const ATTEMPTS: u32 = 3;
@@ -65,6 +71,10 @@ pub struct ExportOptions {
     /// What the bucket is called, so that a state of another bucket is told from this one's. Any text that is the same in
     /// every run and differs from bucket to bucket, such as endpoint and name. Needed with a state.
     pub bucket: Box<str>,
+    /// What imports from another part of the bucket have brought, and is not exported. Needs a state.
+    pub imported: Option<Imported>,
+    /// Tells the run to come to an end.
+    pub cancel: Cancel,
 }
 
 /// What is thought of a file whose size and mtime are as recorded while its inode has changed: an attribute or a name of it,
@@ -94,6 +104,8 @@ impl ExportOptions {
             same_times: SameTimes::default(),
             directories: Directories::default(),
             bucket: "".into(),
+            imported: None,
+            cancel: Cancel::default(),
         }
     }
 
@@ -159,6 +171,20 @@ impl ExportOptions {
         self.bucket = bucket.into();
         self
     }
+
+    /// What imports from another part of the bucket have brought.
+    #[must_use]
+    pub fn with_imported(mut self, imported: Imported) -> Self {
+        self.imported = Some(imported);
+        self
+    }
+
+    /// What tells the run to come to an end.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
+        self
+    }
 }
 
 /// Exports everything in a tree: every file, directory and link becomes an object.
@@ -187,7 +213,7 @@ pub async fn export<T: Tree, S: ObjectStore + ?Sized>(
     options: &ExportOptions,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
-    run(tree, store, None, options, progress).await
+    run(tree, store, None, options, None, progress).await
 }
 
 /// Exports what was created or modified, data or metadata, since the last export to or import from this bucket.
@@ -214,7 +240,41 @@ pub async fn export_since<T: Tree, S: ObjectStore + ?Sized>(
     options: &ExportOptions,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
-    run(tree, store, Some(state), options, progress).await
+    run(tree, store, Some(state), options, None, progress).await
+}
+
+/// What an export of changes is about.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "repository"), allow(dead_code, reason = "only a data repository knows changes"))]
+pub(super) struct Among {
+    /// Paths that have changed, without slashes at their ends, none in a directory of which all is looked at; all of the
+    /// selection without.
+    pub(super) paths: Option<Vec<(Box<str>, Reach)>>,
+    /// Whether what has no object yet is sent.
+    pub(super) new: Wanted,
+    /// Whether what has one is brought up to date.
+    pub(super) changed: Wanted,
+}
+
+/// Whether something is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "repository"), allow(dead_code, reason = "only a data repository knows changes"))]
+pub(super) enum Wanted {
+    Yes,
+    No,
+}
+
+/// [`export_since`], of paths that are known to have changed.
+#[cfg(feature = "repository")]
+pub(super) async fn export_among<T: Tree, S: ObjectStore + ?Sized>(
+    tree: &T,
+    store: &S,
+    state: &dyn StateStore,
+    options: &ExportOptions,
+    among: &Among,
+    progress: &dyn Progress,
+) -> Result<Report, RunError> {
+    run(tree, store, Some(state), options, Some(among), progress).await
 }
 
 async fn run<T: Tree, S: ObjectStore + ?Sized>(
@@ -222,6 +282,7 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
     store: &S,
     state: Option<&dyn StateStore>,
     options: &ExportOptions,
+    among: Option<&Among>,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
     let store = &Counted::new(store);
@@ -230,18 +291,18 @@ async fn run<T: Tree, S: ObjectStore + ?Sized>(
     let exported = async {
         let session = Session::of(tree, state, &options.bucket, &options.prefix).await?;
         let exported = match Export::new(tree, store, session.as_ref(), options, progress).await {
-            Ok(run) => run.all(&mut recorder).await,
+            Ok(run) => Export { among, ..run }.all(&mut recorder).await,
             Err(error) => Err(error),
         };
         let seen = if exported.is_ok() { Seen::Everything } else { Seen::Part };
         if let Some(session) = session {
-            exported.and(session.finish(seen, tree.now()).await.map_err(RunErrorKind::State))
+            and(exported, session.finish(seen, tree.now()).await.map_err(RunErrorKind::State))
         } else {
             exported
         }
     };
     let exported: Result<(), RunErrorKind> = exported.await;
-    let finished = exported.and(tree.finish().await.map_err(RunErrorKind::Tree));
+    let finished = and(exported, tree.finish().await.map_err(RunErrorKind::Tree));
     recorder.finish(store.calls(), finished)
 }
 
@@ -250,13 +311,20 @@ pub(super) struct Export<'r, T, S: ?Sized> {
     store: &'r Counted<&'r S>,
     session: Option<&'r Session<'r>>,
     options: &'r ExportOptions,
+    /// The paths that it is about; all of the selection without.
+    among: Option<&'r Among>,
     progress: &'r dyn Progress,
     contents: Contents<'r, T>,
+    imported: Mutex<Option<Beside>>,
     capabilities: Capabilities,
+    stop: Stop,
     /// Nothing is known of a bucket that is not empty: each object is looked at before it is put.
     verify: bool,
     started: Timestamp,
 }
+
+/// What a scan has come upon, and what was imported of it.
+type Found = Result<(Sight, Option<Record>), ScanError>;
 
 /// What a sight has come to.
 enum Taken {
@@ -304,13 +372,48 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             _ => false,
         };
         let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
+        let stop = Stop::new(&options.cancel);
         let contents = Contents::new(tree, md5, options.same_times, fresh_since(started));
-        Ok(Self { tree, store, session, options, progress, contents, capabilities, verify, started })
+        let imported = match &options.imported {
+            Some(imported) => Beside::open(imported, tree, &options.bucket).await?,
+            None => None,
+        };
+        let imported = Mutex::new(imported);
+        let among = None;
+        let this = Self {
+            tree,
+            store,
+            session,
+            options,
+            among,
+            progress,
+            contents,
+            imported,
+            capabilities,
+            stop,
+            verify,
+            started,
+        };
+        Ok(this)
     }
 
     fn scan(&self) -> Scan<'r, T> {
         let ExportOptions { selection, directories, lookers, .. } = self.options;
-        Scan::new(self.tree, self.session, selection, *directories, lookers.get())
+        let scan = Scan::new(self.tree, self.session, selection, *directories, lookers.get());
+        match self.among.and_then(|among| among.paths.as_ref()) {
+            Some(paths) => scan.among(paths),
+            None => scan,
+        }
+    }
+
+    /// Why something that is there is not sent although it may have changed.
+    fn unwanted(&self, record: Option<&Record>) -> Option<&'static str> {
+        let among = self.among?;
+        match record.and_then(|record| record.remote.as_ref()) {
+            None if among.new == Wanted::No => Some("the policy does not export what is new"),
+            Some(_) if among.changed == Wanted::No => Some("the policy does not export what has changed"),
+            _ => None,
+        }
     }
 
     async fn all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
@@ -319,10 +422,14 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         }
         let needed = &self.look_for_needed().await?;
         let (mut gone, mut later) = (Spool::new(), Spool::new());
-        let announced = self.scan().sights().ready_chunks(ANNOUNCED).then(|sights| async {
+        let sights = self.scan().sights().take_while(|_| ready(!self.stop.leaves_out()));
+        let announced = sights.ready_chunks(ANNOUNCED).then(|sights| async {
             // What could not be announced is not put.
-            let announced = self.announce(&sights).await;
-            stream::iter(announced.map_or_else(|error| vec![Err(error.into())], |()| sights))
+            let announced = match self.beside(sights) {
+                Ok(sights) => self.announce(&sights).await.map(|()| sights),
+                Err(error) => Err(error),
+            };
+            stream::iter(announced.unwrap_or_else(|error| vec![Err(error.into())]))
         });
         let sights = announced.flatten().map(|sight| self.take(sight, needed));
         let mut taken = sights.buffer_unordered(self.options.jobs.get()).boxed();
@@ -336,19 +443,38 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             }
         }
         drop(taken);
+        // Of what was not seen nobody knows what is gone.
+        self.stop.ended()?;
         let needed = if gone.len() > 0 || later.len() > 0 { self.look_for_needed().await? } else { Needed::None };
         let mut position = 0;
         while let Some(record) = later.next(&mut position)? {
             recorder.end(self.send_late(record, &needed).await?);
         }
-        self.delete(gone, &needed, recorder).await
+        self.delete(gone, &needed, recorder).await?;
+        self.stop.ended()
+    }
+
+    /// Puts what was imported of each beside what comes now.
+    fn beside(&self, sights: Vec<Result<Sight, ScanError>>) -> Result<Vec<Found>, StateError> {
+        // Whatever is in it is whole after every statement.
+        let mut imported = self.imported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut beside = |sight| {
+            let imported = match (&sight, &mut *imported) {
+                (Ok(Sight::Present { key, .. }), Some(imported)) => imported.find(key)?,
+                _ => None,
+            };
+            Ok(sight.map(|sight| (sight, imported)))
+        };
+        sights.into_iter().map(&mut beside).collect()
     }
 
     /// Exports what had to wait for another look.
     async fn send_late(&self, record: Record, needed: &Needed) -> Result<Ended, StateError> {
         let key = record.key.clone();
         let Some(status) = self.look_again(&key).await else {
-            return Ok(Ended::new(&key, Outcome::Skipped).because("it vanished before it was read"));
+            return Ok(
+                Ended::new(&key, Outcome::Skipped).because(Cause::FileNotFound, "it vanished before it was read")
+            );
         };
         let sent = self.present(&key, status, Some(record), Names::Unknown, needed).await?;
         self.session.inspect(|session| session.withdraw(&key));
@@ -356,7 +482,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             Sent::Ended(ended) => ended,
             Sent::Later => {
                 let why = "it changed a moment ago, where placeholders may have been renamed; the next run sends it";
-                Ended::new(&key, Outcome::Skipped).because(why)
+                Ended::new(&key, Outcome::Skipped).because(Cause::Busy, why)
             }
         })
     }
@@ -378,22 +504,41 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
 
     /// Says of all that is new and comes now that it is about to be put, in one go: waiting for the disk costs more than a
     /// request to a store that is near.
-    async fn announce(&self, sights: &[Result<Sight, ScanError>]) -> Result<(), StateError> {
+    async fn announce(&self, sights: &[Found]) -> Result<(), StateError> {
         let Some(session) = self.session else { return Ok(()) };
         let new = sights.iter().filter_map(|sight| match sight {
-            Ok(Sight::Present { key, status, record: None, names }) => Some((key, self.local(status, *names))),
+            Ok((Sight::Present { key, status, record: None, names }, None)) => Some((key, self.local(status, *names))),
             _ => None,
         });
         session.intend(new).await
     }
 
     /// Does what a sight takes.
-    async fn take(&self, sight: Result<Sight, ScanError>, needed: &Needed) -> Result<Taken, RunErrorKind> {
-        match sight? {
+    async fn take(&self, found: Found, needed: &Needed) -> Result<Taken, RunErrorKind> {
+        let (sight, imported) = found?;
+        if let (Some(imported), Sight::Present { key, status, record, names }) = (&imported, &sight) {
+            match self.as_imported(key, *status, imported).await {
+                AsImported::Yes(status) => {
+                    self.record_imported(key, &status, record.clone(), *names)?;
+                    return Ok(Taken::Ended(Ended::new(key, Outcome::Unchanged)));
+                }
+                AsImported::Unknown(ended) => return Ok(Taken::Ended(ended)),
+                AsImported::No => {}
+            }
+        }
+        match sight {
             Sight::Unchanged(count) => Ok(Taken::Counted(count)),
+            // It was announced, and nothing has come of it.
+            Sight::Present { key, .. } if self.stop.leaves_out() => {
+                self.session.inspect(|session| session.withdraw(&key));
+                Ok(Taken::Nothing)
+            }
             Sight::Present { key, status, record, names } => {
                 let known = record.is_some();
-                let sent = self.present(&key, status, record.clone(), names, needed).await?;
+                let sent = match self.unwanted(record.as_ref()) {
+                    Some(why) => Sent::Ended(Ended::new(&key, Outcome::Skipped).because(Cause::LeftToPolicy, why)),
+                    None => self.present(&key, status, record.clone(), names, needed).await?,
+                };
                 self.session.inspect(|session| session.withdraw(&key));
                 let ended = match sent {
                     Sent::Ended(ended) => ended,
@@ -408,7 +553,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 Ok(Taken::Ended(ended))
             }
             Sight::Gone(record) if record.remote.is_none() => {
-                self.session.map_or(Ok(()), |session| session.remove(&record.key, Urgency::Later))?;
+                // What may have been put without anybody hearing of it is settled at the end.
+                if let Some(session) = self.session.filter(|session| !session.is_uncertain(&record.key)) {
+                    session.remove(&record.key, Urgency::Later)?;
+                }
                 Ok(Taken::Nothing)
             }
             Sight::Gone(record) => Ok(Taken::Gone(record)),
@@ -443,7 +591,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 Ok(decision) => match self.may_carry_out(&decision, needed) {
                     Replace::Yes => self.carry_out(key, decision).await?,
                     Replace::Later => return Ok(Sent::Later),
-                    Replace::No(why) => Ok(Ended::new(key, Outcome::Conflict).because(why)),
+                    Replace::No(why) => Ok(Ended::new(key, Outcome::Conflict).because(Cause::OnlyCopy, why)),
                 },
                 Err(unsent) => Err(unsent),
             };
@@ -506,20 +654,20 @@ impl From<ScanError> for RunErrorKind {
 fn no_entry(sight: Sight) -> (Box<[u8]>, Ended, Recorded) {
     match sight {
         Sight::Skipped { path, reason, recorded } => {
-            let ended = Ended::new(escape(&path), Outcome::Skipped).because(Chain(&reason));
+            let ended = Ended::new(&*path, Outcome::Skipped).because(&reason, Chain(&reason));
             (path, ended, recorded)
         }
         Sight::Failed { path, error, recorded } => {
-            let ended = Ended::new(escape(&path), Outcome::Failed).because(Chain(&error));
+            let ended = Ended::new(&*path, Outcome::Failed).because(&error, Chain(&error));
             (path, ended, recorded)
         }
         Sight::Unchanged(_) | Sight::Present { .. } | Sight::Gone(_) => {
-            (Box::default(), Ended::new("", Outcome::Unchanged), Recorded::Yes)
+            (Box::default(), Ended::new(b"".as_slice(), Outcome::Unchanged), Recorded::Yes)
         }
     }
 }
 
 fn unstable(key: &Key) -> Ended {
     let reason = format!("unstable: it changed while it was read, {ATTEMPTS} times over; the bucket keeps what it had");
-    Ended::new(key, Outcome::Failed).because(reason)
+    Ended::new(key, Outcome::Failed).because(Cause::Busy, reason)
 }

@@ -11,9 +11,9 @@
 //!    that was renamed behind the look. It has its turn after a second look.
 //! 3. *Deletes come after the second look* as well.
 
-use super::Export;
+use super::{Export, Imported};
 use crate::engine::contents::Subject;
-use crate::engine::placeholder::{Fetched, fetch_back};
+use crate::engine::placeholder::{Fetched, Places, fetch_back};
 use crate::engine::report::RunErrorKind;
 use crate::engine::scan::{Scan, ScanError, Sight};
 use crate::engine::selection::Selection;
@@ -181,13 +181,18 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             Residence::Written(released) => (released, false),
         };
         if is_whole && released.key != key && self.options.selection.selects(key.as_str()) {
-            let (prefix, file) = (&self.options.prefix, (&found.entry, &status));
-            let fetched = fetch_back(self.tree, self.store, prefix, file, &released, self.progress).await;
+            let (places, file) = (self.places(), (&found.entry, &status));
+            let fetched = fetch_back(self.tree, self.store, places, file, &released, self.progress).await;
             if matches!(fetched, Fetched::Here { .. }) {
                 return Ok(Looked::Fetched);
             }
         }
         Ok(Looked::Marked { object: released.key, file: key, ctime: status.ctime })
+    }
+
+    /// Where the data of placeholders is.
+    pub(super) fn places(&self) -> Places<'_> {
+        Places { own: &self.options.prefix, imports: self.options.imported.as_ref().map(Imported::prefix) }
     }
 
     /// Whether the object of a subject may be replaced, in whole or in its headers.

@@ -1,9 +1,10 @@
 //! [`plan_export`]: what an export would do.
 
-use super::{Decision, Export, ExportOptions, no_entry, unstable};
+use super::imported::AsImported;
+use super::{Decision, Export, ExportOptions, Found, no_entry, unstable};
 use crate::engine::contents::Unsent;
 use crate::engine::report::{Direction, Ended, Outcome, Recorder, Report, RunError, RunErrorKind, Silent};
-use crate::engine::scan::{ScanError, Sight};
+use crate::engine::scan::Sight;
 use crate::engine::session::Session;
 use crate::engine::spool::Spool;
 use crate::engine::state::StateStore;
@@ -15,6 +16,7 @@ use crate::snapshot::Record;
 use crate::store::{Counted, ObjectStore};
 use crate::tree::Tree;
 use futures_util::StreamExt;
+use std::future::ready;
 
 /// What an export would do about a key, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +60,10 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
             session.say_disbelief(&mut recorder);
         }
         let mut gone = Spool::new();
-        let mut decided = run.scan().sights().map(|sight| run.foresee(sight)).buffered(options.jobs.get()).boxed();
+        let sights = run.scan().sights().take_while(|_| ready(!run.stop.leaves_out()));
+        let found = sights.map(|sight| run.beside(vec![sight]).map(|found| found.into_iter().next()));
+        let found = found.filter_map(|found| ready(found.map_err(RunErrorKind::from).transpose()));
+        let mut decided = found.map(|found| run.foresee(found)).buffered(options.jobs.get()).boxed();
         while let Some(foreseen) = decided.next().await {
             match foreseen? {
                 Foreseen::Counted(count) => recorder.unchanged(count),
@@ -71,6 +76,7 @@ pub async fn plan_export<T: Tree, S: ObjectStore + ?Sized>(
                 Foreseen::Nothing => {}
             }
         }
+        run.stop.ended()?;
         // Last, as in a run: only now it is known how many they are.
         let checked = session.as_ref().and_then(|session| run.may_delete(session, &gone));
         if let Some(Err(braked)) = checked {
@@ -108,8 +114,16 @@ enum Foreseen {
 
 impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     /// Says what a sight would take.
-    async fn foresee(&self, sight: Result<Sight, ScanError>) -> Result<Foreseen, RunErrorKind> {
-        Ok(match sight? {
+    async fn foresee(&self, found: Result<Found, RunErrorKind>) -> Result<Foreseen, RunErrorKind> {
+        let (sight, imported) = found??;
+        if let (Some(imported), Sight::Present { key, status, .. }) = (&imported, &sight) {
+            match self.as_imported(key, *status, imported).await {
+                AsImported::Yes(_) => return Ok(Foreseen::Ended(Ended::new(key, Outcome::Unchanged))),
+                AsImported::Unknown(ended) => return Ok(Foreseen::Ended(ended)),
+                AsImported::No => {}
+            }
+        }
+        Ok(match sight {
             Sight::Unchanged(count) => Foreseen::Counted(count),
             Sight::Gone(record) if record.remote.is_none() => Foreseen::Nothing,
             Sight::Gone(record) => Foreseen::Gone(record),
@@ -124,7 +138,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 
     async fn foreseen(&self, key: &Key, decision: Decision) -> Foreseen {
         if let Err(refusal) = plan::put(&decision.subject.entry, &self.options.prefix, &self.options.profile) {
-            return Foreseen::Ended(Ended::new(key, Outcome::Skipped).because(Chain(&refusal)));
+            return Foreseen::Ended(Ended::new(key, Outcome::Skipped).because(&refusal, Chain(&refusal)));
         }
         let ended = |outcome| Ended { bytes: 0, ..Ended::new(key, outcome) };
         let outcome = match decision.step {

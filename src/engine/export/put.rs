@@ -2,6 +2,7 @@
 
 use super::{ATTEMPTS, Decision, Export};
 use crate::engine::agreed::{age_of, age_of_object, is_ours, is_recorded, mtime_of, remote_of, same_fields};
+use crate::engine::cause::Cause;
 use crate::engine::contents::{Content, Subject, Unsent, unsent_by_store};
 use crate::engine::journal::Urgency;
 use crate::engine::placeholder::{Fetched, fetch_back};
@@ -35,11 +36,12 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             }
             return Ok(Ok(Ended::new(key, Outcome::Unchanged)));
         }
-        let refused = |refusal: &dyn std::error::Error| Ended::new(key, Outcome::Skipped).because(Chain(refusal));
         let StoreOp::Put { object_key, headers, payload } =
             match plan::put(&decision.subject.entry, &self.options.prefix, &self.options.profile) {
                 Ok(put) => put,
-                Err(refusal) => return Ok(Ok(refused(&refusal))),
+                Err(refusal) => {
+                    return Ok(Ok(Ended::new(key, Outcome::Skipped).because(&refusal, Chain(&refusal))));
+                }
             };
         let Some(session) = self.session else {
             if let Some(released) = decision.subject.released() {
@@ -181,7 +183,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             }
         }
         let reason = "the object changed at every try, each time before the request arrived";
-        Ok(Ok(Ended::new(key, Outcome::Conflict).because(reason)))
+        Ok(Ok(Ended::new(key, Outcome::Conflict).because(Cause::LostRace, reason)))
     }
 
     /// Without a record: what a file becomes whose data is in the store alone. Its own object gets its attributes; under
@@ -228,11 +230,11 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 
     /// Fetches the data of a file that is to be put as a whole. Then it is looked at anew, and is a file like any other.
     async fn bring_back(&self, subject: &Subject, released: &Released) -> Unsent {
-        let (prefix, file) = (&self.options.prefix, (&subject.entry, &subject.status));
-        match fetch_back(self.tree, self.store, prefix, file, released, self.progress).await {
+        let file = (&subject.entry, &subject.status);
+        match fetch_back(self.tree, self.store, self.places(), file, released, self.progress).await {
             Fetched::Here { .. } | Fetched::Changed => Unsent::Changed,
             Fetched::Lost(ended) | Fetched::Not(ended) => {
-                Unsent::Ended(ended.because("nothing was sent, since its data is not here"))
+                Unsent::Ended(ended.because(Cause::ReleasedSourceGone, "nothing was sent, since its data is not here"))
             }
         }
     }
@@ -321,7 +323,8 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             (Some(_), Some(_)) => "the object has changed as well",
             (Some(_), None) => "the object was deleted",
         };
-        let ended = |outcome, then: &str| Some(Ended::new(key, outcome).because(format!("{what}; {then}")));
+        let ended =
+            |outcome, then: &str| Some(Ended::new(key, outcome).because(Cause::Conflict, format!("{what}; {then}")));
         match self.options.on_conflict {
             OnConflict::Local => None,
             OnConflict::Newest if current.is_none_or(|meta| subject.status.attributes.mtime >= mtime_of(meta)) => None,
@@ -339,5 +342,5 @@ fn written(subject: &Subject, outcome: Outcome) -> Ended {
 }
 
 fn failed(key: &Key, error: &StoreError) -> Ended {
-    Ended::new(key, Outcome::Failed).because(Chain(error))
+    Ended::new(key, Outcome::Failed).because(error, Chain(error))
 }

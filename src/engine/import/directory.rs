@@ -4,8 +4,9 @@ use super::{
     Around, Done, Import, KEPT, Missing, below_unknown, decode, is_final, reasons_of, refused, store_failure,
     tree_failure, with_shortfalls,
 };
+use crate::engine::cause::Cause;
 use crate::engine::listing::Listed;
-use crate::engine::report::{Ended, Outcome, Recorder};
+use crate::engine::report::{Ended, Outcome, Reason, Recorder};
 use crate::engine::spool::{Deferred, Rule};
 use crate::entry::{Entry, EntryKind};
 use crate::key::Key;
@@ -181,7 +182,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     async fn new_directory(
         &self,
         entry: Entry,
-        reasons: Vec<Box<str>>,
+        reasons: Vec<Reason>,
         remote: Option<Remote>,
         missing: &[Missing],
     ) -> Result<Done, TreeError> {
@@ -198,7 +199,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     fn removed_directory(
         &self,
         entry: Entry,
-        mut reasons: Vec<Box<str>>,
+        mut reasons: Vec<Reason>,
         record: Option<&Record>,
         remote: Option<Remote>,
         around: &mut Around,
@@ -209,7 +210,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             OnConflict::Local => (Outcome::Skipped, "the tree wins"),
             _ => (Outcome::Conflict, "both sides keep what they have"),
         };
-        reasons.push(format!("it was removed from the tree, and its object has changed; {then}").into());
+        reasons.push(Reason::new(
+            Cause::Conflict,
+            format!("it was removed from the tree, and its object has changed; {then}"),
+        ));
         let yields = record.is_some() && outcome == Outcome::Skipped;
         let edit = yields.then(|| Edit::Put(Record { key: key.clone(), local: None, remote }));
         Done { ended: Some(Ended { reasons, ..Ended::new(&key, outcome) }), edit, ..Done::default() }
@@ -219,7 +223,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     fn standing(
         &self,
         entry: Entry,
-        mut reasons: Vec<Box<str>>,
+        mut reasons: Vec<Reason>,
         found: Found,
         record: Option<&Record>,
         remote: Option<Remote>,
@@ -241,7 +245,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 OnConflict::Local | OnConflict::Newest | OnConflict::KeepBoth => (Outcome::Skipped, "the tree wins"),
             };
             if outcome != Outcome::MetadataOnly {
-                reasons.push(format!("its attributes have changed on both sides; {then}").into());
+                let reason = format!("its attributes have changed on both sides; {then}");
+                reasons.push(Reason::new(Cause::Conflict, reason));
                 let yields =
                     (outcome == Outcome::Skipped).then(|| Record { key: entry.key().clone(), local: None, remote });
                 let edit = yields.map(Edit::Put);
@@ -252,9 +257,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let step = compare(FileType::Directory, 0, wanted, Some(&stored));
         let deferred = match step {
             // What is kept keeps its times too, whatever is put into it.
-            _ if keep && differs => {
-                Deferred { reasons: vec![KEPT.into()], rule: Rule::Keep, ..deferred(found.entry, Outcome::Conflict) }
-            }
+            _ if keep && differs => Deferred {
+                reasons: vec![Reason::new(Cause::Kept, KEPT)],
+                rule: Rule::Keep,
+                ..deferred(found.entry, Outcome::Conflict)
+            },
             _ if keep => Deferred { reasons, rule: Rule::Keep, ..deferred(found.entry, Outcome::Unchanged) },
             ImportStep::Nothing => Deferred { reasons, remote, ..deferred(found.entry, Outcome::Unchanged) },
             _ => Deferred { reasons, remote, ..deferred(entry, Outcome::MetadataOnly) },
@@ -298,7 +305,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             // It is no entry, but what could not be applied is said.
             (Ok((applied, outcome, status)), None) => {
-                applied.shortfalls.iter().for_each(|shortfall| recorder.remark(&key, outcome, shortfall));
+                applied.shortfalls.iter().for_each(|shortfall| recorder.remark(&key, outcome, shortfall, shortfall));
                 let is_agreed = rule == Rule::Implied || remote.is_some();
                 is_agreed.then(|| Edit::Put(Record { key, local: Some(self.local(&status)), remote }))
             }

@@ -14,23 +14,28 @@ mod directory;
 mod object;
 mod plan;
 mod remove;
+#[cfg_attr(not(feature = "repository"), allow(dead_code, reason = "events are part of the data repository"))]
+mod touched;
 
 pub use plan::plan_import;
 
 use self::remove::Late;
+use self::touched::LeftOut;
+pub(super) use self::touched::{Takes, Touched};
 use super::agreed::{age_of, fresh_since, is_recorded, remote_of, same_time};
+use super::cancel::{Cancel, Stop, and};
+use super::cause::Cause;
 use super::contents::Contents;
 use super::export::SameTimes;
 use super::journal::Urgency;
-use super::listing::{Item, Listed, Listing, ROOT, shadowed};
-use super::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
+use super::listing::{Item, Listed, Listing, ROOT, Stretch, Use, shadowed};
+use super::report::{Direction, Ended, Jobs, Outcome, Progress, Reason, Recorder, Report, RunError, RunErrorKind};
 use super::selection::Selection;
 use super::session::{Seen, Session, StateError};
 use super::spool::{Deferred, Rule, Spool};
 use super::state::StateStore;
 use super::turns::Turns;
 use crate::entry::{Chain, DecodedHead, Entry, ObjectHead, Refusal};
-use crate::escape::escape;
 use crate::key::{Key, Prefix};
 use crate::metadata::Fields;
 use crate::plan::{Claim, Deletes, Existing, OnConflict};
@@ -43,7 +48,7 @@ use crate::tree::{Applied, Tree, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use std::error::Error as StdError;
+use std::future::ready;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How an import is done.
@@ -66,6 +71,8 @@ pub struct ImportOptions {
     pub on_conflict: OnConflict,
     /// What the bucket is called; see [`ExportOptions::bucket`](super::ExportOptions::bucket).
     pub bucket: Box<str>,
+    /// Tells the run to come to an end.
+    pub cancel: Cancel,
     /// When the data of files is fetched.
     pub data: Fetch,
 }
@@ -98,6 +105,7 @@ impl ImportOptions {
             deletes: Deletes::default(),
             on_conflict: OnConflict::default(),
             bucket: "".into(),
+            cancel: Cancel::default(),
             data: Fetch::default(),
         }
     }
@@ -157,6 +165,13 @@ impl ImportOptions {
         self.bucket = bucket.into();
         self
     }
+
+    /// What tells the run to come to an end.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
+        self
+    }
 }
 
 /// Imports everything below a prefix: every object becomes a file, directory or link.
@@ -186,7 +201,7 @@ pub async fn import<S: ObjectStore + ?Sized, T: Tree>(
     options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
-    run(store, tree, None, options, progress).await
+    run(store, tree, None, options, progress, None).await
 }
 
 /// Imports what was created or modified in the bucket, data or metadata, since the last import from or export to it.
@@ -209,7 +224,20 @@ pub async fn import_since<S: ObjectStore + ?Sized, T: Tree>(
     options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
-    run(store, tree, Some(state), options, progress).await
+    run(store, tree, Some(state), options, progress, None).await
+}
+
+/// Imports as [`import_since`] does, but looks only at these keys and at what depends on them.
+#[cfg(feature = "repository")]
+pub(super) async fn import_touched<S: ObjectStore + ?Sized, T: Tree>(
+    store: &S,
+    tree: &T,
+    state: &dyn StateStore,
+    options: &ImportOptions,
+    touched: Touched<'_>,
+    progress: &dyn Progress,
+) -> Result<Report, RunError> {
+    run(store, tree, Some(state), options, progress, Some(touched)).await
 }
 
 async fn run<S: ObjectStore + ?Sized, T: Tree>(
@@ -218,13 +246,15 @@ async fn run<S: ObjectStore + ?Sized, T: Tree>(
     state: Option<&dyn StateStore>,
     options: &ImportOptions,
     progress: &dyn Progress,
+    touched: Option<Touched<'_>>,
 ) -> Result<Report, RunError> {
     let store = &Counted::new(store);
     let mut recorder = Recorder::new(Direction::Import, progress);
     let imported = async {
         let session = Session::of(tree, state, &options.bucket, &options.prefix).await?;
-        let run = &Import::new(store, tree, session.as_ref(), options, progress);
-        let imported = run.all(&mut recorder).await;
+        let takes = touched.as_ref().map_or(Takes::ALL, |touched| touched.takes);
+        let run = &Import { takes, ..Import::new(store, tree, session.as_ref(), options, progress) };
+        let imported = run.all(touched, &mut recorder).await;
         // What was done is recorded once it is on the disk, and not before.
         let finished = tree.finish().await.map_err(RunErrorKind::Tree);
         // After a sync that failed, nobody knows what is on the disk, whatever a later one says.
@@ -235,7 +265,7 @@ async fn run<S: ObjectStore + ?Sized, T: Tree>(
             Some(session) => session.finish(seen, tree.now()).await.map_err(RunErrorKind::State),
             None => Ok(()),
         };
-        imported.and(finished).and(recorded).and(closed)
+        and(and(imported, finished), and(recorded, closed))
     };
     let imported: Result<(), RunErrorKind> = imported.await;
     recorder.finish(store.calls(), imported)
@@ -248,7 +278,10 @@ pub(super) struct Import<'r, S: ?Sized, T> {
     options: &'r ImportOptions,
     progress: &'r dyn Progress,
     contents: Contents<'r, T>,
+    stop: Stop,
     started: Timestamp,
+    /// Which changes of the bucket are taken over.
+    takes: Takes,
     /// What is done and not yet known to be on the disk.
     done: Mutex<Vec<Edit>>,
 }
@@ -260,6 +293,7 @@ const UNRECORDED: usize = 4096;
 enum Headed {
     Item(Item),
     Directory { key: Key, listed: Listed, head: Option<Result<ObjectMeta, StoreError>> },
+    LeftOut { key: Key, listed: Listed, left_out: LeftOut },
 }
 
 /// A claim after the part of it that must be done in order.
@@ -325,16 +359,22 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
         progress: &'r dyn Progress,
     ) -> Self {
         let started = tree.now();
+        let stop = Stop::new(&options.cancel);
         let contents = Contents::new(tree, Support::No, SameTimes::Compare, fresh_since(started));
-        Self { store, tree, session, options, progress, contents, started, done: Mutex::default() }
+        let takes = Takes::ALL;
+        Self { store, tree, session, options, progress, contents, stop, started, takes, done: Mutex::default() }
     }
 
-    async fn all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
+    async fn all(&self, touched: Option<Touched<'_>>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
         if let Some(session) = self.session {
             session.say_disbelief(recorder);
         }
         let ImportOptions { selection, prefix, profile, .. } = self.options;
-        let listing = Listing::new(self.store, self.session, selection, prefix, profile.clash)?;
+        let stretches = match touched {
+            Some(touched) => self.stretches(touched, recorder).await?,
+            None => Stretch::of(selection),
+        };
+        let listing = Listing::new(self.store, self.session, stretches, selection, prefix, profile.clash)?;
         // What was recorded and not listed comes out of the listing at its end, and only then.
         let absent = &Mutex::new(None);
         // The stream is boxed, so that the compiler can tell that the whole may go to another thread.
@@ -349,6 +389,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                 Err(error) => Some((Err(error), None)),
             }
         });
+        let items = items.take_while(|_| ready(!self.stop.leaves_out()));
         let turns = &Turns::<Around>::new();
         let done = items.zip(stream::iter(0..)).map(|(item, number)| async move {
             let headed = self.head(item?).await;
@@ -389,6 +430,10 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             self.remove_absent(absent, &late, recorder).await?;
         }
         for late in late {
+            // It was not done, so it is no entry of the report.
+            if self.stop.leaves_out() {
+                break;
+            }
             let done = self.try_late(late, &listed).await;
             for deferred in done.deferred {
                 if deferred.entry.key().is_directory() { &mut directories } else { &mut links }.push(&deferred)?;
@@ -401,7 +446,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             let edit = self.directory_attributes(deferred, recorder).await;
             self.agree(edit).await?;
         }
-        listed
+        and(listed, self.stop.ended())
     }
 
     /// Puts the links from a position on into place.
@@ -477,12 +522,22 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
     }
 
     async fn head(&self, item: Item) -> Headed {
-        match item {
-            Item::Claim(Claim::Object { key, object: listed }) if key.is_directory() => {
+        if matches!(&item, Item::Claim(Claim::Object { object, .. }) if object.use_for == Use::Context) {
+            return Headed::Item(item);
+        }
+        let left_out = match &item {
+            Item::Claim(Claim::Object { key, object }) => self.leaves_out(key, object).await,
+            _ => None,
+        };
+        match (item, left_out) {
+            (Item::Claim(Claim::Object { key, object: listed }), Some(left_out)) => {
+                Headed::LeftOut { key, listed, left_out }
+            }
+            (Item::Claim(Claim::Object { key, object: listed }), None) if key.is_directory() => {
                 let head = if listed.is_as_recorded() { None } else { Some(self.store.head(&listed.object.key).await) };
                 Headed::Directory { key, listed, head }
             }
-            item => Headed::Item(item),
+            (item, _) => Headed::Item(item),
         }
     }
 
@@ -496,7 +551,17 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                     None => self.known_directory(key, &listed, around).await,
                 });
             }
+            Headed::LeftOut { key, listed, left_out } => {
+                around.move_to(&key);
+                return Prepared::Done(self.left_out(key, &listed, left_out, around).await);
+            }
+            Headed::Item(Item::Replaced(record)) if !self.takes.replacements() => {
+                return Prepared::Done(LeftOut::replaced(&record.key).into());
+            }
             Headed::Item(Item::Replaced(record)) => return Prepared::Done(self.make_way(&record).await),
+            Headed::Item(Item::Claim(Claim::Object { object: Listed { use_for: Use::Context, .. }, .. })) => {
+                return Prepared::Done(Done::default());
+            }
             Headed::Item(Item::Claim(claim)) => claim,
         };
         match claim {
@@ -521,12 +586,14 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                 }
                 Prepared::Done(Done::default())
             }
-            Claim::Root => Prepared::Done(Ended::new(&self.options.prefix, Outcome::Skipped).because(ROOT).into()),
+            Claim::Root => {
+                Prepared::Done(Ended::new(&self.options.prefix, Outcome::Skipped).because(Cause::Root, ROOT).into())
+            }
             Claim::Refused { key, error } => {
-                Prepared::Done(Ended::new(escape(key.as_bytes()), Outcome::Skipped).because(error).into())
+                Prepared::Done(Ended::new(key.as_bytes(), Outcome::Skipped).because(&error, &error).into())
             }
             Claim::Shadowed { key, by } => {
-                Prepared::Done(Ended::new(&key, Outcome::Skipped).because(shadowed(&by)).into())
+                Prepared::Done(Ended::new(&key, Outcome::Skipped).because(Cause::Shadowed, shadowed(&by)).into())
             }
         }
     }
@@ -570,7 +637,7 @@ fn below_unknown(key: &Key, directory: &Key) -> Ended {
     let reason = format!(
         "nothing can be put into \"{directory}\", which could not be read or made, or whose object could not be read"
     );
-    Ended::new(key, Outcome::Failed).because(reason)
+    Ended::new(key, Outcome::Failed).because(Cause::ParentFailed, reason)
 }
 
 impl From<Deferred> for Done {
@@ -608,23 +675,25 @@ pub(super) async fn link_body(
     Ok(target)
 }
 
-fn reasons_of(head: &DecodedHead) -> Vec<Box<str>> {
-    head.findings.iter().map(|finding| finding.to_string().into()).collect()
+fn reasons_of(head: &DecodedHead) -> Vec<Reason> {
+    head.findings.iter().map(|finding| Reason::new(finding, finding)).collect()
 }
 
 fn with_shortfalls(mut ended: Ended, applied: &Applied) -> Ended {
-    ended.reasons.extend(applied.shortfalls.iter().map(|shortfall| shortfall.to_string().into()));
+    ended.reasons.extend(applied.shortfalls.iter().map(|shortfall| Reason::new(shortfall, shortfall)));
     ended
 }
 
 fn refused(key: &Key, refusal: &Refusal) -> Ended {
-    Ended::new(key, Outcome::Failed).because(Chain(refusal))
+    Ended::new(key, Outcome::Failed).because(refusal, Chain(refusal))
 }
 
 fn store_failure(key: &Key, error: &StoreError) -> Ended {
     match error.kind() {
-        StoreErrorKind::NotFound => Ended::new(key, Outcome::Skipped).because("it vanished before it was read"),
-        _ => Ended::new(key, Outcome::Failed).because(Chain(error)),
+        StoreErrorKind::NotFound => {
+            Ended::new(key, Outcome::Skipped).because(Cause::ObjectNotFound, "it vanished before it was read")
+        }
+        _ => Ended::new(key, Outcome::Failed).because(error, Chain(error)),
     }
 }
 
@@ -634,6 +703,5 @@ fn tree_failure(key: &Key, error: &TreeError) -> Ended {
         TreeErrorKind::Reserved => Outcome::Skipped,
         _ => Outcome::Failed,
     };
-    let error: &dyn StdError = error;
-    Ended::new(key, outcome).because(Chain(error))
+    Ended::new(key, outcome).because(error, Chain(error))
 }

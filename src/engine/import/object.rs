@@ -5,11 +5,12 @@ use super::{
     tree_failure, with_shortfalls,
 };
 use crate::engine::agreed::{is_ours, mtime_of, same_time};
+use crate::engine::cause::Cause;
 use crate::engine::contents::{Unsent, WRITTEN};
 use crate::engine::digest::Running;
 use crate::engine::listing::Listed;
 use crate::engine::placeholder::ARCHIVED;
-use crate::engine::report::{Ended, Outcome};
+use crate::engine::report::{Ended, Outcome, Reason};
 use crate::engine::spool::{Deferred, Rule};
 use crate::entry::{Chain, DecodedHead, Entry, EntryKind};
 use crate::key::Key;
@@ -17,7 +18,7 @@ use crate::mode::FileType;
 use crate::plan::{Change, Existing, ImportStep, MetadataChange, OnConflict, Step, compare, step};
 use crate::released::Released;
 use crate::snapshot::{Age, Edit, Record, Remote};
-use crate::store::{GetOptions, GetOutput, ObjectMeta, ObjectStore, Support};
+use crate::store::{GetOptions, GetOutput, ObjectMeta, ObjectStore, StoreError, StoreErrorKind, Support};
 use crate::timestamp::Timestamp;
 use crate::tree::{Found, Present, Residence, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
 use futures_util::StreamExt;
@@ -29,7 +30,7 @@ const ATTEMPTS: u32 = 3;
 /// What is done about a file or link.
 pub(super) enum Decision {
     /// Both sides hold the same.
-    Agree { found: Found, meta: ObjectMeta, reasons: Vec<Box<str>> },
+    Agree { found: Found, meta: ObjectMeta, reasons: Vec<Reason> },
     /// The bytes are there, and the attributes are others.
     SetAttributes { found: Found, meta: ObjectMeta, head: DecodedHead },
     /// The object takes the place of what is there.
@@ -130,7 +131,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Decision::FetchBeside { found } => {
                 let to = beside(key, &found).ok_or_else(|| {
                     Ended::new(key, Outcome::Conflict)
-                        .because("both sides have changed, and there is no room for a second name")
+                        .because(Cause::Conflict, "both sides have changed, and there is no room for a second name")
                 })?;
                 self.fetch_beside(key, listed, &found, to, around).await
             }
@@ -160,8 +161,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         };
         let deferred = done.deferred.last_mut().map(|deferred| &mut deferred.reasons);
         match (&mut done.ended, deferred) {
-            (Some(ended), _) => ended.reasons.push(kept.into()),
-            (None, Some(reasons)) => reasons.push(kept.into()),
+            (Some(ended), _) => ended.reasons.push(Reason::new(Cause::Conflict, kept)),
+            (None, Some(reasons)) => reasons.push(Reason::new(Cause::Conflict, kept)),
             (None, None) => {}
         }
         Ok(done)
@@ -194,7 +195,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             if self.session.is_some() && turn == Turn::First {
                 return Ok(Decision::Late);
             }
-            return Err(Ended::new(key, Outcome::Conflict).because("a directory stands there"));
+            return Err(Ended::new(key, Outcome::Conflict).because(Cause::KindMismatch, "a directory stands there"));
         }
         if self.session.is_none() {
             return self.decide_by_the_tree(key, listed, present).await;
@@ -263,7 +264,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         match present {
             Present::Nothing => Ok(Decision::Fetch { present, why: Why::New }),
             Present::Entry(_) | Present::Other if replaces => Ok(Decision::Fetch { present, why: Why::Changed }),
-            Present::Entry(_) | Present::Other => Err(Ended::new(key, Outcome::Conflict).because(KEPT)),
+            Present::Entry(_) | Present::Other => Err(Ended::new(key, Outcome::Conflict).because(Cause::Kept, KEPT)),
         }
     }
 
@@ -297,12 +298,13 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     async fn decide_conflict(&self, key: &Key, listed: &Listed, present: Present) -> Result<Decision, Ended> {
         let conflict = |then: &str| {
             let reason = format!("it has changed on both sides; {then}");
-            Ended::new(key, Outcome::Conflict).because(reason)
+            Ended::new(key, Outcome::Conflict).because(Cause::Conflict, reason)
         };
         let Present::Entry(found) = present else {
             return match self.options.on_conflict {
                 OnConflict::Store => Ok(Decision::Fetch { present, why: Why::Wins }),
-                _ => Err(Ended::new(key, Outcome::Conflict).because("something stands there that has no object")),
+                _ => Err(Ended::new(key, Outcome::Conflict)
+                    .because(Cause::Kept, "something stands there that has no object")),
             };
         };
         let (meta, head) = self.look_at_object(key, listed, Some(&found.entry)).await?;
@@ -311,7 +313,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
         let remote = || self.remote(&meta, listed.record.as_ref(), None);
         let yields = |then: &str| {
-            let ended = Ended::new(key, Outcome::Skipped).because(format!("it has changed on both sides; {then}"));
+            let ended = Ended::new(key, Outcome::Skipped)
+                .because(Cause::Conflict, format!("it has changed on both sides; {then}"));
             Ok(Decision::Yield { remote: remote(), ended })
         };
         match self.options.on_conflict {
@@ -334,12 +337,13 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let reason = |then: &str| format!("it was removed from the tree, and its object has changed; {then}");
         match self.options.on_conflict {
             OnConflict::Fail => {
-                Err(Ended::new(key, Outcome::Conflict).because(reason("both sides keep what they have")))
+                Err(Ended::new(key, Outcome::Conflict)
+                    .because(Cause::Conflict, reason("both sides keep what they have")))
             }
             OnConflict::Local => {
                 let meta = self.store.head(&listed.object.key).await.map_err(|error| store_failure(key, &error))?;
                 let remote = self.remote(&meta, listed.record.as_ref(), None);
-                let ended = Ended::new(key, Outcome::Skipped).because(reason("the tree wins"));
+                let ended = Ended::new(key, Outcome::Skipped).because(Cause::Conflict, reason("the tree wins"));
                 Ok(Decision::Yield { remote, ended })
             }
             OnConflict::Store | OnConflict::Newest | OnConflict::KeepBoth => {
@@ -402,7 +406,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Ok(same) => Ok(same),
             Err(Unsent::Changed) => Ok(false),
             Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => {
-                Err(Ended { key: key.to_string().into(), ..ended })
+                Err(Ended { reasons: ended.reasons, ..Ended::new(key, ended.outcome) })
             }
         }
     }
@@ -464,7 +468,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         match self.contents.residence(key, &found.status()).await {
             Ok(Residence::Released(released)) => Ok(Some(released)),
             Ok(Residence::Here) | Err(Unsent::Changed) => Ok(None),
-            Ok(Residence::Written(_)) => Err(Ended::new(key, Outcome::Conflict).because(WRITTEN)),
+            Ok(Residence::Written(_)) => Err(Ended::new(key, Outcome::Conflict).because(Cause::Conflict, WRITTEN)),
             Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => Err(ended),
         }
     }
@@ -504,7 +508,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     ) -> Result<Done, Ended> {
         let mut reasons = reasons_of(&head);
         if meta.is_archived() {
-            reasons.push(ARCHIVED.into());
+            reasons.push(Reason::new(Cause::Archived, ARCHIVED));
         }
         let profile = &self.options.profile;
         let entry = head.into_entry(key, b"", profile).map_err(|refusal| refused(key, &refusal))?;
@@ -541,11 +545,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 return self.place(key, listed, present, (meta, head), around).await;
             }
         }
-        let GetOutput { meta, mut body } = self
-            .store
-            .get(&listed.object.key, &GetOptions { expected_size: Some(listed.object.size), ..GetOptions::default() })
-            .await
-            .map_err(|error| store_failure(key, &error))?;
+        let options = GetOptions { expected_size: Some(listed.object.size), ..GetOptions::default() };
+        let GetOutput { meta, mut body } = match self.store.get(&listed.object.key, &options).await {
+            Ok(output) => output,
+            Err(error) => return Err(self.unfetched(key, listed, &error).await),
+        };
         let profile = &self.options.profile;
         let head = decode(key, &meta, profile, present.entry()).map_err(|refusal| refused(key, &refusal))?;
         let reasons = reasons_of(&head);
@@ -553,7 +557,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             let target = link_body(&mut body, meta.size).await.map_err(|error| store_failure(key, &error))?;
             if target.len() as u64 != meta.size {
                 let reason = format!("expected a body of {} bytes, found another length", meta.size);
-                return Err(Ended::new(key, Outcome::Failed).because(reason));
+                return Err(Ended::new(key, Outcome::Failed).because(Cause::Corrupt, reason));
             }
             let md5 = self.needs_digest(&meta).then(|| Md5::digest(&target).into());
             let entry = head.into_entry(key, &target, profile).map_err(|refusal| refused(key, &refusal))?;
@@ -591,6 +595,20 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         Ok(Done { deferred, ended: Some(ended), edit, ..Done::default() })
     }
 
+    /// How an object ends that could not be fetched. Of an archived one its head tells whether it is a link.
+    async fn unfetched(&self, key: &Key, listed: &Listed, error: &StoreError) -> Ended {
+        let ended = store_failure(key, error);
+        if error.kind() != StoreErrorKind::Archived {
+            return ended;
+        }
+        let head = self.store.head(&listed.object.key).await.ok();
+        let decoded = head.and_then(|meta| decode(key, &meta, &self.options.profile, None).ok());
+        if decoded.is_some_and(|head| head.file_type == FileType::Symlink) {
+            return Ended::new(key, ended.outcome).because(Cause::ArchivedLink, Chain(error));
+        }
+        ended
+    }
+
     /// Whether the digest of what is fetched is to be recorded, since the `ETag` does not tell it.
     fn needs_digest(&self, meta: &ObjectMeta) -> bool {
         let tells = self.store.capabilities().md5_etags == Support::Yes && meta.etag.md5().is_some();
@@ -601,20 +619,20 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     pub(super) async fn link(&self, deferred: Deferred) -> (Ended, Option<Edit>) {
         let Deferred { entry, reasons, inode, ctime, remote, .. } = deferred;
         let key = entry.key().clone();
-        let conflict = |why: &str| (Ended::new(&key, Outcome::Conflict).because(why), None);
+        let conflict = |cause: Cause, why: &str| (Ended::new(&key, Outcome::Conflict).because(cause, why), None);
         let standing = match self.tree.lookup(&key).await {
             Ok(Present::Nothing) => Standing::Nothing,
             Ok(Present::Entry(found)) if *found.entry.kind() == EntryKind::Directory => {
-                return conflict("a directory stands there");
+                return conflict(Cause::KindMismatch, "a directory stands there");
             }
             Ok(Present::Entry(found)) if self.session.is_some() => {
                 if (found.fingerprint.inode, found.fingerprint.ctime) != (inode, ctime) {
-                    return conflict("it has changed since it was compared");
+                    return conflict(Cause::Conflict, "it has changed since it was compared");
                 }
                 Standing::Version(found.status())
             }
             Ok(Present::Entry(_) | Present::Other) if self.options.existing == Existing::Keep => {
-                return conflict(KEPT);
+                return conflict(Cause::Kept, KEPT);
             }
             Ok(Present::Entry(_) | Present::Other) => Standing::Replaceable,
             Err(error) => return (tree_failure(&key, &error), None),

@@ -2,12 +2,12 @@
 
 use super::object::{Decision, Why};
 use super::{Import, ImportOptions, Turn, decode, refused, store_failure, tree_failure};
+use crate::engine::cause::Cause;
 use crate::engine::export::Planned;
-use crate::engine::listing::{Item, Listed, Listing, ROOT, shadowed};
+use crate::engine::listing::{Item, Listed, Listing, ROOT, Stretch, shadowed};
 use crate::engine::report::{Direction, Ended, Outcome, Recorder, Report, RunError, RunErrorKind, Silent};
 use crate::engine::session::Session;
 use crate::engine::state::StateStore;
-use crate::escape::escape;
 use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{Claim, Deletes, ImportStep, Step, compare};
@@ -39,8 +39,12 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
             session.say_disbelief(&mut recorder);
         }
         let ImportOptions { selection, prefix, profile, .. } = options;
-        let mut listing = Listing::new(store, session.as_ref(), selection, prefix, profile.clash)?;
+        let stretches = Stretch::of(selection);
+        let mut listing = Listing::new(store, session.as_ref(), stretches, selection, prefix, profile.clash)?;
         while let Some(item) = listing.next().await? {
+            if run.stop.leaves_out() {
+                return Err(RunErrorKind::Cancelled);
+            }
             let (planned, ended) = run.foresee(item).await;
             if let Some(planned) = planned {
                 if planned.step == Step::Delete {
@@ -88,16 +92,18 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     /// What an item would come to: a step, unless there is nothing to do, and an outcome, if it is an entry.
     async fn foresee(&self, item: Item) -> (Option<Planned>, Option<Ended>) {
         let skipped =
-            |key: &dyn std::fmt::Display, why: String| (None, Some(Ended::new(key, Outcome::Skipped).because(why)));
+            |key: &[u8], cause: Cause, why: String| (None, Some(Ended::new(key, Outcome::Skipped).because(cause, why)));
         match item {
             Item::Replaced(record) => (
                 Some(planned(&record.key, Step::Delete, "its object is gone, and its path is that of a directory")),
                 None,
             ),
             Item::Claim(Claim::ImpliedDirectory { .. }) => (None, None),
-            Item::Claim(Claim::Root) => skipped(&self.options.prefix, ROOT.to_owned()),
-            Item::Claim(Claim::Refused { key, error }) => skipped(&escape(key.as_bytes()), error.to_string()),
-            Item::Claim(Claim::Shadowed { key, by }) => skipped(&key, shadowed(&by)),
+            Item::Claim(Claim::Root) => skipped(self.options.prefix.as_str().as_bytes(), Cause::Root, ROOT.to_owned()),
+            Item::Claim(Claim::Refused { key, error }) => skipped(key.as_bytes(), (&error).into(), error.to_string()),
+            Item::Claim(Claim::Shadowed { key, by }) => {
+                skipped(key.as_str().as_bytes(), Cause::Shadowed, shadowed(&by))
+            }
             Item::Claim(Claim::Object { key, object: listed }) => {
                 if listed.is_as_recorded() {
                     return (None, Some(Ended::new(&key, Outcome::Unchanged)));

@@ -1,6 +1,7 @@
 //! What is gone from the bucket: removed from the tree if it is as both sides agreed on, and if that is wanted.
 
 use super::{Done, Import, Missing, Removals, RunErrorKind, Turn, tree_failure};
+use crate::engine::cause::Cause;
 use crate::engine::listing::Listed;
 use crate::engine::report::{Ended, Outcome, Recorder};
 use crate::engine::spool::Spool;
@@ -50,12 +51,15 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
         // From the end, so that a directory comes after what is in it.
         while let Some(record) = absent.pop()? {
+            if self.stop.leaves_out() {
+                return Ok(());
+            }
             if checked != Some(Ok(())) {
                 recorder.gone();
                 continue;
             }
             if late.iter().any(|late| record.key.holds(&late.key)) {
-                recorder.end(Ended::new(&record.key, Outcome::Skipped).because(NOT_EMPTY));
+                recorder.end(Ended::new(&record.key, Outcome::Skipped).because(Cause::NotEmpty, NOT_EMPTY));
                 continue;
             }
             match self.remove(&record).await {
@@ -76,7 +80,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     /// Removes something if it is what both sides agreed on and its object is really gone.
     async fn remove(&self, record: &Record) -> Removed {
         let key = &record.key;
-        let no = |outcome, why: &dyn std::fmt::Display| Removed::No(Ended::new(key, outcome).because(why), None);
+        let no = |outcome, cause: Cause, why: &str| Removed::No(Ended::new(key, outcome).because(cause, why), None);
         let found = match self.tree.lookup(key).await {
             Ok(Present::Nothing) => return Removed::Before,
             // Something else has the path by now; what was recorded is gone.
@@ -96,11 +100,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Ok(true) => {}
             Ok(false) if self.options.on_conflict == OnConflict::Store => {}
             Ok(false) if self.options.on_conflict == OnConflict::Fail => {
-                return no(Outcome::Conflict, &"its object is gone, and it has changed; it stays");
+                return no(Outcome::Conflict, Cause::Conflict, "its object is gone, and it has changed; it stays");
             }
             Ok(false) => {
-                let ended =
-                    Ended::new(key, Outcome::Skipped).because("its object is gone, and it has changed; the tree wins");
+                let ended = Ended::new(key, Outcome::Skipped)
+                    .because(Cause::Conflict, "its object is gone, and it has changed; the tree wins");
                 let name_only = Record { key: key.clone(), local: None, remote: None };
                 return Removed::No(ended, Some(Edit::Put(name_only)));
             }
@@ -110,7 +114,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Ok(_) => Removed::Yes,
             Err(error) if error.kind() == TreeErrorKind::NotFound => Removed::Before,
             Err(error) if error.kind() == TreeErrorKind::Conflict && key.is_directory() => {
-                no(Outcome::Skipped, &NOT_EMPTY)
+                no(Outcome::Skipped, Cause::NotEmpty, NOT_EMPTY)
             }
             Err(error) => Removed::No(tree_failure(key, &error), None),
         }
@@ -122,11 +126,12 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let Ok(object_key) = self.options.prefix.object_key(key) else { return Err(Removed::Before) };
         match self.store.head(&object_key).await {
             Ok(_) => {
-                let ended = Ended::new(key, Outcome::Skipped).because("it was not listed, but is in the bucket");
+                let ended = Ended::new(key, Outcome::Skipped)
+                    .because(Cause::CameBack, "it was not listed, but is in the bucket");
                 Err(Removed::No(ended, None))
             }
             Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Removed::No(Ended::new(key, Outcome::Failed).because(Chain(&error)), None)),
+            Err(error) => Err(Removed::No(Ended::new(key, Outcome::Failed).because(&error, Chain(&error)), None)),
         }
     }
 
@@ -154,7 +159,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     pub(super) async fn try_late(&self, late: Late, listed: &Result<(), RunErrorKind>) -> Done {
         let Late { key, listed: object, around } = late;
         if listed.is_err() {
-            return Ended::new(&key, Outcome::Conflict).because("a directory stands there").into();
+            return Ended::new(&key, Outcome::Conflict).because(Cause::KindMismatch, "a directory stands there").into();
         }
         self.file_or_link(&key, &object, &around, Turn::Last).await.unwrap_or_else(Done::from)
     }

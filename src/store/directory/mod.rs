@@ -172,6 +172,28 @@ impl DirectoryStore {
         Ok(Commit(lock))
     }
 
+    /// A failure of the disk as one of the store. Where the bucket itself is gone, that is said: what cannot be read is not
+    /// absent.
+    fn io_error(&self, operation: Operation, key: &str, error: io::Error) -> StoreError {
+        if is_absent(&error)
+            && let Err(gone) = self.check_bucket(operation, key)
+        {
+            return gone;
+        }
+        io_error(operation, key, error)
+    }
+
+    /// Refuses to go on where there is no bucket any more.
+    fn check_bucket(&self, operation: Operation, key: &str) -> Result<(), StoreError> {
+        match fs::symlink_metadata(self.root.join(MARKER)) {
+            Err(error) if is_absent(&error) => {
+                Err(StoreError::new(operation, key, StoreErrorKind::NoSuchBucket).with_source(error))
+            }
+            Err(error) => Err(io_error(operation, key, error)),
+            Ok(_) => Ok(()),
+        }
+    }
+
     fn path_of(&self, key: &str) -> PathBuf {
         let mut path = self.root.clone();
         path.extend(names_of(key));
@@ -181,8 +203,8 @@ impl DirectoryStore {
     fn open_object(&self, operation: Operation, key: &str) -> Result<(File, StoredObject), StoreError> {
         check_key(operation, key)?;
         let path = self.path_of(key);
-        let file = File::open(&path).map_err(|error| io_error(operation, key, error))?;
-        let object = StoredObject::read(&file).map_err(|error| io_error(operation, key, error))?;
+        let file = File::open(&path).map_err(|error| self.io_error(operation, key, error))?;
+        let object = StoredObject::read(&file).map_err(|error| self.io_error(operation, key, error))?;
         Ok((file, object))
     }
 
@@ -235,7 +257,7 @@ impl DirectoryStore {
         mut version: Version,
         precondition: &Precondition,
     ) -> Result<Timestamp, StoreError> {
-        let failed = |error| io_error(operation, key, error);
+        let failed = |error| self.io_error(operation, key, error);
         let path = self.path_of(key);
         let parent = path.parent().unwrap_or(&self.root);
         {
@@ -266,7 +288,7 @@ impl DirectoryStore {
     /// Puts the bytes of the present version under new headers; fails its precondition when another comes in between.
     async fn try_replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
         const OPERATION: Operation = Operation::ReplaceMetadata;
-        let failed = |error| io_error(OPERATION, key, error);
+        let failed = |error| self.io_error(OPERATION, key, error);
         let (old, object) = self.open_object(OPERATION, key)?;
         check_precondition(OPERATION, key, &options.precondition, Some(&object.meta.etag))?;
         let mut staged = self.stage().map_err(failed)?;
@@ -300,7 +322,7 @@ impl DirectoryStore {
             after = Some(key.to_owned());
         }
         let walk = KeyWalk::new(&self.root, request.prefix.clone(), after);
-        walk.map_err(|error| io_error(Operation::List, &request.prefix, error))
+        walk.map_err(|error| self.io_error(Operation::List, &request.prefix, error))
     }
 
     /// Keeps a walk for the next page, and answers the token of it: the key behind which it goes on, and a number that no
@@ -329,11 +351,12 @@ impl ObjectStore for DirectoryStore {
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
-        let failed = |error| io_error(Operation::List, &request.prefix, error);
+        let failed = |error| self.io_error(Operation::List, &request.prefix, error);
         let mut walk = self.walk_from(request)?;
         let mut objects: Vec<ListedObject> = Vec::new();
         while objects.len() < page_size(request) {
             let Some((key, path)) = walk.next_key().map_err(failed)? else {
+                self.check_bucket(Operation::List, &request.prefix)?;
                 return Ok(ListPage { objects, next: None });
             };
             match File::open(&path).and_then(|file| StoredObject::read(&file)) {
@@ -342,7 +365,7 @@ impl ObjectStore for DirectoryStore {
                 }
                 // Deleted since its directory was read.
                 Err(error) if is_absent(&error) => {}
-                Err(error) => match io_error(Operation::List, &key, error) {
+                Err(error) => match self.io_error(Operation::List, &key, error) {
                     // One damaged object must not hide the others; whoever asks for it is told.
                     error if error.kind() == StoreErrorKind::Corrupt => {
                         let (etag, last_modified) = (ETag::new(""), Timestamp::EPOCH);
@@ -386,7 +409,7 @@ impl ObjectStore for DirectoryStore {
 
     async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
         check_put(Operation::Put, key, options)?;
-        let failed = |error| io_error(Operation::Put, key, error);
+        let failed = |error| self.io_error(Operation::Put, key, error);
         let mut staged = self.stage().map_err(failed)?;
         let mut checksum = Md5::new();
         let mut offset: u64 = 0;
@@ -425,9 +448,10 @@ impl ObjectStore for DirectoryStore {
     async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
         const OPERATION: Operation = Operation::Delete;
         check_key(OPERATION, key)?;
-        let failed = |error| io_error(OPERATION, key, error);
+        let failed = |error| self.io_error(OPERATION, key, error);
         let _commit = self.commit().map_err(failed)?;
         if let Current::Nothing = self.check_current(OPERATION, key, precondition)? {
+            self.check_bucket(OPERATION, key)?;
             return Ok(());
         }
         let path = self.path_of(key);
@@ -720,6 +744,23 @@ mod tests {
         assert_eq!(error.to_string(), "put of \"a\" failed: the body could not be read");
         assert_eq!(block_on(store.head("a")).unwrap().size, 3);
         assert_eq!(fs::read_dir(directory.path().join(STAGING)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_bucket_that_is_gone_is_not_an_empty_one() {
+        let (directory, store) = bucket();
+        put(&store, "a", "x");
+        let away = directory.path().with_extension("away");
+        fs::rename(&store.root, &away).unwrap();
+        let gone = |kind| assert_eq!(kind, StoreErrorKind::NoSuchBucket);
+        gone(block_on(store.list(&ListRequest::default())).unwrap_err().kind());
+        gone(block_on(store.head("a")).unwrap_err().kind());
+        gone(block_on(store.get("a", &GetOptions::default())).unwrap_err().kind());
+        gone(block_on(store.put("b", Body::from(Bytes::new()), &PutOptions::default())).unwrap_err().kind());
+        gone(block_on(store.replace_metadata("a", &PutOptions::default())).unwrap_err().kind());
+        gone(block_on(store.delete("a", &Precondition::None)).unwrap_err().kind());
+        fs::rename(&away, &store.root).unwrap();
+        assert_eq!(keys(&store, &ListRequest::default()), ["a"]);
     }
 
     #[test]

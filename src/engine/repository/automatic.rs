@@ -1,0 +1,150 @@
+//! What a link does by itself.
+
+use super::{DataRepository, RepositoryError};
+use crate::engine::automatic::{Fenced, Mark, export_changes, fence};
+use crate::engine::cause::Cause;
+use crate::engine::events::{Drift, apply_events, sweep};
+use crate::engine::report::{EndedEntry, Outcome, Problem, Progress, Report};
+use crate::engine::selection::Selection;
+use crate::key::Key;
+use crate::repository::{Action, Backlog, Misconfiguration, Overdue, Pending};
+use crate::store::ObjectStore;
+use crate::tree::Tree;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// How many keys are looked at in one run: what comes of them is recorded when it ends.
+const BATCH: usize = 10_000;
+
+impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
+    /// A backlog for the events of the part of the bucket that this link imports.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let linked = self.linked();
+        Backlog::new(linked.import_path().bucket(), linked.import_prefix().clone())
+    }
+
+    /// Takes over what has happened in the bucket, as far as the link imports it by itself; see [`apply_events`]. Up to
+    /// 10,000 keys are taken out of the backlog; those whose failure may pass are put back.
+    ///
+    /// Events that waited for more than 14 days are dropped with all that came after them, and the link is misconfigured.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotAllowed`] in a state that does not allow it; [`RepositoryError::Overdue`];
+    /// [`RepositoryError::Run`] when it had to stop, and the backlog is as it was.
+    pub async fn apply(&self, backlog: &mut Backlog, progress: &dyn Progress) -> Result<Report, RepositoryError> {
+        let _turn = self.enter(Action::AutomaticImport).await?;
+        if let Err(overdue) = backlog.expire(self.clock.now()) {
+            self.change(|state, now| state.broken(Overdue::MISCONFIGURATION, overdue, now)).await?;
+            return Err(overdue.into());
+        }
+        let mut batch = backlog.take(BATCH);
+        let options = self.import_options(&Selection::all());
+        let state = &**self.states.imports();
+        let failures = Failures { progress, keys: Mutex::default() };
+        let policy = self.linked().auto_import();
+        let ran = apply_events(&self.store, &self.tree, state, &options, policy, &batch, &failures).await;
+        if ran.is_ok() {
+            let failed = failures.keys.into_inner().unwrap_or_else(PoisonError::into_inner);
+            batch.retain(|key| options.prefix.relative(key).is_some_and(|key| failed.contains(key.as_bytes())));
+        }
+        backlog.merge(batch);
+        self.settle(ran).await
+    }
+
+    /// Sends what is ripe of the changes that a feed has told, as far as the link exports it by itself; see
+    /// [`export_changes`].
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotAllowed`] in a state that does not allow it; [`RepositoryError::Run`] when it had to stop, and
+    /// what was to be sent waits on.
+    pub async fn send(&self, pending: &mut Pending, progress: &dyn Progress) -> Result<Report, RepositoryError> {
+        let _turn = self.enter(Action::AutomaticExport).await?;
+        let (options, policy) = (self.export_options(&Selection::all()), self.linked().auto_export());
+        let (state, now) = (&*self.states.exports, self.clock.now());
+        let ran = export_changes(&self.tree, &self.store, state, &options, policy, pending, now, progress).await;
+        self.settle(ran).await
+    }
+
+    /// Sees to it that everything up to a mark is in the store, or names what is not; see [`fence()`].
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotAllowed`] in a state that does not allow it; [`RepositoryError::Fence`].
+    pub async fn fence(
+        &self,
+        pending: &mut Pending,
+        mark: Mark,
+        tries: u32,
+        progress: &dyn Progress,
+    ) -> Result<Fenced, RepositoryError> {
+        let _turn = self.enter(Action::AutomaticExport).await?;
+        let (options, policy) = (self.export_options(&Selection::all()), self.linked().auto_export());
+        let state = &*self.states.exports;
+        let fenced = fence(&self.tree, &self.store, state, &options, policy, pending, mark, tries, progress).await;
+        if fenced.is_err() {
+            self.follow().await?;
+        }
+        Ok(fenced?)
+    }
+
+    /// Says that events of the bucket were lost, or that it changes in ways of which no event tells. The link is
+    /// misconfigured until it is updated; a [`sweep`](Self::sweep) finds what was missed.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Illegal`] in a state that does not go over to that; when it could not be written.
+    pub async fn missed_events(&self, why: impl fmt::Display + Send) -> Result<(), RepositoryError> {
+        let why = why.to_string();
+        self.change(|state, now| state.broken(Misconfiguration::EventsMissed, why, now)).await
+    }
+
+    /// Compares the tree, or one path of it, with the bucket, and repairs what no event has told of; see [`sweep()`].
+    ///
+    /// # Errors
+    /// As [`import`](Self::import).
+    pub async fn sweep(&self, path: Option<&Key>, progress: &dyn Progress) -> Result<Drift, RepositoryError> {
+        let _turn = self.enter(Action::Import).await?;
+        let options = self.import_options(&Selection::all());
+        let ran = sweep(&self.store, &self.tree, &**self.states.imports(), &options, path, progress).await;
+        let (ran, repaired) = match ran {
+            Ok(Drift { report, repaired }) => (Ok(report), repaired),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let report = self.settle(ran).await?;
+        Ok(Drift { report, repaired })
+    }
+}
+
+/// Takes down what may yet come to another end.
+struct Failures<'p> {
+    progress: &'p dyn Progress,
+    /// Relative to the prefix.
+    keys: Mutex<BTreeSet<Box<[u8]>>>,
+}
+
+impl Progress for Failures<'_> {
+    fn ended(&self, key: &str, outcome: Outcome) {
+        self.progress.ended(key, outcome);
+    }
+
+    fn entry(&self, entry: &EndedEntry<'_>) {
+        let may_pass = entry.problems.iter().any(|problem| Cause::may_pass(problem.cause));
+        if entry.outcome == Outcome::Failed && may_pass {
+            // Whatever is in it is whole after every statement.
+            self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.key.into());
+        }
+        self.progress.entry(entry);
+    }
+
+    fn unchanged(&self, count: u64) {
+        self.progress.unchanged(count);
+    }
+
+    fn bytes(&self, count: u64) {
+        self.progress.bytes(count);
+    }
+
+    fn problem(&self, problem: &Problem) {
+        self.progress.problem(problem);
+    }
+}
