@@ -24,7 +24,9 @@ use posix_s3::store::{
 };
 use posix_s3::tree::{LocalTree, MemoryTree, Residence, Tree};
 use posix_s3::{Attributes, ETag, Gid, HsmState, Key, Permissions, Prefix, Profile, Timestamp, Uid};
+use proptest::prelude::*;
 use std::fs;
+use std::future::Future;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -748,5 +750,113 @@ fn on_a_disk_a_partial_write_to_a_placeholder_reaches_no_bucket() {
     for (name, content) in [("appended", "hello"), ("patched", "hello"), ("rewritten", "anew"), ("stretched", "hello")]
     {
         assert_eq!(link.body(name).unwrap(), content);
+    }
+}
+
+/// What is done to a directory on a disk and its bucket.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Write(usize),
+    Append(usize),
+    Rename(usize, usize),
+    Remove(usize),
+    Export,
+    Import,
+    Restore,
+}
+
+fn deeds() -> impl Strategy<Value = (Deed, Option<usize>)> {
+    let name = 0_usize..3;
+    let deed = prop_oneof![
+        2 => name.clone().prop_map(Deed::Write),
+        1 => name.clone().prop_map(Deed::Append),
+        3 => (name.clone(), name.clone()).prop_map(|(from, to)| Deed::Rename(from, to)),
+        1 => name.prop_map(Deed::Remove),
+        3 => Just(Deed::Export),
+        2 => Just(Deed::Import),
+        2 => Just(Deed::Restore),
+    ];
+    (deed, prop::option::weighted(0.3, 0_usize..40))
+}
+
+/// Polls a run so often, and lets go of it if it has not ended by then.
+fn cut<V>(run: impl Future<Output = V>, polls: Option<usize>) {
+    let Some(polls) = polls else { return drop(block_on(run)) };
+    let mut run = std::pin::pin!(run);
+    for _ in 0..polls {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        if run.as_mut().poll(&mut context).is_ready() {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(300));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// The model in `hsm_model.rs` has the users at work in the middle of runs; here it is a real disk.
+    #[test]
+    fn on_a_disk_nothing_that_was_written_is_lost(deeds in prop::collection::vec(deeds(), 1..20)) {
+        const NAMES: [&str; 3] = ["a", "b", "c"];
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let link = Link::over(LocalTree::open(root).unwrap());
+        let mut held = std::collections::BTreeMap::new();
+        for (name, text) in [("a", "text a"), ("b", "text b"), ("c", "text c")] {
+            link.put(name, text);
+            held.insert(NAMES.iter().position(|other| *other == name).unwrap(), text.to_owned());
+        }
+        link.import(Fetch::OnDemand);
+        for (number, (deed, polls)) in deeds.into_iter().enumerate() {
+            let path = |name: usize| root.join(NAMES[name]);
+            match deed {
+                Deed::Write(name) => {
+                    let text = format!("text {number:02}");
+                    fs::write(root.join("new"), &text).unwrap();
+                    fs::rename(root.join("new"), path(name)).unwrap();
+                    held.insert(name, text);
+                }
+                Deed::Append(name) => {
+                    if let Ok(mut file) = fs::File::options().append(true).open(path(name)) {
+                        std::io::Write::write_all(&mut file, b"+").unwrap();
+                        let content = fs::read(path(name)).unwrap();
+                        if let Ok(text) = String::from_utf8(content) && !text.contains('\0') {
+                            held.insert(name, text);
+                        }
+                    }
+                }
+                Deed::Rename(from, to) if from != to => {
+                    if fs::rename(path(from), path(to)).is_ok() {
+                        let text = held.remove(&from);
+                        held.remove(&to);
+                        held.extend(text.map(|text| (to, text)));
+                    }
+                }
+                Deed::Rename(..) => {}
+                Deed::Remove(name) => {
+                    let _ = fs::remove_file(path(name));
+                    held.remove(&name);
+                }
+                Deed::Export => {
+                    let options = deleting();
+                    cut(export_since(&link.tree, &link.store, &link.state, &options, &Silent), polls);
+                }
+                Deed::Import => {
+                    let options = import_options(Fetch::OnDemand);
+                    cut(import_since(&link.store, &link.tree, &link.state, &options, &Silent), polls);
+                }
+                Deed::Restore => {
+                    cut(restore(&link.tree, &link.store, Some(&link.state), &data(), &Silent), polls);
+                }
+            }
+            let bodies: Vec<Bytes> = NAMES.iter().filter_map(|name| link.body(name)).collect();
+            prop_assert!(bodies.iter().all(|body| !body.contains(&0)), "{deed:?}");
+            for (name, text) in &held {
+                let here = fs::read(path(*name)).ok();
+                let is_here = here.as_ref().is_some_and(|here| here == text.as_bytes());
+                prop_assert!(is_here || bodies.iter().any(|body| body == text), "{} after {deed:?}", NAMES[*name]);
+            }
+        }
     }
 }
