@@ -83,7 +83,7 @@ impl Released {
             _ => return Err(InvalidReleased { expected: "`lost` or nothing" }),
         };
         let size = next("a size")?.parse().map_err(|_| InvalidReleased { expected: "a size" })?;
-        let mtime = next("an mtime")?.parse().ok().and_then(|mtime| Timestamp::from_nanoseconds(mtime));
+        let mtime = next("an mtime")?.parse().ok().and_then(Timestamp::from_nanoseconds);
         let mtime = mtime.ok_or(InvalidReleased { expected: "an mtime in nanoseconds" })?;
         let key = Key::parse(next("a key")?).map_err(|_| InvalidReleased { expected: "a key" })?;
         let etag = ETag::new(next("an ETag")?);

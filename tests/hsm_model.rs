@@ -11,6 +11,7 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::panic,
+    clippy::needless_range_loop,
     reason = "a test"
 )]
 
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::TryStreamExt;
 use posix_s3::engine::{
-    DataOptions, ExportOptions, Fetch, ImportOptions, MemoryState, ReleaseOptions, Selection, Silent, export,
+    DataOptions, ExportOptions, Fetch, ImportOptions, Jobs, MemoryState, ReleaseOptions, Selection, Silent, export,
     export_since, import_since, release, restore,
 };
 use posix_s3::plan::{Brake, Deletes, OnConflict};
@@ -68,13 +69,13 @@ enum Run {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Act(Act),
+    Act(Vec<Act>),
     Stranger(Stranger),
     Run {
         run: Run,
         cut: Option<usize>,
         seed: usize,
-        meanwhile: Option<(usize, Act)>,
+        meanwhile: Option<(usize, Vec<Act>)>,
     },
     /// The state is lost.
     Forget,
@@ -92,9 +93,18 @@ fn acts() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// What one user does at once: something, or a file that takes the name of one that was renamed.
+fn moves() -> impl Strategy<Value = Vec<Act>> {
+    let name = 0..NAMES.len();
+    prop_oneof![
+        acts().prop_map(|act| vec![act]),
+        (name.clone(), name).prop_map(|(from, to)| vec![Act::Rename(from, to), Act::Write(from)]),
+    ]
+}
+
 fn runs() -> impl Strategy<Value = Run> {
     prop_oneof![
-        4 => (any::<bool>(), prop::bool::weighted(0.2), prop::bool::weighted(0.2))
+        4 => (any::<bool>(), prop::bool::weighted(0.4), prop::bool::weighted(0.2))
             .prop_map(|(deletes, part, local_wins)| Run::Export { deletes, part, local_wins }),
         1 => Just(Run::ExportWithoutState),
         1 => Just(Run::Import(Fetch::Now)),
@@ -111,10 +121,10 @@ fn steps() -> impl Strategy<Value = Step> {
         runs(),
         prop::option::weighted(0.3, 0_usize..60),
         0_usize..20,
-        prop::option::weighted(0.4, (0_usize..40, acts())),
+        prop::option::weighted(0.5, (0_usize..40, moves())),
     );
     prop_oneof![
-        5 => acts().prop_map(Step::Act),
+        5 => moves().prop_map(Step::Act),
         1 => stranger.prop_map(Step::Stranger),
         8 => run.prop_map(|(run, cut, seed, meanwhile)| Step::Run { run, cut, seed, meanwhile }),
         1 => Just(Step::Forget),
@@ -300,16 +310,18 @@ impl World {
 fn run(world: &Arc<World>, state: &Arc<MemoryState>, capabilities: Capabilities, step: &Step) {
     let Step::Run { run, cut, seed, meanwhile } = step else { return };
     let mut trouble = Trouble::cut_at(cut.unwrap_or(usize::MAX), *seed);
-    if let Some((at, act)) = *meanwhile {
+    if let Some((at, acts)) = meanwhile.clone() {
         let world = Arc::clone(world);
-        trouble = trouble.with_event(at, move || world.act(act));
+        trouble = trouble.with_event(at, move || acts.into_iter().for_each(|act| world.act(act)));
     }
     let trouble = &Arc::new(trouble);
     let tree = TroubledTree { tree: Arc::clone(&world.tree), trouble: Arc::clone(trouble), identity: 1 };
     let store = TroubledStore { store: Arc::clone(&world.store), trouble: Arc::clone(trouble), capabilities };
     let state = TroubledState { state: Arc::clone(state), trouble: Arc::clone(trouble) };
-    let data = DataOptions::new(Profile::fsx()).with_bucket(BUCKET);
-    let exported = ExportOptions::new(Profile::fsx()).with_bucket(BUCKET).with_lookers(posix_s3::engine::Jobs::ONE);
+    // One after the other, or as the seed has it.
+    let jobs = if seed % 2 == 0 { Jobs::ONE } else { Jobs::default() };
+    let data = DataOptions::new(Profile::fsx()).with_bucket(BUCKET).with_jobs(jobs);
+    let exported = ExportOptions::new(Profile::fsx()).with_bucket(BUCKET).with_lookers(Jobs::ONE).with_jobs(jobs);
     // Whatever it reports; what counts is what is left.
     match *run {
         Run::Export { deletes, part, local_wins } => {
@@ -327,7 +339,7 @@ fn run(world: &Arc<World>, state: &Arc<MemoryState>, capabilities: Capabilities,
         }
         Run::ExportWithoutState => drop(trouble.run(export(&tree, &store, &exported, &Silent))),
         Run::Import(fetch) => {
-            let options = ImportOptions::new(Profile::fsx()).with_bucket(BUCKET).with_data(fetch);
+            let options = ImportOptions::new(Profile::fsx()).with_bucket(BUCKET).with_data(fetch).with_jobs(jobs);
             drop(trouble.run(import_since(&store, &tree, &state, &options, &Silent)));
         }
         Run::Release => {
@@ -349,24 +361,37 @@ proptest! {
     #[test]
     fn nothing_that_was_written_is_lost(
         steps in prop::collection::vec(steps(), 1..24),
-        tick in prop::sample::select(vec![10_000_u64, 10_000, 10_000, 0]),
+        tick in prop::sample::select(vec![10_000_u64, 10_000, 10_000, 10_000, 10_000, 0]),
         in_place: bool,
+        begun in prop::bool::weighted(0.7),
     ) {
         let world = Arc::new(World::new(Duration::from_millis(tick)));
         let mut state = Arc::new(MemoryState::new());
         let replaces = if in_place { Support::Yes } else { Support::No };
         let capabilities = Capabilities::ALL.with_replace_metadata(replaces);
-        for step in &steps {
+        let plain = |run| Step::Run { run, cut: None, seed: 0, meanwhile: None };
+        let begin = [
+            Step::Act((0..NAMES.len()).map(Act::Write).collect()),
+            plain(Run::Export { deletes: false, part: false, local_wins: false }),
+            plain(Run::Release),
+        ];
+        for step in begin.iter().filter(|_| begun).chain(&steps) {
+            let before = (0..NAMES.len()).map(|name| object(&world.store, &key(name)));
+            let before: Vec<_> = before.flatten().map(|(_, text)| text).collect();
             match step {
-                Step::Act(act) => world.act(*act),
+                Step::Act(acts) => acts.iter().for_each(|act| world.act(*act)),
                 Step::Stranger(act) => world.stranger(*act),
                 Step::Forget => state = Arc::new(MemoryState::new()),
                 Step::Run { .. } => run(&world, &state, capabilities, step),
             }
             world.check(step);
+            // To whoever goes by the state, an export without it was a stranger: what it has replaced is old.
+            if matches!(step, Step::Run { run: Run::ExportWithoutState, .. }) {
+                world.held.lock().unwrap().excused.extend(before);
+            }
         }
         // And all of it can be fetched.
-        let last = Step::Run { run: Run::Restore, cut: None, seed: 0, meanwhile: None };
+        let last = plain(Run::Restore);
         run(&world, &state, capabilities, &last);
         world.check(&last);
         for name in 0..NAMES.len() {

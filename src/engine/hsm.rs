@@ -496,6 +496,7 @@ struct Data<'r, T, S: ?Sized> {
 }
 
 /// Something that a scan came upon, with what is recorded of it.
+#[allow(clippy::large_enum_variant, reason = "there are as many as jobs")]
 enum Item {
     Entry { key: Key, status: Status, record: Option<Record>, around: Option<Arc<Found>> },
     Not { path: Box<[u8]>, cause: Cause, why: Box<str>, failed: bool },
@@ -624,10 +625,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
             let file = (&entry, &status);
             let places = Places { own: &self.options.prefix, imports: self.options.imports.as_ref() };
             match fetch_back(self.tree, self.store, places, file, &released, self.progress).await {
-                Fetched::Here { applied, meta, md5 } => {
+                Fetched::Here { applied, md5 } => {
                     let reasons =
                         applied.shortfalls.iter().map(|shortfall| Reason::new(shortfall, shortfall)).collect();
-                    let ended = Ended { bytes: meta.size, reasons, ..Ended::new(&key, Outcome::Written) };
+                    let ended = Ended { bytes: released.size, reasons, ..Ended::new(&key, Outcome::Written) };
                     let record = record.zip(applied.made).and_then(|(record, made)| {
                         let local = self.unchanged(&record, &status, &released, &made)?;
                         let remote = record.remote.map(|remote| Remote { md5: remote.md5.or(md5), ..remote });

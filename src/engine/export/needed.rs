@@ -5,6 +5,8 @@
 //!
 //! 1. *Before anything is sent*, all that is not plainly as recorded is looked at, in the whole tree. A placeholder under
 //!    another name is fetched if it is selected; else its object is left alone.
+//!    A rename may have gone behind the look; so all that has changed since it began is looked at once more, until no
+//!    placeholder has come to it. Only one that is renamed behind two looks in a row is missed.
 //! 2. *A file that got its name since*, as its ctime tells, does not replace an object: what had the name may be a placeholder
 //!    that was renamed behind the look. It has its turn after a second look.
 //! 3. *Deletes come after the second look* as well.
@@ -22,7 +24,7 @@ use crate::store::ObjectStore;
 use crate::timestamp::Timestamp;
 use crate::tree::{Residence, Tree, TreeErrorKind};
 use futures_util::StreamExt;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 /// What is known of a tree with placeholders.
@@ -79,37 +81,81 @@ impl Needed {
 impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     /// Looks at all that is not plainly as it is recorded, and fetches what is selected and has its data elsewhere.
     pub(super) async fn look_for_needed(&self) -> Result<Needed, RunErrorKind> {
-        static ALL: LazyLock<Selection> = LazyLock::new(Selection::all);
+        /// How often it is looked again while placeholders are on the move.
+        const LOOKS: u32 = 5;
         if !self.tree.may_have_placeholders()? {
             return Ok(Needed::None);
         }
-        let (since, mut needed) = (self.tree.now(), HashMap::new());
-        let lookers = self.options.lookers.get();
-        let sights = Scan::new(self.tree, self.session, &ALL, self.options.directories, lookers).sights();
-        let looked = sights.map(|sight| self.look_into(sight));
-        let mut looked = looked.buffer_unordered(self.options.jobs.get()).boxed();
-        let (mut unknown, mut fetched) = (None, false);
-        while let Some(looked) = looked.next().await {
-            match looked? {
-                Looked::Needs { object, file } => {
-                    needed.insert(object, file);
-                }
-                Looked::Fetched => fetched = true,
-                Looked::Nothing => {}
-                Looked::Unknown(why) => unknown = Some(why),
+        let began = self.tree.now();
+        let (mut needed, mut fresh) = (HashMap::new(), HashSet::new());
+        let (mut since, mut fetched) = (None, false);
+        let mut settled = Ok(());
+        for _ in 0..LOOKS {
+            let now = self.tree.now();
+            let looked = self.look_once(began, since, &mut needed, &mut fresh).await?;
+            fetched |= looked.fetched;
+            if let Some(why) = looked.unknown {
+                settled = Err(why);
+                break;
             }
+            if since.is_some() && !looked.moved {
+                settled = Ok(());
+                break;
+            }
+            since = Some(now);
+            settled = Err("placeholders were renamed at every look".into());
         }
-        drop(looked);
         if fetched {
             // The scan that comes is not to come upon what was staged.
             self.tree.finish().await?;
             self.tree.begin().await?;
         }
-        Ok(unknown.map_or(Needed::Since(since, needed), Needed::Unknown))
+        Ok(match settled {
+            Ok(()) => Needed::Since(began, needed),
+            Err(why) => Needed::Unknown(why),
+        })
     }
 
-    async fn look_into(&self, sight: Result<Sight, ScanError>) -> Result<Looked, RunErrorKind> {
+    /// One look; at what has changed since a time, or at everything.
+    async fn look_once(
+        &self,
+        began: Timestamp,
+        since: Option<Timestamp>,
+        needed: &mut HashMap<Key, Key>,
+        fresh: &mut HashSet<(Key, Timestamp)>,
+    ) -> Result<Look, RunErrorKind> {
+        static ALL: LazyLock<Selection> = LazyLock::new(Selection::all);
+        let lookers = self.options.lookers.get();
+        let sights = Scan::new(self.tree, self.session, &ALL, self.options.directories, lookers).sights();
+        let looked = sights.map(|sight| self.look_into(sight, since));
+        let mut looked = looked.buffer_unordered(self.options.jobs.get()).boxed();
+        let mut look = Look::default();
+        while let Some(looked) = looked.next().await {
+            match looked? {
+                Looked::Marked { object, file, ctime } => {
+                    // One that was here at the look before has not moved since.
+                    look.moved |= ctime >= began && fresh.insert((file.clone(), ctime));
+                    if object != file {
+                        needed.insert(object, file);
+                    }
+                }
+                Looked::Fetched => (look.moved, look.fetched) = (true, true),
+                Looked::Nothing => {}
+                Looked::Unknown(why) => look.unknown = Some(why),
+            }
+        }
+        Ok(look)
+    }
+
+    async fn look_into(
+        &self,
+        sight: Result<Sight, ScanError>,
+        since: Option<Timestamp>,
+    ) -> Result<Looked, RunErrorKind> {
         let key = match sight? {
+            Sight::Present { status, .. } if since.is_some_and(|since| status.ctime < since) => {
+                return Ok(Looked::Nothing);
+            }
             Sight::Present { key, status, .. } if status.file_type == FileType::File => key,
             Sight::Failed { error, .. } if error.kind() != TreeErrorKind::NotFound => {
                 return Ok(Looked::Unknown(Chain(&error).to_string().into()));
@@ -128,21 +174,20 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         };
         let (residence, found) = (file.residence().clone(), file.found().clone());
         drop(file);
-        let released = match residence {
-            Residence::Released(released) if released.key != key => released,
-            Residence::Written(released) if released.key != key => {
-                return Ok(Looked::Needs { object: released.key, file: key });
-            }
-            _ => return Ok(Looked::Nothing),
+        let status = found.status();
+        let (released, is_whole) = match residence {
+            Residence::Here => return Ok(Looked::Nothing),
+            Residence::Released(released) => (released, true),
+            Residence::Written(released) => (released, false),
         };
-        if self.options.selection.selects(key.as_str()) {
-            let file = (&found.entry, &found.status());
-            let fetched = fetch_back(self.tree, self.store, self.places(), file, &released, self.progress).await;
+        if is_whole && released.key != key && self.options.selection.selects(key.as_str()) {
+            let (places, file) = (self.places(), (&found.entry, &status));
+            let fetched = fetch_back(self.tree, self.store, places, file, &released, self.progress).await;
             if matches!(fetched, Fetched::Here { .. }) {
                 return Ok(Looked::Fetched);
             }
         }
-        Ok(Looked::Needs { object: released.key, file: key })
+        Ok(Looked::Marked { object: released.key, file: key, ctime: status.ctime })
     }
 
     /// Where the data of placeholders is.
@@ -162,14 +207,24 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     }
 }
 
+/// What came of a look.
+#[derive(Default)]
+struct Look {
+    /// There are placeholders that were not there at the look before.
+    moved: bool,
+    fetched: bool,
+    unknown: Option<Box<str>>,
+}
+
 enum Looked {
     Nothing,
-    /// A file had its data in the object of another, and has it here now.
-    Fetched,
-    /// A file has its data in the object of another.
-    Needs {
+    /// A placeholder, and the object that has its data.
+    Marked {
         object: Key,
         file: Key,
+        ctime: Timestamp,
     },
+    /// A file had its data in the object of another, and has it here now.
+    Fetched,
     Unknown(Box<str>),
 }
