@@ -860,11 +860,13 @@ impl ReleaseReport {
             Ending::Released { key, bytes } => {
                 self.released = self.released.saturating_add(1);
                 self.bytes = self.bytes.saturating_add(bytes);
-                tell(progress, &key.to_string(), key.as_str().as_bytes(), Outcome::MetadataOnly, &[]);
+                let shown = key.to_string();
+                tell(progress, &shown, key.as_str().as_bytes(), Outcome::MetadataOnly, &[]);
             }
             Ending::Already { key } => {
                 self.already = self.already.saturating_add(1);
-                tell(progress, &key.to_string(), key.as_str().as_bytes(), Outcome::Unchanged, &[]);
+                let shown = key.to_string();
+                tell(progress, &shown, key.as_str().as_bytes(), Outcome::Unchanged, &[]);
             }
             Ending::Kept(kept) => {
                 self.kept = self.kept.saturating_add(1);
