@@ -511,9 +511,9 @@ fn a_task_that_is_at_work_is_cancelled_and_keeps_what_it_has_done() {
         std::thread::scope(|scope| scope.spawn(|| block_on(repository.run_task(&progress)).unwrap()).join().unwrap());
     let (task, _) = worked.unwrap();
     assert_eq!(task.lifecycle, TaskLifecycle::Canceled);
-    let done = keys(&parts.store).len();
+    let done = keys(&parts.store).len() as u64;
     assert!((5..100).contains(&done), "{done}");
-    assert_eq!(task.status.succeeded_count, done as u64);
+    assert_eq!(task.status.succeeded_count, done);
     let report = export(&repository).unwrap();
-    assert_eq!((report.written as usize, report.unchanged as usize), (100 - done, done));
+    assert_eq!((report.written, report.unchanged), (100 - done, done));
 }

@@ -444,6 +444,7 @@ impl Pending {
     }
 
     /// These paths were sent, or are not to be sent.
+    #[cfg(feature = "engine")]
     pub(crate) fn sent<'p>(&mut self, paths: impl IntoIterator<Item = &'p str>) {
         self.acknowledged = self.acknowledged();
         for path in paths {
@@ -453,6 +454,7 @@ impl Pending {
     }
 
     /// A path was tried in vain.
+    #[cfg(feature = "engine")]
     pub(crate) fn failed(&mut self, path: &str, why: &str) {
         if let Some(waiting) = self.paths.get_mut(path) {
             waiting.attempts = waiting.attempts.saturating_add(1);
