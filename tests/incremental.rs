@@ -635,6 +635,45 @@ fn a_time_with_a_fraction_in_a_listing_alone_is_no_change() {
     assert_eq!((report.unchanged, report.conflicts), (1, 0));
 }
 
+/// As of servers that list fractions of a second and head none: a stranger replaces the headers in the second of the export
+/// that replaced them last.
+fn replaced_within_a_second(path: &str, edit: &Mutation, permissions: &str) -> World<InMemory, MemoryStore> {
+    let world = World::new(InMemory::racy(), MemoryStore::new(), Box::new(MemoryState::new()), Capabilities::ALL);
+    let mut world = world.with_times(Times::SecondsOfHeads);
+    world.change(edit);
+    world.export(&Options::default());
+    world.change(&Mutation::Utimes(path.to_owned(), -1));
+    world.export(&Options::default());
+    let (key, version) = observe(&world.store).pop_first().unwrap();
+    let mut object = version.object;
+    object.headers.insert("x-amz-meta-file-permissions".to_owned(), permissions.to_owned());
+    let options = PutOptions { headers: bridge::header_map(&object), ..PutOptions::default() };
+    block_on(world.store.inner.replace_metadata(&format!("{PREFIX}{key}"), &options)).unwrap();
+    world
+}
+
+#[test]
+fn headers_replaced_in_the_second_of_an_export_and_an_edit_are_a_conflict_where_a_listing_tells() {
+    let mut world = replaced_within_a_second("a", &write("a", ""), "0100644");
+    world.change(&write("a", ""));
+    let report = world.import(&Options::default()).report;
+    assert_eq!((report.unchanged, report.conflicts), (0, 1));
+
+    let mut world = replaced_within_a_second("a", &mkdir("a"), "0040711");
+    world.change(&Mutation::Chmod("a".to_owned(), 0o700));
+    let report = world.import(&Options::default()).report;
+    assert_eq!((report.unchanged, report.conflicts), (0, 1));
+}
+
+#[test]
+fn headers_replaced_in_the_second_of_an_export_are_imported_where_a_listing_tells() {
+    for (made, permissions) in [(write("a", "x"), "0100600"), (mkdir("a"), "0040700")] {
+        let mut world = replaced_within_a_second("a", &made, permissions);
+        let report = world.import(&Options::default()).report;
+        assert_eq!((report.metadata_only, report.conflicts), (1, 0), "{made:?}");
+    }
+}
+
 #[test]
 fn both_names_of_a_file_are_replaced_in_one_import() {
     for _ in 0..20 {

@@ -907,6 +907,8 @@ pub struct Changelog {
     mtime: MtimeRecords,
     /// The number of the last record that was read; 0 before the first.
     last: u64,
+    /// When the record that was read last happened.
+    time: Timestamp,
     /// How many lines were read.
     lines: u64,
     /// A line of which the end has not come yet.
@@ -929,7 +931,8 @@ impl Changelog {
     #[must_use]
     pub fn new(paths: FidPaths) -> Self {
         let (numbering, mtime) = (Numbering::default(), MtimeRecords::default());
-        Self { paths, numbering, mtime, last: 0, lines: 0, partial: Vec::new(), gone: BTreeMap::new() }
+        let time = Timestamp::EPOCH;
+        Self { paths, numbering, mtime, last: 0, time, lines: 0, partial: Vec::new(), gone: BTreeMap::new() }
     }
 
     /// The same, but that the record of this number was the last one that was read.
@@ -1013,8 +1016,7 @@ impl Changelog {
             Ok(record) => self.record(&record, resolver, read),
             Err(source) => {
                 read.troubles.push(ChangelogTrouble::Line { line: self.lines, source });
-                let time = read.batch.changes.last().map_or(Timestamp::EPOCH, |change| change.time);
-                self.lose(time, &mut read.batch.changes);
+                self.lose(self.time, &mut read.batch.changes);
             }
         }
     }
@@ -1023,6 +1025,7 @@ impl Changelog {
         let expected = self.last.saturating_add(1);
         let is_gap = self.last != 0 && record.number > expected && self.numbering == Numbering::Whole;
         self.last = self.last.max(record.number);
+        self.time = record.time;
         if is_gap {
             let (line, found) = (self.lines, record.number);
             read.troubles.push(ChangelogTrouble::Gap { line, expected, found });
@@ -1403,6 +1406,20 @@ mod tests {
         let mut changelog = Changelog::new(FidPaths::new(Fid::ROOT, ""));
         assert_eq!(changelog.read(text.trim_end().as_bytes(), &mut Unresolved).batch.changes.len(), 2);
         assert_eq!(changelog.finish(&mut Unresolved).batch.changes.len(), 1);
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_has_the_time_of_the_record_before_however_the_text_is_cut() {
+        let record = record(1, "01CREAT", 1, &format!("{ROOT} a"));
+        let text = format!("{record}nonsense\n");
+        for at in [0, 1, record.len() - 1, record.len(), record.len() + 1, text.len()] {
+            let mut changelog = Changelog::new(FidPaths::new(Fid::ROOT, ""));
+            let (start, end) = text.as_bytes().split_at(at);
+            let mut changes = changelog.read(start, &mut Unresolved).batch.changes;
+            changes.extend(changelog.read(end, &mut Unresolved).batch.changes);
+            assert_eq!(changes.len(), 2, "{at}");
+            assert_eq!(changes[1].time, ChangelogRecord::parse(record.trim_end().as_bytes()).unwrap().time, "{at}");
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a selected path is failed.
 pub const NEITHER: &str = "neither there nor recorded";
+/// In nanoseconds.
+const SECOND: i128 = 1_000_000_000;
 
 /// A bucket with the version of each object; keys are those behind the prefix.
 pub type Versions = BTreeMap<String, Version>;
@@ -44,9 +46,15 @@ pub struct Remote {
 }
 
 impl Version {
+    /// As a head shows it.
     pub fn remote(&self) -> Remote {
         let Self { object, etag, .. } = self;
         Remote { etag: etag.clone(), size: object.body.len(), last_modified: Some(object.last_modified) }
+    }
+
+    /// As a listing shows it.
+    fn listed(&self) -> Remote {
+        Remote { last_modified: Some(self.listed), ..self.remote() }
     }
 }
 
@@ -144,7 +152,10 @@ impl Expected {
         for key in &self.agreed {
             let local = Some(tree[path_of(key)].clone());
             let mut remote = bucket[key].remote();
-            if self.put.contains(key) && !options.times_tell {
+            // Mapping decision: the answer to a copy says as much as a listing, which may be more than a head does.
+            if self.copy.contains(key) {
+                remote = bucket[key].listed();
+            } else if self.put.contains(key) && !options.times_tell {
                 remote.last_modified = None;
             }
             record.insert(key.clone(), Agreed { local, remote: Some(remote) });
@@ -204,14 +215,14 @@ fn length(kind: &Kind) -> usize {
     }
 }
 
-/// Whether an object is the version that was agreed on, as far as can be told.
-fn is_as_agreed(key: &str, held: &Version, known: &Agreed, rules: &Rules) -> bool {
-    let (Some(recorded), held_now) = (&known.remote, held.remote()) else { return false };
-    if (&recorded.etag, recorded.size) != (&held_now.etag, held_now.size) {
+/// Whether an object, shown by a head or a listing, is the version that was agreed on, as far as can be told.
+fn is_as_agreed(key: &str, held: &Version, shown: &Remote, known: &Agreed, rules: &Rules) -> bool {
+    let Some(recorded) = &known.remote else { return false };
+    if (&recorded.etag, recorded.size) != (&shown.etag, shown.size) {
         return false;
     }
     match (recorded.last_modified, &known.local) {
-        (Some(time), _) => Some(time) == held_now.last_modified,
+        (Some(time), _) => shown.last_modified.is_some_and(|shown| is_same_time(time, shown)),
         // Mapping decision: where nobody knows when it was put, it is as agreed on if it says what was put. The bits that
         // only some editions store say nothing.
         (None, Some(local)) => read_object(key, &held.object, rules, None).is_ok_and(|said| {
@@ -220,6 +231,16 @@ fn is_as_agreed(key: &str, held: &Version, known: &Agreed, rules: &Rules) -> boo
         }),
         (None, None) => true,
     }
+}
+
+/// Mapping decision: where one of two times has no fraction, seconds are compared.
+fn is_same_time(one: i128, other: i128) -> bool {
+    let seconds = |time: i128| time.div_euclid(SECOND);
+    one == other || (!(has_fraction(one) && has_fraction(other)) && seconds(one) == seconds(other))
+}
+
+const fn has_fraction(time: i128) -> bool {
+    time % SECOND != 0
 }
 
 /// Whether an object is what an export of this would put, as far as can be told.
@@ -297,8 +318,8 @@ fn export_one(
         expected.refreshed.insert(key.to_owned());
         return expected.end(key, Verdict::Unchanged);
     }
-    let as_recorded =
-        known.is_some_and(|known| held.is_some_and(|held| is_as_agreed(key, held, known, &options.rules)));
+    let as_recorded = known
+        .is_some_and(|known| held.is_some_and(|held| is_as_agreed(key, held, &held.remote(), known, &options.rules)));
     // Mapping decision: where the tree is to win whatever it holds, it is put also if the object is gone.
     let is_new = held.is_none() && known.is_none_or(|known| known.remote.is_none() || known.local.is_none());
     if !as_recorded && !is_new {
@@ -352,7 +373,9 @@ fn delete_object(key: &str, held: Option<&Version>, known: &Agreed, options: &Op
         // Mapping decision: what is gone from both sides is agreed on, and nothing was deleted.
         None => {}
         // Mapping decision: a delete of an object that has changed is a conflict but under `Local`.
-        Some(held) if !is_as_agreed(key, held, known, &options.rules) && options.policy != Policy::Local => {
+        Some(held)
+            if !is_as_agreed(key, held, &held.remote(), known, &options.rules) && options.policy != Policy::Local =>
+        {
             expected.left.insert(key.to_owned());
             return expected.end(key, Verdict::Conflict("gone here and changed there"));
         }
@@ -425,9 +448,12 @@ fn is_left_alone(
     options: &Options,
     expected: &mut Expected,
 ) -> bool {
-    let Some(known) = known.filter(|known| is_as_agreed(key, version, known, &options.rules)) else { return false };
+    let as_agreed = |known: &&Agreed| is_as_agreed(key, version, &version.listed(), known, &options.rules);
+    let Some(known) = known.filter(as_agreed) else { return false };
     // Mapping decision: where times do not tell one change from the next, what was not touched here is looked at once more.
-    options.times_tell || !is_as_recorded(key, at(&expected.tree, key), Some(known), &options.rules)
+    let recorded = known.remote.as_ref().and_then(|remote| remote.last_modified);
+    let tells = options.times_tell || recorded.is_some_and(has_fraction);
+    tells || !is_as_recorded(key, at(&expected.tree, key), Some(known), &options.rules)
 }
 
 fn is_no_directory(tree: &Tree, path: &str) -> bool {

@@ -127,7 +127,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
         let record = listed.record.as_ref();
         let before = self.standing_directory(&key).await;
-        let as_recorded = listed.seems_as_recorded() || head.as_ref().is_ok_and(|meta| self.is_recorded(record, meta));
+        let as_recorded = listed.seems_as_recorded() || head.as_ref().is_ok_and(|meta| self.is_recorded(listed, meta));
         if as_recorded && self.is_another_since(record, &before) {
             // What has changed here alone is the business of an export.
             return self.known_directory(key, listed, around).await;

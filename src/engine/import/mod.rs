@@ -514,11 +514,13 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
         remote
     }
 
-    /// Whether an object that was looked at is the one that is recorded.
-    fn is_recorded(&self, record: Option<&Record>, meta: &ObjectMeta) -> bool {
-        record.is_some_and(|Record { local, remote, .. }| {
+    /// Whether an object that was listed and looked at is the one that is recorded. A head may show whole seconds where the
+    /// listing shows more, so it is asked only where nothing but the time is missing.
+    fn is_recorded(&self, listed: &Listed, meta: &ObjectMeta) -> bool {
+        let says = |Record { local, remote, .. }: &Record| {
             is_recorded(&self.options.profile, local.as_ref(), remote.as_ref(), Some(meta))
-        })
+        };
+        listed.seems_as_recorded() || (listed.may_be_as_recorded() && listed.record.as_ref().is_some_and(says))
     }
 
     async fn head(&self, item: Item) -> Headed {

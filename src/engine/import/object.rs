@@ -4,7 +4,7 @@ use super::{
     Done, Fetch, Import, KEPT, Late, Missing, Turn, decode, link_body, reasons_of, refused, store_failure,
     tree_failure, with_shortfalls,
 };
-use crate::engine::agreed::{is_ours, mtime_of, same_time};
+use crate::engine::agreed::{is_ours, mtime_of};
 use crate::engine::cause::Cause;
 use crate::engine::contents::{Unsent, WRITTEN};
 use crate::engine::digest::Running;
@@ -17,7 +17,7 @@ use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{Change, Existing, ImportStep, MetadataChange, OnConflict, Step, compare, step};
 use crate::released::Released;
-use crate::snapshot::{Age, Edit, Record, Remote};
+use crate::snapshot::{Edit, Record, Remote};
 use crate::store::{GetOptions, GetOutput, ObjectMeta, ObjectStore, StoreError, StoreErrorKind, Support};
 use crate::timestamp::Timestamp;
 use crate::tree::{Found, Present, Residence, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
@@ -239,7 +239,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             return Ok(listed.seems_as_recorded());
         }
         let meta = self.store.head(&listed.object.key).await.map_err(|error| store_failure(key, &error))?;
-        Ok(self.is_recorded(listed.record.as_ref(), &meta))
+        Ok(self.is_recorded(listed, &meta))
     }
 
     /// Without a record: the size and mtime of what is there tell whether it is the object already.
@@ -279,13 +279,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let (now, wanted) = (stored.attributes(), &head.attributes);
         let same = (now.permissions, now.uid, now.gid, now.mtime)
             == (wanted.permissions, wanted.uid, wanted.gid, wanted.mtime);
-        // What could not be applied when it was recorded is no news, where Last-Modified tells that the metadata is as it was.
-        let recorded = listed.record.as_ref().and_then(|record| record.remote.as_ref());
-        let is_old = recorded
-            .filter(|remote| remote.age == Age::Settled)
-            .and_then(|remote| remote.last_modified)
-            .is_some_and(|time| same_time(time, meta.last_modified));
-        if same || is_old {
+        if same {
             return Ok(Decision::Agree { found, meta, reasons: reasons_of(&head) });
         }
         if head.file_type == FileType::Symlink {

@@ -132,7 +132,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let before = self.standing_directory(key).await;
         let meta = self.store.head(&listed.object.key).await.map_err(|error| store_failure(key, &error))?;
         let record = listed.record.as_ref();
-        let as_recorded = listed.seems_as_recorded() || self.is_recorded(record, &meta);
+        let as_recorded = self.is_recorded(listed, &meta);
         if as_recorded && self.is_another_since(record, &before) {
             return Ok((Step::Nothing, ""));
         }
