@@ -13,7 +13,7 @@
 use bytes::Bytes;
 use futures_executor::block_on;
 use posix_s3::engine::{
-    DataOptions, ExportOptions, Fetch, ImportOptions, KeptCause, MemoryState, Outcome, ReadError, ReleaseMode,
+    DataOptions, ExportOptions, Fetch, ImportOptions, Jobs, KeptCause, MemoryState, Outcome, ReadError, ReleaseMode,
     ReleaseOptions, ReleaseReport, Report, Selection, Silent, archive, export, export_since, hsm_state, import,
     import_since, read, release, restore,
 };
@@ -22,13 +22,19 @@ use posix_s3::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind, Support,
 };
-use posix_s3::tree::{LocalTree, MemoryTree, Residence, Tree};
-use posix_s3::{Attributes, ETag, Gid, HsmState, Key, Permissions, Prefix, Profile, Timestamp, Uid};
+use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
+use posix_s3::tree::{
+    Applied, LocalTree, MemoryTree, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree, TreeError,
+    TreeOp, Visit,
+};
+use posix_s3::{Attributes, ETag, Entry, Gid, HsmState, Key, KeyList, Permissions, Prefix, Profile, Timestamp, Uid};
 use proptest::prelude::*;
 use std::fs;
 use std::future::Future;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const BUCKET: &str = "memory://hsm";
@@ -580,6 +586,7 @@ fn a_placeholder_that_is_removed_is_deleted_like_any_file() {
 }
 
 /// A bucket that gives the same bytes another ETag with every copy, as one with keys of its own does.
+#[derive(Default)]
 struct Restamped {
     store: MemoryStore,
     copies: std::sync::Mutex<std::collections::HashMap<String, u32>>,
@@ -675,6 +682,262 @@ fn a_copy_that_gives_an_object_another_etag_marks_its_placeholder_anew() {
         assert_eq!(tree.entries()[0].1, "hello");
         let report = export();
         assert_eq!((report.unchanged, report.store_calls.put), (1, 0), "{report:?}");
+    }
+}
+
+// ------------------------------------------------------------------------------------------ behind the back of an export
+
+/// A tree in which something happens just before a call: the name of it and the key, of which it is the nth.
+struct Watched<T> {
+    tree: T,
+    calls: Mutex<Vec<String>>,
+    event: Mutex<Option<Event<T>>>,
+}
+
+type Event<T> = (String, usize, Box<dyn FnOnce(&T) + Send>);
+
+impl<T> Watched<T> {
+    fn over(tree: T) -> Self {
+        Self { tree, calls: Mutex::default(), event: Mutex::default() }
+    }
+
+    /// The same tree, in which something is going to happen.
+    fn before(self, call: &str, nth: usize, event: impl FnOnce(&T) + Send + 'static) -> Self {
+        self.calls.lock().unwrap().clear();
+        *self.event.lock().unwrap() = Some((call.to_owned(), nth, Box::new(event)));
+        self
+    }
+
+    fn call(&self, call: &str, key: &str) {
+        let call = format!("{call} {key}");
+        let mut calls = self.calls.lock().unwrap();
+        calls.push(call.clone());
+        let nth = calls.iter().filter(|other| **other == call).count();
+        let event = self.event.lock().unwrap().take_if(|(at, on, _)| *at == call && *on == nth);
+        if let Some((_, _, event)) = event {
+            event(&self.tree);
+        }
+    }
+
+    fn has_happened(&self) -> bool {
+        self.event.lock().unwrap().is_none()
+    }
+}
+
+impl<T: Tree> Tree for Watched<T> {
+    async fn list(&self, directory: Option<&Key>) -> Result<NameList, TreeError> {
+        self.call("list", directory.map_or("", Key::as_str));
+        self.tree.list(directory).await
+    }
+
+    async fn look<V: Visit>(&self, keys: Arc<KeyList>, place: Place, visitor: V) -> V {
+        self.call("look", "");
+        self.tree.look(keys, place, visitor).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.tree.now()
+    }
+
+    fn identity(&self) -> Result<[u8; 16], TreeError> {
+        self.tree.identity()
+    }
+
+    fn keeps_directory_times(&self) -> bool {
+        self.tree.keeps_directory_times()
+    }
+
+    fn may_have_placeholders(&self) -> Result<bool, TreeError> {
+        self.tree.may_have_placeholders()
+    }
+
+    async fn lookup(&self, key: &Key) -> Result<Present, TreeError> {
+        self.tree.lookup(key).await
+    }
+
+    async fn open(&self, key: &Key) -> Result<Arc<dyn OpenFile>, TreeError> {
+        self.call("open", key.as_str());
+        self.tree.open(key).await
+    }
+
+    async fn write_file(
+        &self,
+        entry: &Entry,
+        body: BoxStream<'_, Result<Bytes, SourceError>>,
+        standing: Standing,
+    ) -> Result<Applied, TreeError> {
+        self.call("write", entry.key().as_str());
+        self.tree.write_file(entry, body, standing).await
+    }
+
+    async fn apply(&self, op: &TreeOp) -> Result<Applied, TreeError> {
+        if let TreeOp::CreatePlaceholder { entry, .. } = op {
+            self.call("place", entry.key().as_str());
+        }
+        self.tree.apply(op).await
+    }
+
+    async fn begin(&self) -> Result<(), TreeError> {
+        self.tree.begin().await
+    }
+
+    async fn sync(&self) -> Result<(), TreeError> {
+        self.call("sync", "");
+        self.tree.sync().await
+    }
+
+    async fn finish(&self) -> Result<(), TreeError> {
+        self.tree.finish().await
+    }
+}
+
+/// As few things at once as can be, so that it is known when what happens.
+fn one_by_one(options: ExportOptions) -> ExportOptions {
+    options.with_jobs(Jobs::ONE).with_lookers(Jobs::ONE)
+}
+
+#[test]
+fn a_directory_that_is_renamed_behind_the_look_costs_no_only_copy() {
+    // Before and in each of the looks, when the export itself begins, and in the middle of it.
+    for (call, nth) in (1..5).map(|nth| ("list ", nth)).chain((1..9).map(|nth| ("look ", nth))) {
+        let link = Link::new(&[("dir/a", "only copy"), ("other/a", "something else")]);
+        link.export();
+        let part = data().with_selection(Selection::all().with_path(key("dir/a")));
+        assert_eq!(link.release_as(&ReleaseOptions::new(part), link.tree.now()).released, 1);
+        link.export();
+        let Link { tree, store, state } = link;
+        let tree = Watched::over(tree).before(call, nth, |tree: &MemoryTree| {
+            tree.rename(&key("dir/"), &key("zdir/")).unwrap();
+            tree.rename(&key("other/"), &key("dir/")).unwrap();
+        });
+        let link = Link { tree, store, state };
+        link.export_as(&one_by_one(export_options()));
+        for _ in 0..2 {
+            link.export_as(&one_by_one(export_options()));
+        }
+        let moved = if link.tree.has_happened() { "zdir/a" } else { "dir/a" };
+        *link.tree.event.lock().unwrap() = None;
+        assert_eq!(link.restore().problems, [], "{call} {nth}");
+        let held = |name: &str| link.tree.tree.entries().into_iter().find(|(entry, _)| *entry.key() == key(name));
+        assert_eq!(held(moved).unwrap().1, "only copy", "{call} {nth}");
+        assert_eq!(link.body(moved).unwrap(), "only copy", "{call} {nth}");
+    }
+}
+
+#[test]
+fn a_busy_directory_is_not_taken_for_one_that_was_renamed() {
+    let link = Link::new(&[("d/a", "hello"), ("d/p", "placeholder")]);
+    link.export();
+    let part = data().with_selection(Selection::all().with_path(key("d/p")));
+    link.release_as(&ReleaseOptions::new(part), link.tree.now());
+    link.export();
+    link.tree.set_content(&key("d/a"), "other").unwrap();
+    let Link { tree, store, state } = link;
+    let tree = Watched::over(tree).before("list ", 3, |tree: &MemoryTree| {
+        tree.insert_file(key("d/new"), "new", attributes(0o644)).unwrap();
+    });
+    let link = Link { tree, store, state };
+    let report = link.export_as(&one_by_one(export_options()));
+    assert!(link.tree.has_happened());
+    // The new one does not replace anything; what has changed is not looked for once more.
+    assert_eq!((report.problems, link.body("d/a").unwrap()), (vec![], "other".into()));
+    let looks = link.tree.calls.lock().unwrap().iter().filter(|call| **call == "list ").count();
+    assert_eq!(looks, 3, "two to find placeholders, and the export");
+}
+
+#[test]
+fn a_renamed_placeholder_is_kept_beside_the_object_of_a_stranger() {
+    let link = Link::new(&[("a", "only copy")]);
+    link.export();
+    link.release();
+    link.tree.rename(&key("a"), &key("c")).unwrap();
+    link.put("c", "stranger");
+    let options = import_options(Fetch::Now).with_on_conflict(OnConflict::KeepBoth);
+    block_on(import_since(&link.store, &link.tree, &link.state, &options, &Silent)).unwrap();
+    let report = link.export_as(&deleting());
+    assert_eq!((report.deleted, report.problems), (1, vec![]));
+    let beside = link.tree.entries().into_iter().map(|(entry, _)| entry.key().to_string());
+    let beside = beside.filter(|name| name.starts_with("c.local-")).collect::<Vec<_>>();
+    assert_eq!((beside.len(), link.read(&beside[0]).unwrap()), (1, "only copy".into()));
+    assert_eq!((link.body(&beside[0]).unwrap(), link.body("c").unwrap()), ("only copy".into(), "stranger".into()));
+}
+
+#[test]
+fn a_new_mark_is_on_the_disk_before_it_is_recorded() {
+    let Link { tree, state, .. } = Link::new(&[("a", "only copy")]);
+    let (tree, store) = (Watched::over(tree), Restamped::default());
+    let export = |state: &MemoryState, tree: &Watched<MemoryTree>| {
+        block_on(export_since(tree, &store, state, &export_options(), &Silent)).unwrap()
+    };
+    export(&state, &tree);
+    block_on(release(&tree, &store, &state, &ReleaseOptions::new(data()), tree.now(), &Silent)).unwrap();
+    tree.tree.set_attributes(&key("a"), attributes(0o600)).unwrap();
+    let before = block_on(tree.lookup(&key("a"))).unwrap().entry().unwrap().clone();
+    let Some(Residence::Released(mark)) = tree.tree.residence(&key("a")) else { panic!() };
+    // The power fails when the tree is told to bring it to the disk: of the state there is what is there by then, and the
+    // placeholder has the mark from before.
+    let (journal, snapshot) = (posix_s3::engine::Part::Journal, posix_s3::engine::Part::Snapshot);
+    let state = Arc::new(state);
+    let at_the_sync = Arc::new(Mutex::new(None));
+    let (kept, of) = (Arc::clone(&at_the_sync), Arc::clone(&state));
+    let tree = tree.before("sync ", 1, move |_| {
+        *kept.lock().unwrap() = Some((of.get(snapshot), of.get(journal)));
+    });
+    assert_eq!(export(&state, &tree).metadata_only, 1);
+    let calls = tree.calls.lock().unwrap().clone();
+    let at = |wanted: &str| calls.iter().position(|call| call == wanted);
+    assert!(at("place a").is_some() && at("place a") < at("sync "), "{calls:?}");
+    let (before_it, begun) = at_the_sync.lock().unwrap().take().unwrap();
+    let says = |part: &Option<Vec<u8>>| part.as_ref().is_some_and(|part| part.windows(2).any(|pair| pair == b"#1"));
+    assert!(!says(&before_it) && !says(&begun) && says(&state.get(snapshot)));
+    state.set(snapshot, before_it.unwrap());
+    state.set(journal, begun.unwrap());
+    let Present::Entry(now) = block_on(tree.lookup(&key("a"))).unwrap() else { panic!() };
+    let standing = Standing::Version(now.status());
+    block_on(tree.apply(&TreeOp::CreatePlaceholder { entry: before, released: mark, standing })).unwrap();
+    assert_eq!(export(&state, &tree).problems, []);
+    let report = block_on(restore(&tree, &store, Some(&*state), &data(), &Silent)).unwrap();
+    assert_eq!((report.written, report.problems, &*tree.tree.entries()[0].1), (1, vec![], &b"only copy"[..]));
+}
+
+#[test]
+fn links_and_copies_made_behind_the_look_outlive_a_copy_that_gives_their_object_another_etag() {
+    for (nth, linked) in [(1, true), (2, true), (3, true), (4, true), (3, false), (4, false)] {
+        let Link { tree, state, .. } = Link::new(&[("a", "only copy")]);
+        let store = Restamped::default();
+        let data = data();
+        let export = |tree: &Watched<MemoryTree>| {
+            block_on(export_since(tree, &store, &state, &one_by_one(export_options()), &Silent)).unwrap()
+        };
+        let tree = Watched::over(tree);
+        export(&tree);
+        block_on(release(&tree, &store, &state, &ReleaseOptions::new(data.clone()), tree.now(), &Silent)).unwrap();
+        tree.tree.set_attributes(&key("a"), attributes(0o600)).unwrap();
+        let tree = tree.before("list ", nth, move |tree: &MemoryTree| match linked {
+            true => tree.link(&key("a"), &key("b")).unwrap(),
+            // As `cp --preserve=xattr` does.
+            false => {
+                let found = tree.lookup(&key("a")).now_or_never().unwrap().unwrap();
+                let entry = found.entry().unwrap().clone();
+                let Some(Residence::Released(released)) = tree.residence(&key("a")) else { panic!() };
+                let (kind, attributes) = (entry.kind().clone(), *entry.attributes());
+                let entry = Entry::new(key("b"), kind, attributes).unwrap();
+                let standing = Standing::Nothing;
+                let op = TreeOp::CreatePlaceholder { entry, released, standing };
+                tree.apply(&op).now_or_never().unwrap().unwrap();
+            }
+        });
+        let first = export(&tree);
+        assert!(nth > 3 || tree.has_happened());
+        for _ in 0..2 {
+            export(&tree);
+        }
+        let report = block_on(restore(&tree, &store, Some(&state), &data, &Silent)).unwrap();
+        assert_eq!(report.problems, [], "{nth} {first:?}");
+        for (entry, content) in tree.tree.entries() {
+            assert_eq!(content, "only copy", "{} {nth}", entry.key());
+        }
+        assert_eq!(export(&tree).problems, []);
     }
 }
 

@@ -20,6 +20,7 @@ use crate::key::{Key, KeyList};
 use crate::mode::FileType;
 use crate::snapshot::{Age, Names, Record, Rows};
 use crate::status::Status;
+use crate::timestamp::Timestamp;
 use crate::tree::{Look, NameList, Place, SkipReason, Tree, TreeError, TreeErrorKind, Visit};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -49,6 +50,9 @@ pub(super) enum Sight {
         record: Option<Record>,
         /// Of a directory, whether every name in it is going to be recorded.
         names: Names,
+        /// The latest of its ctime and those of the directories around it, as far as the scan came by them: whatever has
+        /// been renamed, it had this path no later.
+        moved: Timestamp,
     },
     /// Something that is recorded and not there any more.
     Gone(Record),
@@ -223,6 +227,8 @@ struct Level {
     listing: Option<Listing>,
     /// Where it is recorded, if its names are.
     record: Option<(Arc<Rows>, usize)>,
+    /// Its ctime, if it was looked at; else that is the one recorded, or nobody knows.
+    ctime: Option<Timestamp>,
 }
 
 struct Listing {
@@ -609,7 +615,8 @@ impl<'r, T: Tree> Scan<'r, T> {
             false => self.enter(&key, &status, Recorded::Yes).await,
         };
         if let Some(names) = names {
-            self.ready.push_back(Sight::Present { key, status, record: Some(record), names });
+            let moved = self.moved(&status);
+            self.ready.push_back(Sight::Present { key, status, record: Some(record), names, moved });
         }
     }
 
@@ -655,8 +662,14 @@ impl<'r, T: Tree> Scan<'r, T> {
         let reads = is_directory && !self.is_about_entry();
         let names = if reads { self.enter(&key, &status, Recorded::No).await } else { Some(Names::Unknown) };
         if let Some(names) = names {
-            self.ready.push_back(Sight::Present { key, status, record: None, names });
+            let moved = self.moved(&status);
+            self.ready.push_back(Sight::Present { key, status, record: None, names, moved });
         }
+    }
+
+    /// When something, or a directory around it, last changed.
+    fn moved(&self, status: &Status) -> Timestamp {
+        self.levels.iter().filter_map(Level::ctime).fold(status.ctime, Timestamp::max)
     }
 
     /// Whether what is in a directory is another matter.
@@ -675,7 +688,7 @@ impl<'r, T: Tree> Scan<'r, T> {
                 // Another directory may have taken its path since; then these names are not those of the one recorded.
                 let is_that_one = names.directory().is_none_or(|inode| inode == status.inode);
                 let known = if is_that_one { self.recordable(key.as_str(), &names) } else { Names::Unknown };
-                self.levels.push(Level::read(key.as_str(), names));
+                self.levels.push(Level { ctime: Some(status.ctime), ..Level::read(key.as_str(), names) });
                 Some(known)
             }
             // Before the entry is handed out: a directory that cannot be read is not an entry but a failure.
@@ -755,11 +768,17 @@ impl Block {
 
 impl Level {
     fn read(key: &str, names: NameList) -> Self {
-        Self { key: key.into(), listing: Some(Listing { names, next: 0, looks: VecDeque::new() }), record: None }
+        let listing = Listing { names, next: 0, looks: VecDeque::new() };
+        Self { key: key.into(), listing: Some(listing), record: None, ctime: None }
     }
 
     fn recorded(key: &str, rows: &Arc<Rows>, at: usize) -> Self {
-        Self { key: key.into(), listing: None, record: Some((Arc::clone(rows), at)) }
+        Self { key: key.into(), listing: None, record: Some((Arc::clone(rows), at)), ctime: None }
+    }
+
+    fn ctime(&self) -> Option<Timestamp> {
+        let recorded = || self.record.as_ref().and_then(|(rows, at)| rows.local(*at)).map(|local| local.ctime);
+        self.ctime.or_else(recorded)
     }
 }
 

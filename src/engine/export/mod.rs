@@ -15,6 +15,7 @@ pub use plan::{Planned, plan_export};
 
 use self::imported::{AsImported, Beside};
 use self::needed::{Needed, Replace};
+use self::put::Copies;
 use crate::engine::agreed::fresh_since;
 use crate::engine::cancel::{Cancel, Stop, and};
 use crate::engine::cause::Cause;
@@ -316,6 +317,7 @@ pub(super) struct Export<'r, T, S: ?Sized> {
     progress: &'r dyn Progress,
     contents: Contents<'r, T>,
     imported: Mutex<Option<Beside>>,
+    copies: Mutex<Copies>,
     capabilities: Capabilities,
     stop: Stop,
     /// Nothing is known of a bucket that is not empty: each object is looked at before it is put.
@@ -379,7 +381,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             None => None,
         };
         let imported = Mutex::new(imported);
-        let among = None;
+        let (among, copies) = (None, Mutex::default());
         let this = Self {
             tree,
             store,
@@ -389,6 +391,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             progress,
             contents,
             imported,
+            copies,
             capabilities,
             stop,
             verify,
@@ -443,12 +446,21 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             }
         }
         drop(taken);
+        if let Some(session) = self.session {
+            self.record_marked(session).await?;
+        }
         // Of what was not seen nobody knows what is gone.
         self.stop.ended()?;
-        let needed = if gone.len() > 0 || later.len() > 0 { self.look_for_needed().await? } else { Needed::None };
+        let mut needed = if gone.len() > 0 || later.len() > 0 { self.look_for_needed().await? } else { Needed::None };
         let mut position = 0;
         while let Some(record) = later.next(&mut position)? {
             recorder.end(self.send_late(record, &needed).await?);
+        }
+        if let Some(session) = self.session {
+            self.record_marked(session).await?;
+        }
+        if !self.copies().is_empty() {
+            needed = self.look_for_needed().await?;
         }
         self.delete(gone, &needed, recorder).await?;
         self.stop.ended()
@@ -488,7 +500,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     }
 
     /// Whether a decision can be carried out without losing the only copy of another file.
-    fn may_carry_out(&self, decision: &Decision, needed: &Needed) -> Replace {
+    async fn may_carry_out(&self, decision: &Decision, needed: &Needed) -> Result<Replace, StateError> {
         let is_new = decision.record.as_ref().is_none_or(|record| record.remote.is_none());
         // Nothing but an object that is not there becomes one.
         let makes = is_new
@@ -497,9 +509,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             && self.options.on_conflict == OnConflict::Fail
             && self.session.is_some_and(|session| !session.is_uncertain(decision.subject.entry.key()));
         if makes || !matches!(decision.step, Step::Put | Step::ReplaceMetadata) {
-            return Replace::Yes;
+            return Ok(Replace::Yes);
         }
-        self.may_replace(needed, &decision.subject)
+        self.may_replace(needed, &decision.subject).await
     }
 
     /// Says of all that is new and comes now that it is about to be put, in one go: waiting for the disk costs more than a
@@ -507,7 +519,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     async fn announce(&self, sights: &[Found]) -> Result<(), StateError> {
         let Some(session) = self.session else { return Ok(()) };
         let new = sights.iter().filter_map(|sight| match sight {
-            Ok((Sight::Present { key, status, record: None, names }, None)) => Some((key, self.local(status, *names))),
+            Ok((Sight::Present { key, status, record: None, names, .. }, None)) => Some((key, self.local(status, *names))),
             _ => None,
         });
         session.intend(new).await
@@ -516,7 +528,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     /// Does what a sight takes.
     async fn take(&self, found: Found, needed: &Needed) -> Result<Taken, RunErrorKind> {
         let (sight, imported) = found?;
-        if let (Some(imported), Sight::Present { key, status, record, names }) = (&imported, &sight) {
+        if let (Some(imported), Sight::Present { key, status, record, names, .. }) = (&imported, &sight) {
             match self.as_imported(key, *status, imported).await {
                 AsImported::Yes(status) => {
                     self.record_imported(key, &status, record.clone(), *names)?;
@@ -533,7 +545,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 self.session.inspect(|session| session.withdraw(&key));
                 Ok(Taken::Nothing)
             }
-            Sight::Present { key, status, record, names } => {
+            Sight::Present { key, status, record, names, .. } => {
                 let known = record.is_some();
                 let sent = match self.unwanted(record.as_ref()) {
                     Some(why) => Sent::Ended(Ended::new(&key, Outcome::Skipped).because(Cause::LeftToPolicy, why)),
@@ -588,7 +600,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         let mut status = status;
         for _ in 0..ATTEMPTS {
             let done = match self.decide(key, status, record.clone(), names).await {
-                Ok(decision) => match self.may_carry_out(&decision, needed) {
+                Ok(decision) => match self.may_carry_out(&decision, needed).await? {
                     Replace::Yes => self.carry_out(key, decision).await?,
                     Replace::Later => return Ok(Sent::Later),
                     Replace::No(why) => Ok(Ended::new(key, Outcome::Conflict).because(Cause::OnlyCopy, why)),

@@ -127,7 +127,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             Sight::Unchanged(count) => Foreseen::Counted(count),
             Sight::Gone(record) if record.remote.is_none() => Foreseen::Nothing,
             Sight::Gone(record) => Foreseen::Gone(record),
-            Sight::Present { key, status, record, names } => match self.decide(&key, status, record, names).await {
+            Sight::Present { key, status, record, names, .. } => match self.decide(&key, status, record, names).await {
                 Ok(decision) => self.foreseen(&key, decision).await,
                 Err(Unsent::Ended(ended) | Unsent::Condition(ended) | Unsent::Unheard(ended)) => Foreseen::Ended(ended),
                 Err(Unsent::Changed) => Foreseen::Ended(unstable(&key)),

@@ -22,7 +22,41 @@ use crate::store::{
 use crate::tree::{Standing, Tree, TreeOp};
 use bytes::Bytes;
 use http::HeaderMap;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+/// The objects that a copy of their metadata has given another `ETag`.
+#[derive(Default)]
+pub(super) struct Copies {
+    /// By key, what it was before and is now.
+    etags: HashMap<Key, (ETag, ETag)>,
+    /// What is recorded of them when their marks are on the disk.
+    marked: Vec<Record>,
+}
+
+impl Copies {
+    fn copied(&mut self, released: &Released, etag: &ETag) {
+        self.etags.insert(released.key.clone(), (released.etag.clone(), etag.clone()));
+    }
+
+    /// Says whether there are enough to be recorded.
+    fn marked(&mut self, record: Record) -> bool {
+        /// How many are recorded at once: the disk takes as long for one.
+        const MANY: usize = 4096;
+        self.marked.push(record);
+        self.marked.len() >= MANY
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.etags.is_empty()
+    }
+
+    /// The `ETag` of the version for which a mark from before a copy stands.
+    pub(super) fn now(&self, released: &Released) -> Option<ETag> {
+        let (before, now) = self.etags.get(&released.key)?;
+        (*before == released.etag).then(|| now.clone())
+    }
+}
 
 impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     pub(super) async fn carry_out(&self, key: &Key, decision: Decision) -> Result<Result<Ended, Unsent>, StateError> {
@@ -129,7 +163,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                     let copied = released.key == *key && released.size == meta.size && self.is_ours(session, key, meta);
                     released.is_of(key, &meta.etag, meta.size) || copied
                 });
-                if !own || !in_place {
+                // The other names of the inode would keep the mark of a version that is gone.
+                let orphans = subject.status.links > 1 && self.may_change_with_a_copy(&released.etag);
+                if !own || !in_place || orphans {
                     return Ok(Err(self.bring_back(&subject, released).await));
                 }
                 step = Step::ReplaceMetadata;
@@ -159,18 +195,21 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             };
             match done {
                 Ok(output) => {
-                    let mut local = local;
+                    let remote = self.remote_after(&output, outcome, remote, &subject);
+                    let record = |local| Record { key: key.clone(), local: Some(local), remote: Some(remote) };
                     if let Some(released) = subject.released().filter(|released| released.etag != output.etag) {
+                        // Whoever comes next, if this run does not come to its end, sees that the copy is ours.
+                        session.doubt(key, local);
                         let Some(status) = self.mark_again(&subject, released, &output.etag).await else {
-                            // Whoever comes next sees that the copy is ours.
-                            session.doubt(key, local);
                             return Ok(Err(Unsent::Changed));
                         };
-                        local = self.local(&status, local.names);
+                        let many = self.copies().marked(record(self.local(&status, local.names)));
+                        if many {
+                            self.record_marked(session).await?;
+                        }
+                    } else {
+                        session.record(record(local), Urgency::Now)?;
                     }
-                    let remote = self.remote_after(&output, outcome, remote, &subject);
-                    let record = Record { key: key.clone(), local: Some(local), remote: Some(remote) };
-                    session.record(record, Urgency::Now)?;
                     return Ok(Ok(written(&subject, outcome)));
                 }
                 Err(Unsent::Condition(_)) => asked = true,
@@ -207,10 +246,12 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
             }
             Err(error) => return Ok(failed(key, &error)),
         };
-        if released.is_of(key, &meta.etag, meta.size) && same_fields(&headers, &meta.headers) {
+        let is_own = released.is_of(key, &meta.etag, meta.size);
+        if is_own && same_fields(&headers, &meta.headers) {
             return Ok(Ended::new(key, Outcome::Unchanged));
         }
-        if !released.is_of(key, &meta.etag, meta.size) || self.capabilities.replace_metadata == Support::No {
+        let orphans = subject.status.links > 1 && self.may_change_with_a_copy(&released.etag);
+        if !is_own || orphans || self.capabilities.replace_metadata == Support::No {
             return Err(self.bring_back(subject, released).await);
         }
         let precondition = match self.capabilities.preconditions {
@@ -241,10 +282,39 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 
     /// Marks a placeholder with the `ETag` that its object has after its metadata was replaced.
     async fn mark_again(&self, subject: &Subject, released: &Released, etag: &ETag) -> Option<Status> {
+        // Links and copies that were made behind the look have the mark from before.
+        self.copies().copied(released, etag);
         let (entry, standing) = (subject.entry.clone(), Standing::Version(subject.status));
         let released = Released { etag: etag.clone(), ..released.clone() };
         let op = TreeOp::CreatePlaceholder { entry, released, standing };
         self.tree.apply(&op).await.ok()?.made
+    }
+
+    /// Whether the same bytes may have another `ETag` after a copy: where that is no digest of them.
+    fn may_change_with_a_copy(&self, etag: &ETag) -> bool {
+        self.capabilities.md5_etags != Support::Yes || etag.md5().is_none()
+    }
+
+    /// Records what has come of copies that changed an `ETag`, once the marks that say so are on the disk: a record of a
+    /// mark that a power loss takes back would leave one of a version that is gone.
+    pub(super) async fn record_marked(&self, session: &Session<'_>) -> Result<(), StateError> {
+        let marked = std::mem::take(&mut self.copies().marked);
+        if marked.is_empty() {
+            return Ok(());
+        }
+        // What could not be brought to the disk stays in doubt, and the next run looks.
+        if self.tree.sync().await.is_err() {
+            return Ok(());
+        }
+        for record in marked {
+            session.record(record, Urgency::Now)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn copies(&self) -> MutexGuard<'_, Copies> {
+        // Whatever is in it is whole after every statement.
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn put(

@@ -318,11 +318,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             OnConflict::Store | OnConflict::Newest => {
                 Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Wins })
             }
-            // There is nothing here to be kept: what it stands for is what the object was.
-            OnConflict::KeepBoth if self.released(key, &found).await?.is_some() => {
-                Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Wins })
-            }
-            OnConflict::KeepBoth => Ok(Decision::FetchBeside { found }),
+            OnConflict::KeepBoth => match self.released(key, &found).await? {
+                // There is nothing here to be kept: what it stands for is what the object was.
+                Some(released) if released.key == *key => {
+                    Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Wins })
+                }
+                // It was renamed, and stands for the only copy of what it was.
+                _ => Ok(Decision::FetchBeside { found }),
+            },
         }
     }
 
