@@ -12,21 +12,21 @@
 
 use bytes::Bytes;
 use futures_executor::block_on;
+use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
 use posix_s3::engine::{
     DataOptions, ExportOptions, Fetch, ImportOptions, Jobs, KeptCause, MemoryState, Outcome, ReadError, ReleaseMode,
-    ReleaseOptions, ReleaseReport, Report, Selection, Silent, archive, export, export_since, hsm_state, import,
-    import_since, read, release, restore,
+    ReleaseOptions, ReleaseReport, Report, SameTimes, Selection, Silent, archive, export, export_since, hsm_state,
+    import, import_since, read, release, restore,
 };
-use posix_s3::plan::{Brake, Deletes, OnConflict};
+use posix_s3::plan::{Brake, Cause, Deletes, OnConflict};
 use posix_s3::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind, Support,
 };
-use futures_util::FutureExt;
-use futures_util::stream::BoxStream;
 use posix_s3::tree::{
-    Applied, LocalTree, MemoryTree, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree, TreeError,
-    TreeOp, Visit,
+    Applied, LocalTree, MemoryTree, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree,
+    TreeError, TreeOp, Visit,
 };
 use posix_s3::{Attributes, ETag, Entry, Gid, HsmState, Key, KeyList, Permissions, Prefix, Profile, Timestamp, Uid};
 use proptest::prelude::*;
@@ -585,6 +585,85 @@ fn a_placeholder_that_is_removed_is_deleted_like_any_file() {
     assert_eq!((report.deleted, link.tree.entries().len()), (1, 0));
 }
 
+#[test]
+fn a_copy_of_a_placeholder_that_lost_its_mark_is_not_sent_unless_the_tree_wins() {
+    for in_parts in [false, true] {
+        let link = Link::new(&[("a", "hello"), ("b", "other")]);
+        let store = Restamped::default();
+        let export = |options: &ExportOptions| match in_parts {
+            // Its ETags are no digests.
+            true => block_on(export_since(&link.tree, &store, &link.state, options, &Silent)).unwrap(),
+            false => link.export_as(options),
+        };
+        let body = |name| if in_parts { body(&store.store, name) } else { link.body(name) };
+        export(&export_options());
+        let released = ReleaseOptions::new(data());
+        match in_parts {
+            true => block_on(release(&link.tree, &store, &link.state, &released, link.tree.now(), &Silent)).unwrap(),
+            false => link.release(),
+        };
+        // `cp -p a t && mv t a`, and a copy beside it.
+        link.tree.insert_hole(key("a"), 5, attributes(0o644)).unwrap();
+        link.tree.insert_hole(key("copy"), 5, attributes(0o644)).unwrap();
+        for same_times in [SameTimes::Compare, SameTimes::Trust, SameTimes::Compare] {
+            let report = export(&export_options().with_same_times(same_times));
+            assert_eq!((report.conflicts, report.written), (2, 0), "{report:?}");
+            assert!(report.problems.iter().all(|problem| problem.cause == Cause::Hole));
+            assert!(report.problems[0].reason.contains("with the tree winning"), "{report:?}");
+        }
+        assert_eq!((body("a"), body("copy")), (Some("hello".into()), None));
+        let report = export(&export_options().with_on_conflict(OnConflict::Local));
+        assert_eq!((report.written, report.problems), (2, vec![]));
+        assert_eq!((body("a").unwrap(), body("copy").unwrap()), ("\0\0\0\0\0".into(), "\0\0\0\0\0".into()));
+        // From now on that is what both sides agree on.
+        link.tree.set_attributes(&key("a"), attributes(0o600)).unwrap();
+        let report = export(&export_options());
+        assert_eq!((report.metadata_only, report.problems), (1, vec![]));
+    }
+}
+
+#[test]
+fn an_import_in_which_the_store_wins_replaces_a_copy_that_lost_its_mark() {
+    let link = Link::new(&[("a", "hello")]);
+    link.export();
+    link.release();
+    link.tree.insert_hole(key("a"), 5, attributes(0o644)).unwrap();
+    assert_eq!(link.import(Fetch::Now).unchanged, 1, "only this side has changed");
+    link.put("a", "newer");
+    let report = link.import(Fetch::Now);
+    assert_eq!((report.conflicts, report.problems[0].cause), (1, Cause::Hole));
+    let options = import_options(Fetch::Now).with_on_conflict(OnConflict::Store);
+    block_on(import_since(&link.store, &link.tree, &link.state, &options, &Silent)).unwrap();
+    assert_eq!(link.read("a").unwrap(), "newer");
+}
+
+#[test]
+fn what_was_written_over_a_placeholder_is_sent_when_the_tree_wins() {
+    for content in ["PNG\0\0data", "h\0llo"] {
+        let link = Link::new(&[("a", "hello")]);
+        link.export();
+        link.release();
+        link.tree.set_content(&key("a"), content).unwrap();
+        let report = link.export();
+        assert!(report.conflicts == 1 && report.problems[0].reason.contains("with the tree winning"), "{report:?}");
+        let report = link.export_as(&export_options().with_on_conflict(OnConflict::Local));
+        assert_eq!((report.written, report.problems), (1, vec![]));
+        assert_eq!(link.body("a").unwrap(), content);
+        link.tree.set_attributes(&key("a"), Attributes { mtime: link.tree.now(), ..attributes(0o600) }).unwrap();
+        for _ in 0..2 {
+            assert_eq!(link.export().problems, [], "it is what both sides agree on");
+        }
+        assert_eq!(link.body("a").unwrap(), content);
+    }
+    // But not what nobody has written.
+    let link = Link::new(&[("a", "hello")]);
+    link.export();
+    link.release();
+    link.tree.set_attributes(&key("a"), Attributes { mtime: Timestamp::EPOCH, ..attributes(0o644) }).unwrap();
+    assert_eq!(link.export_as(&export_options().with_on_conflict(OnConflict::Local)).conflicts, 1);
+    assert_eq!(link.body("a").unwrap(), "hello");
+}
+
 /// A bucket that gives the same bytes another ETag with every copy, as one with keys of its own does.
 #[derive(Default)]
 struct Restamped {
@@ -1010,6 +1089,18 @@ fn on_a_disk_a_partial_write_to_a_placeholder_reaches_no_bucket() {
     std::thread::sleep(Duration::from_millis(50));
     let report = link.export();
     assert_eq!((report.written, report.conflicts), (1, 3), "{report:?}");
+    // As `cp -p appended t && mv t appended`: the hole is kept, the mark is not.
+    let hole = fs::File::create(root.join("t")).unwrap();
+    hole.set_len(5).unwrap();
+    hole.set_modified(fs::metadata(root.join("appended")).unwrap().modified().unwrap()).unwrap();
+    drop(hole);
+    fs::rename(root.join("t"), root.join("appended")).unwrap();
+    write(root, "zeros", "\0\0\0\0\0");
+    std::thread::sleep(Duration::from_millis(50));
+    let report = link.export();
+    assert_eq!((report.written, report.conflicts), (1, 3), "{report:?}");
+    assert_eq!(report.problems.iter().filter(|problem| problem.cause == Cause::Hole).count(), 1);
+    assert_eq!(link.body("zeros").unwrap(), "\0\0\0\0\0", "somebody wrote them");
     for (name, content) in [("appended", "hello"), ("patched", "hello"), ("rewritten", "anew"), ("stretched", "hello")]
     {
         assert_eq!(link.body(name).unwrap(), content);

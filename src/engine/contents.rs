@@ -13,7 +13,7 @@ use crate::snapshot::Remote;
 use crate::status::Status;
 use crate::store::{ObjectMeta, Source, SourceError, StoreError, StoreErrorKind, Support};
 use crate::timestamp::Timestamp;
-use crate::tree::{Found, OpenFile, Present, Residence, Tree, TreeError, TreeErrorKind};
+use crate::tree::{Data, Found, OpenFile, Present, Residence, Tree, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use md5::{Digest, Md5};
@@ -35,6 +35,41 @@ pub(super) struct Subject {
     pub(super) entry: Entry,
     pub(super) status: Status,
     pub(super) content: Content,
+    /// Why not all of it may be meant.
+    pub(super) doubt: Option<Unmeant>,
+}
+
+/// Why the bytes of a file may not be what anybody meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unmeant {
+    /// Somebody wrote to a placeholder, and there are zeros.
+    Written,
+    /// Somebody set the mtime or size of a placeholder and wrote nothing.
+    Touched,
+    /// It has a size and no data, and no mark: a copy of a placeholder, perhaps.
+    Hole,
+}
+
+/// What becomes of files whose bytes may not be meant, unless they are what is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dubious {
+    /// They are conflicts.
+    Refuse,
+    /// They are what they are; but a placeholder to which nobody wrote is none.
+    Send,
+    /// They are what they are: nothing is sent.
+    Compare,
+}
+
+impl Unmeant {
+    fn ended(self, key: &Key) -> Ended {
+        let (cause, why) = match self {
+            Self::Written => (Cause::Conflict, format!("{WRITTEN}; {SETTLED} what is here")),
+            Self::Touched => (Cause::Conflict, WRITTEN.to_owned()),
+            Self::Hole => (Cause::Hole, format!("{HOLE}; {SETTLED} zeros")),
+        };
+        Ended::new(key, Outcome::Conflict).because(cause, why)
+    }
 }
 
 /// The content of a file. That of a directory or link is in its entry.
@@ -99,6 +134,7 @@ pub(super) struct Contents<'r, T> {
     same_times: SameTimes,
     /// What changed later than this may change again without its times telling.
     fresh_since: Timestamp,
+    dubious: Dubious,
     linked: Mutex<Linked>,
 }
 
@@ -123,7 +159,11 @@ const KEPT: usize = 256;
 
 impl<'r, T: Tree> Contents<'r, T> {
     pub(super) fn new(tree: &'r T, digests: Support, same_times: SameTimes, fresh_since: Timestamp) -> Self {
-        Self { tree, digests, same_times, fresh_since, linked: Mutex::default() }
+        Self { tree, digests, same_times, fresh_since, dubious: Dubious::Refuse, linked: Mutex::default() }
+    }
+
+    pub(super) fn with_dubious(self, dubious: Dubious) -> Self {
+        Self { dubious, ..self }
     }
 
     /// Opens what a change is about, as far as it takes: compares the content if only that can tell, and reads it if it
@@ -149,7 +189,7 @@ impl<'r, T: Tree> Contents<'r, T> {
                     Err(error) => return Err(unsent(key, &error)),
                 };
                 let status = found.status();
-                let subject = Subject { entry: found.entry, status, content: Content::None };
+                let subject = Subject { entry: found.entry, status, content: Content::None, doubt: None };
                 let change = self.trusted(change(&status));
                 let change = match (change.doubt(), remote.and_then(Remote::body_md5)) {
                     (Some(_), Some(recorded)) => change.compared(subject.known_md5() == Some(recorded)),
@@ -173,7 +213,7 @@ impl<'r, T: Tree> Contents<'r, T> {
         let seen = self.trusted(plain);
         if step(&seen, metadata) != Step::Put {
             // Times say nothing about whose data another inode stands for.
-            let is_here = plain.doubt().is_none() || self.residence(key, &status).await? == Residence::Here;
+            let is_here = plain.doubt().is_none() || self.whereabouts(key, &status).await? == (Residence::Here, None);
             if is_here {
                 return Ok((subject(key, EntryKind::File { size: status.size }, status)?, seen));
             }
@@ -184,6 +224,7 @@ impl<'r, T: Tree> Contents<'r, T> {
             let same = remote.is_some_and(|remote| released.is_of(key, &remote.etag, remote.size));
             return Ok((subject, change.compared(same)));
         }
+        self.check(key, &subject, remote).await?;
         change = self.trusted(change);
         if let (Some(_), Some(recorded)) = (change.doubt(), remote.and_then(Remote::body_md5)) {
             change = change.compared(self.md5(&subject).await? == Some(recorded));
@@ -194,17 +235,52 @@ impl<'r, T: Tree> Contents<'r, T> {
         Ok((subject, change))
     }
 
+    /// Whether the bytes of a subject may be taken for its content.
+    async fn check(&self, key: &Key, subject: &Subject, remote: Option<&Remote>) -> Result<(), Unsent> {
+        let Some(doubt) = subject.doubt else { return Ok(()) };
+        match (self.dubious, doubt) {
+            (Dubious::Compare, _) | (Dubious::Send, Unmeant::Written | Unmeant::Hole) => return Ok(()),
+            (Dubious::Refuse, _) | (Dubious::Send, Unmeant::Touched) => {}
+        }
+        // A file that was a hole all along, or was sent as it is before.
+        if let Some(recorded) = remote.and_then(Remote::body_md5)
+            && self.md5(subject).await? == Some(recorded)
+        {
+            return Ok(());
+        }
+        Err(Unsent::Ended(doubt.ended(key)))
+    }
+
+    /// Why the bytes of a file may not be meant; what is written over a placeholder is not read.
+    async fn doubt(&self, file: &dyn OpenFile) -> Result<Option<Unmeant>, TreeError> {
+        let size = file.found().entry.object_size();
+        match file.residence() {
+            Residence::Released(_) => Ok(None),
+            Residence::Written(_) if size == 0 => Ok(None),
+            Residence::Written(_) => {
+                Ok(Some(if file.data().await? == Data::None { Unmeant::Touched } else { Unmeant::Written }))
+            }
+            Residence::Here if size == 0 || !self.tree.may_have_placeholders()? => Ok(None),
+            Residence::Here => Ok((file.data().await? == Data::None).then_some(Unmeant::Hole)),
+        }
+    }
+
     /// Where the content of a file is that was looked at.
     pub(super) async fn residence(&self, key: &Key, status: &Status) -> Result<Residence, Unsent> {
+        Ok(self.whereabouts(key, status).await?.0)
+    }
+
+    async fn whereabouts(&self, key: &Key, status: &Status) -> Result<(Residence, Option<Unmeant>), Unsent> {
         // So that a file need not be readable where there are none.
         if !self.tree.may_have_placeholders().map_err(|error| unsent(key, &error))? {
-            return Ok(Residence::Here);
+            return Ok((Residence::Here, None));
         }
         let file = self.tree.open(key).await.map_err(|error| unsent(key, &error))?;
         if !file.found().status().is_same_version(status) {
             return Err(Unsent::Changed);
         }
-        Ok(file.residence().clone())
+        let doubt = self.doubt(&*file).await.map_err(|error| unsent(key, &error))?;
+        Ok((file.residence().clone(), doubt))
     }
 
     /// Whether the content of a subject is the body of an object, as far as its `ETag` tells; `tells` is whether that is an
@@ -216,16 +292,16 @@ impl<'r, T: Tree> Contents<'r, T> {
         tells: Support,
     ) -> Result<bool, Unsent> {
         let key = subject.entry.key();
-        let residence = match (&subject.content, subject.status.file_type) {
-            (Content::Released(released), _) => Residence::Released(released.clone()),
-            (Content::None, FileType::File) => self.residence(key, &subject.status).await?,
-            _ => Residence::Here,
+        let (residence, doubt) = match (&subject.content, subject.status.file_type) {
+            (Content::Released(released), _) => (Residence::Released(released.clone()), None),
+            (Content::None, FileType::File) => self.whereabouts(key, &subject.status).await?,
+            _ => (Residence::Here, subject.doubt),
         };
         let md5 = meta.etag.md5().filter(|_| tells == Support::Yes);
         match (residence, md5) {
             (Residence::Released(released), _) => Ok(released.is_of(key, &meta.etag, meta.size)),
             (_, Some(md5)) => Ok(self.md5(subject).await? == Some(md5)),
-            (Residence::Here, None) => Ok(true),
+            (Residence::Here, None) => Ok(doubt.is_none()),
             (Residence::Written(_), None) => Ok(false),
         }
     }
@@ -248,32 +324,31 @@ impl<'r, T: Tree> Contents<'r, T> {
         let (entry, status) = (file.found().entry.clone(), file.found().status());
         // Larger ones may be put in parts, and their ETag is no digest then.
         let digests = if status.size > IN_PARTS { Support::Yes } else { self.digests };
-        let residence = file.residence().clone();
+        if let Residence::Released(released) = file.residence() {
+            let content = Content::Released(released.clone());
+            return Ok(Subject { entry, status, content, doubt: None });
+        }
+        let mut doubt = self.doubt(&*file).await.map_err(|error| unsent(key, &error))?;
         let stable = Stable::new(file, digests);
-        match residence {
-            Residence::Here => {}
-            Residence::Released(released) => {
-                return Ok(Subject { entry, status, content: Content::Released(released) });
-            }
-            Residence::Written(_) if stable.is_written_throughout().await.map_err(|error| unread(key, error))? => {}
-            Residence::Written(_) => {
-                return Err(Unsent::Ended(Ended::new(key, Outcome::Conflict).because(Cause::Conflict, WRITTEN)));
-            }
+        if doubt == Some(Unmeant::Written)
+            && stable.is_written_throughout().await.map_err(|error| unread(key, error))?
+        {
+            doubt = None;
         }
         if status.size > BUFFERED {
-            return Ok(Subject { entry, status, content: Content::File(Arc::new(stable)) });
+            return Ok(Subject { entry, status, content: Content::File(Arc::new(stable)), doubt });
         }
         let length = usize::try_from(status.size).unwrap_or(0);
         let bytes = stable.read(0, length).await.map_err(|error| unread(key, error))?;
-        if status.links > 1 && status.ctime <= self.fresh_since {
+        if status.links > 1 && status.ctime <= self.fresh_since && doubt.is_none() {
             self.linked().keep(status, &bytes);
         }
-        Ok(Subject { entry, status, content: Content::Bytes(bytes) })
+        Ok(Subject { entry, status, content: Content::Bytes(bytes), doubt })
     }
 
     /// What was found, with its content still to be read.
     pub(super) fn subject(&self, found: &Found) -> Subject {
-        Subject { entry: found.entry.clone(), status: found.status(), content: Content::None }
+        Subject { entry: found.entry.clone(), status: found.status(), content: Content::None, doubt: None }
     }
 
     /// Sees to it that the content of a subject is at hand.
@@ -286,7 +361,8 @@ impl<'r, T: Tree> Contents<'r, T> {
         if !read.status.is_same_version(&subject.status) {
             return Err(Unsent::Changed);
         }
-        subject.content = read.content;
+        self.check(key, &read, None).await?;
+        (subject.content, subject.doubt) = (read.content, read.doubt);
         Ok(())
     }
 
@@ -353,12 +429,19 @@ fn subject(key: &Key, kind: EntryKind, status: Status) -> Result<Subject, Unsent
     // Invariant: a scan hands out a directory exactly under a key with a slash.
     let entry = Entry::new(key.clone(), kind, status.attributes)
         .map_err(|error| Unsent::Ended(Ended::new(key, Outcome::Failed).because(Cause::KindMismatch, error)))?;
-    Ok(Subject { entry, status, content: Content::None })
+    Ok(Subject { entry, status, content: Content::None, doubt: None })
 }
 
 /// Why nothing is done about a placeholder that is none any more.
 pub(super) const WRITTEN: &str = "its data is in the store, and somebody has written to the placeholder here, or has set its mtime or size: \
                                   whether every byte of it is meant cannot be told, so both sides stay as they are";
+
+/// Why nothing is done about a file without data and mark.
+const HOLE: &str = "it has a size and no data at all, as a copy of a placeholder has whose mark was lost: that it is meant to be zeros \
+                    cannot be told, so both sides stay as they are";
+
+/// What settles both.
+const SETTLED: &str = "put a whole file in its place, or export it with the tree winning conflicts, which sends";
 
 fn vanished(key: &Key) -> Unsent {
     Unsent::Ended(Ended::new(key, Outcome::Skipped).because(Cause::FileNotFound, "it vanished before it was read"))

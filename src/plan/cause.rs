@@ -130,6 +130,8 @@ causes! {
     SourceDeleted = "source-deleted",
     /// The object has the only copy of another file's data, and stays.
     OnlyCopy = "only-copy",
+    /// The file has a size and no data at all, as a copy of a placeholder has.
+    Hole = "hole",
     /// The policy of the link does not take changes of this kind over by themselves.
     LeftToPolicy = "left-to-policy",
     /// It is not in what is linked.

@@ -121,6 +121,15 @@ impl MemoryTree {
         self.world().insert("inserting", &new_entry(key, kind, attributes)?, content)
     }
 
+    /// Puts a file into place that holds no bytes: a hole from its start to its end, as a copy of a placeholder is.
+    ///
+    /// # Errors
+    /// As [`insert_file`](Self::insert_file).
+    pub fn insert_hole(&self, key: Key, size: u64, attributes: Attributes) -> Result<(), TreeError> {
+        let entry = new_entry(key, EntryKind::File { size }, attributes)?;
+        self.world().insert("inserting", &entry, Bytes::new())
+    }
+
     /// Puts a directory or link into place. A directory that is there keeps what is in it.
     ///
     /// # Errors
@@ -666,6 +675,13 @@ impl OpenFile for OpenInode {
 
     fn residence(&self) -> &Residence {
         &self.residence
+    }
+
+    fn data(&self) -> BoxFuture<'_, Result<Data, TreeError>> {
+        let world = lock(&self.world);
+        let without = if self.content.is_empty() { Data::None } else { Data::Some };
+        let data = world.inodes.get(&self.found.fingerprint.inode).map_or(without, Inode::data);
+        Box::pin(async move { Ok(data) })
     }
 
     fn again(&self) -> BoxFuture<'_, Result<Found, TreeError>> {

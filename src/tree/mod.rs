@@ -279,6 +279,13 @@ pub trait OpenFile: Send + Sync {
     /// written to since, is not the file's content.
     fn residence(&self) -> &Residence;
 
+    /// Whether it holds any bytes now, or is a hole from its start to its end. A file system that keeps no holes says that
+    /// all files hold some.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    fn data(&self) -> BoxFuture<'_, Result<Data, TreeError>>;
+
     /// The file as it is now, by its descriptor.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use posix_s3::store::{
     Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
 };
 use posix_s3::tree::{
-    Applied, Found, Look, MemoryTree, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree,
+    Applied, Data, Found, Look, MemoryTree, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree,
     TreeError, TreeErrorKind, TreeOp, Visit,
 };
 use posix_s3::{Entry, Key, KeyList, Timestamp};
@@ -377,6 +377,13 @@ impl OpenFile for TroubledFile {
 
     fn residence(&self) -> &Residence {
         self.file.residence()
+    }
+
+    fn data(&self) -> BoxFuture<'_, Result<Data, TreeError>> {
+        Box::pin(async {
+            self.call("looking into").await?;
+            self.file.data().await
+        })
     }
 
     fn again(&self) -> BoxFuture<'_, Result<Found, TreeError>> {

@@ -19,7 +19,7 @@ use self::put::Copies;
 use crate::engine::agreed::fresh_since;
 use crate::engine::cancel::{Cancel, Stop, and};
 use crate::engine::cause::Cause;
-use crate::engine::contents::{Contents, Subject, Unsent};
+use crate::engine::contents::{Contents, Dubious, Subject, Unsent};
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Direction, Ended, Jobs, Outcome, Progress, Recorder, Report, RunError, RunErrorKind};
 use crate::engine::scan::{Directories, Reach, Recorded, Scan, ScanError, Sight, look};
@@ -375,7 +375,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         };
         let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
         let stop = Stop::new(&options.cancel);
-        let contents = Contents::new(tree, md5, options.same_times, fresh_since(started));
+        let dubious = if options.on_conflict == OnConflict::Local { Dubious::Send } else { Dubious::Refuse };
+        let contents = Contents::new(tree, md5, options.same_times, fresh_since(started)).with_dubious(dubious);
         let imported = match &options.imported {
             Some(imported) => Beside::open(imported, tree, &options.bucket).await?,
             None => None,
@@ -519,7 +520,9 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
     async fn announce(&self, sights: &[Found]) -> Result<(), StateError> {
         let Some(session) = self.session else { return Ok(()) };
         let new = sights.iter().filter_map(|sight| match sight {
-            Ok((Sight::Present { key, status, record: None, names, .. }, None)) => Some((key, self.local(status, *names))),
+            Ok((Sight::Present { key, status, record: None, names, .. }, None)) => {
+                Some((key, self.local(status, *names)))
+            }
             _ => None,
         });
         session.intend(new).await

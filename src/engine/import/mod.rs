@@ -25,7 +25,7 @@ pub(super) use self::touched::{Takes, Touched};
 use super::agreed::{age_of, fresh_since, is_recorded, remote_of, same_time};
 use super::cancel::{Cancel, Stop, and};
 use super::cause::Cause;
-use super::contents::Contents;
+use super::contents::{Contents, Dubious};
 use super::export::SameTimes;
 use super::journal::Urgency;
 use super::listing::{Item, Listed, Listing, ROOT, Stretch, Use, shadowed};
@@ -360,7 +360,12 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
     ) -> Self {
         let started = tree.now();
         let stop = Stop::new(&options.cancel);
-        let contents = Contents::new(tree, Support::No, SameTimes::Compare, fresh_since(started));
+        // Where one side wins, what is here is only compared, whatever it is.
+        let dubious = match options.on_conflict {
+            OnConflict::Store | OnConflict::Local => Dubious::Compare,
+            _ => Dubious::Refuse,
+        };
+        let contents = Contents::new(tree, Support::No, SameTimes::Compare, fresh_since(started)).with_dubious(dubious);
         let takes = Takes::ALL;
         Self { store, tree, session, options, progress, contents, stop, started, takes, done: Mutex::default() }
     }

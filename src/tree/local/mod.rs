@@ -710,6 +710,12 @@ impl OpenFile for LocalFile {
         &self.residence
     }
 
+    fn data(&self) -> BoxFuture<'_, Result<Data, TreeError>> {
+        let path = self.found.entry.key().as_str().as_bytes();
+        let data = mark::data(&*self.file).map_err(|error| failed("looking at", path, error));
+        Box::pin(async { data })
+    }
+
     fn again(&self) -> BoxFuture<'_, Result<Found, TreeError>> {
         let key = self.found.entry.key();
         let path = key.as_str().as_bytes();
