@@ -20,10 +20,7 @@ use posix_s3::engine::{
     import, import_since, read, release, restore,
 };
 use posix_s3::plan::{Brake, Cause, Deletes, OnConflict};
-use posix_s3::store::{
-    Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
-    Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind, Support,
-};
+use posix_s3::store::{GetOptions, MemoryStore, ObjectMeta, ObjectStore, Precondition, PutOptions, StoreErrorKind};
 use posix_s3::tree::{
     Applied, LocalTree, MemoryTree, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree,
     TreeError, TreeOp, Visit,
@@ -36,6 +33,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use trouble::restamped::Restamped;
+
+mod trouble;
 
 const BUCKET: &str = "memory://hsm";
 const PREFIX: &str = "link/";
@@ -664,85 +664,12 @@ fn what_was_written_over_a_placeholder_is_sent_when_the_tree_wins() {
     assert_eq!(link.body("a").unwrap(), "hello");
 }
 
-/// A bucket that gives the same bytes another ETag with every copy, as one with keys of its own does.
-#[derive(Default)]
-struct Restamped {
-    store: MemoryStore,
-    copies: std::sync::Mutex<std::collections::HashMap<String, u32>>,
-    /// The reply to a copy is lost.
-    loses: std::sync::atomic::AtomicBool,
-}
-
-impl Restamped {
-    fn stamp(&self, key: &str, etag: &ETag) -> ETag {
-        let copies = self.copies.lock().unwrap().get(key).copied().unwrap_or_default();
-        ETag::new(&format!("{}#{copies}", etag.as_str()))
-    }
-
-    /// The version in the store behind, or one that is none.
-    fn behind(&self, key: &str, etag: &ETag) -> ETag {
-        let (plain, _) = etag.as_str().split_once('#').unwrap();
-        if self.stamp(key, &ETag::new(plain)) == *etag { ETag::new(plain) } else { ETag::new("another") }
-    }
-
-    fn precondition(&self, key: &str, precondition: &Precondition) -> Precondition {
-        match precondition {
-            Precondition::Match(etag) => Precondition::Match(self.behind(key, etag)),
-            other => other.clone(),
-        }
-    }
-}
-
-impl ObjectStore for Restamped {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::ALL.with_md5_etags(Support::No)
-    }
-
-    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
-        let mut page = self.store.list(request).await?;
-        page.objects.iter_mut().for_each(|object| object.etag = self.stamp(&object.key, &object.etag));
-        Ok(page)
-    }
-
-    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
-        let meta = self.store.head(key).await?;
-        Ok(ObjectMeta { etag: self.stamp(key, &meta.etag), ..meta })
-    }
-
-    async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
-        let if_match = options.if_match.as_ref().map(|etag| self.behind(key, etag));
-        let mut output = self.store.get(key, &GetOptions { if_match, ..options.clone() }).await?;
-        output.meta.etag = self.stamp(key, &output.meta.etag);
-        Ok(output)
-    }
-
-    async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
-        let precondition = self.precondition(key, &options.precondition);
-        let output = self.store.put(key, body, &PutOptions { precondition, ..options.clone() }).await?;
-        Ok(PutOutput { etag: self.stamp(key, &output.etag), ..output })
-    }
-
-    async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
-        let precondition = self.precondition(key, &options.precondition);
-        let output = self.store.replace_metadata(key, &PutOptions { precondition, ..options.clone() }).await?;
-        *self.copies.lock().unwrap().entry(key.to_owned()).or_default() += 1;
-        if self.loses.swap(false, std::sync::atomic::Ordering::Relaxed) {
-            return Err(StoreError::new(Operation::ReplaceMetadata, key, StoreErrorKind::Transient));
-        }
-        Ok(PutOutput { etag: self.stamp(key, &output.etag), ..output })
-    }
-
-    async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
-        self.store.delete(key, &self.precondition(key, precondition)).await
-    }
-}
-
 #[test]
 fn a_copy_that_gives_an_object_another_etag_marks_its_placeholder_anew() {
     for lost_reply in [false, true] {
         let Link { tree, state, .. } = Link::new(&[("a", "hello")]);
         let loses = lost_reply.into();
-        let store = Restamped { store: MemoryStore::new(), copies: std::sync::Mutex::default(), loses };
+        let store = Restamped { loses, ..Restamped::default() };
         let export = || block_on(export_since(&tree, &store, &state, &export_options(), &Silent)).unwrap();
         export();
         let options = ReleaseOptions::new(data());

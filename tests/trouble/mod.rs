@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod restamped;
+
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -66,7 +68,7 @@ impl Request {
     }
 
     /// Arrives at a bucket; whatever comes of it.
-    pub(crate) fn arrive(&self, store: &MemoryStore) {
+    pub(crate) fn arrive(&self, store: &impl ObjectStore) {
         let Self { operation, key, body, options } = self;
         match operation {
             Operation::Put => drop(store.put(key, Body::Bytes(body.clone()), options).now_or_never().unwrap()),
@@ -213,8 +215,8 @@ impl Trouble {
 // --------------------------------------------------------------------------------------------------- the store
 
 /// A bucket in trouble, which lists a few keys at a time.
-pub(crate) struct TroubledStore {
-    pub(crate) store: Arc<MemoryStore>,
+pub(crate) struct TroubledStore<S = MemoryStore> {
+    pub(crate) store: Arc<S>,
     pub(crate) trouble: Arc<Trouble>,
     pub(crate) capabilities: Capabilities,
 }
@@ -231,7 +233,7 @@ impl Drop for OnTheWay {
     }
 }
 
-impl TroubledStore {
+impl<S: ObjectStore> TroubledStore<S> {
     async fn before(&self, operation: Operation, key: &str) -> Result<Option<Fault>, StoreError> {
         self.trouble.step().await;
         if let Some(hook) = &mut *self.trouble.hook.lock().unwrap() {
@@ -285,7 +287,7 @@ async fn whole(body: &Body) -> Bytes {
     body.read(0, usize::MAX).await.unwrap()
 }
 
-impl ObjectStore for TroubledStore {
+impl<S: ObjectStore> ObjectStore for TroubledStore<S> {
     fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
