@@ -25,9 +25,7 @@ use posix_s3::engine::{
     export_since, import_since, release, restore,
 };
 use posix_s3::plan::{Brake, Deletes, OnConflict};
-use posix_s3::store::{
-    ETag, GetOptions, ListRequest, ObjectStore, Operation, Precondition, PutOptions, Support,
-};
+use posix_s3::store::{ETag, GetOptions, ListRequest, ObjectStore, Operation, Precondition, PutOptions, Support};
 use posix_s3::tree::{Found, MemoryTree, Present, Residence, Standing, Tree, TreeOp};
 use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, Permissions, Profile, Timestamp, Uid};
 use proptest::prelude::*;
@@ -247,8 +245,11 @@ impl World {
 
     /// Whether what is here may be other than what is meant: a partial write, or a hole without a mark.
     fn is_dubious(&self) -> bool {
-        let held = self.held.lock().unwrap();
-        held.files.values().any(|held| !matches!(held, Held::Text(text) if !text.is_empty()))
+        self.files().iter().any(|key| match self.tree.residence(key) {
+            Some(Residence::Here) => self.here(key).is_some_and(|here| here.is_empty()),
+            Some(Residence::Written(_)) => self.here(key).is_some_and(|here| here.contains(&0)),
+            Some(Residence::Released(_)) | None => false,
+        })
     }
 
     /// A text that nobody has written before, of one size, so that only its bytes tell it from others.
@@ -381,7 +382,9 @@ impl World {
         }
         match act {
             Stranger::Put(_) => {
-                let entry = Entry::new(key(name), EntryKind::File { size: 10 }, attributes(0o640, 100_000 + self.mtime())).unwrap();
+                let entry =
+                    Entry::new(key(name), EntryKind::File { size: 10 }, attributes(0o640, 100_000 + self.mtime()))
+                        .unwrap();
                 let headers = entry.encode(&Profile::fsx());
                 let options = PutOptions { headers, ..PutOptions::default() };
                 block_on(self.store.put(NAMES[name], self.text().into(), &options)).unwrap();
@@ -402,10 +405,9 @@ impl World {
                 continue;
             }
             let found = self.logical(key);
-            // An import that keeps both gives it another name.
+            // An import that keeps both gives it another name, behind the back of whoever renames it meanwhile.
             let beside = || {
-                let path = format!("{key}.local-");
-                let mut besides = self.files().into_iter().filter(|other| other.as_str().starts_with(&path));
+                let mut besides = self.files().into_iter().filter(|other| other.as_str().contains(".local-"));
                 besides.any(|other| self.logical(&other).as_ref() == Some(wanted))
             };
             assert!(
