@@ -23,7 +23,7 @@ use posix_s3::plan::{Brake, Cause, Deletes, OnConflict};
 use posix_s3::store::{GetOptions, MemoryStore, ObjectMeta, ObjectStore, Precondition, PutOptions, StoreErrorKind};
 use posix_s3::tree::{
     Applied, LocalTree, MemoryTree, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree,
-    TreeError, TreeOp, Visit,
+    TreeError, TreeErrorKind, TreeOp, Visit,
 };
 use posix_s3::{Attributes, ETag, Entry, Gid, HsmState, Key, KeyList, Permissions, Prefix, Profile, Timestamp, Uid};
 use proptest::prelude::*;
@@ -697,6 +697,8 @@ fn a_copy_that_gives_an_object_another_etag_marks_its_placeholder_anew() {
 struct Watched<T> {
     tree: T,
     calls: Mutex<Vec<String>>,
+    /// What may not be read.
+    denied: Option<Key>,
     event: Mutex<Option<Event<T>>>,
 }
 
@@ -704,7 +706,7 @@ type Event<T> = (String, usize, Box<dyn FnOnce(&T) + Send>);
 
 impl<T> Watched<T> {
     fn over(tree: T) -> Self {
-        Self { tree, calls: Mutex::default(), event: Mutex::default() }
+        Self { tree, calls: Mutex::default(), denied: None, event: Mutex::default() }
     }
 
     /// The same tree, in which something is going to happen.
@@ -763,6 +765,9 @@ impl<T: Tree> Tree for Watched<T> {
 
     async fn open(&self, key: &Key) -> Result<Arc<dyn OpenFile>, TreeError> {
         self.call("open", key.as_str());
+        if self.denied.as_ref() == Some(key) {
+            return Err(TreeError::new("opening", key.as_str().as_bytes(), TreeErrorKind::Denied));
+        }
         self.tree.open(key).await
     }
 
@@ -828,6 +833,31 @@ fn a_directory_that_is_renamed_behind_the_look_costs_no_only_copy() {
         assert_eq!(held(moved).unwrap().1, "only copy", "{call} {nth}");
         assert_eq!(link.body(moved).unwrap(), "only copy", "{call} {nth}");
     }
+}
+
+#[test]
+fn a_file_that_may_not_be_read_keeps_only_objects_of_its_size() {
+    let link = Link::new(&[("a", "one"), ("b", "two"), ("c", "four"), ("d", "five"), ("p", "placeholder")]);
+    link.export();
+    let part = data().with_selection(Selection::all().with_path(key("p")));
+    link.release_as(&ReleaseOptions::new(part), link.tree.now());
+    link.export();
+    link.tree.insert_file(key("a"), "1", attributes(0o644)).unwrap();
+    link.tree.insert_file(key("c"), "4", attributes(0o644)).unwrap();
+    link.tree.remove(&key("b"));
+    link.tree.remove(&key("d"));
+    link.tree.insert_file(key("secret"), "9876", attributes(0)).unwrap();
+    let Link { tree, store, state } = link;
+    let link = Link { tree: Watched { denied: Some(key("secret")), ..Watched::over(tree) }, store, state };
+    let report = link.export_as(&deleting());
+    assert_eq!((report.written, report.deleted), (1, 1), "{report:?}");
+    assert_eq!((link.body("a").unwrap(), link.body("b")), ("1".into(), None));
+    assert_eq!((link.body("c").unwrap(), link.body("d").unwrap()), ("four".into(), "five".into()));
+    let kept = report.problems.iter().filter(|problem| problem.cause == Cause::OnlyCopy).collect::<Vec<_>>();
+    assert!(kept.len() == 2 && kept.iter().all(|problem| problem.reason.contains("\"secret\"")), "{report:?}");
+    let link = Link { tree: Watched::over(link.tree.tree), ..link };
+    let report = link.export_as(&deleting());
+    assert_eq!((report.written, report.deleted, report.problems), (2, 1, vec![]));
 }
 
 #[test]

@@ -185,10 +185,10 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         let not = |outcome, cause: Cause, why: &dyn std::fmt::Display| {
             Deleted::No(Ended::new(key, outcome).because(cause, why))
         };
-        let (Some(_), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
+        let (Some(remote), Ok(object_key)) = (&record.remote, self.options.prefix.object_key(key)) else {
             return Ok(Deleted::Before);
         };
-        if let Replace::No(why) = needed.deletes(key) {
+        if let Replace::No(why) = needed.deletes(key, Some(remote.size)) {
             self.keep(session, record.clone()).await?;
             return Ok(not(Outcome::Skipped, Cause::OnlyCopy, &why));
         }

@@ -512,7 +512,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         if makes || !matches!(decision.step, Step::Put | Step::ReplaceMetadata) {
             return Ok(Replace::Yes);
         }
-        self.may_replace(needed, &decision.subject).await
+        self.may_replace(needed, &decision.subject, decision.remote.as_ref()).await
     }
 
     /// Says of all that is new and comes now that it is about to be put, in one go: waiting for the disk costs more than a

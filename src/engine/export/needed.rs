@@ -25,6 +25,7 @@ use crate::engine::session::StateError;
 use crate::entry::Chain;
 use crate::key::{Key, KeyList};
 use crate::mode::FileType;
+use crate::snapshot::Remote;
 use crate::status::Status;
 use crate::store::ObjectStore;
 use crate::timestamp::Timestamp;
@@ -50,6 +51,8 @@ pub(super) struct Since {
     files: HashMap<Key, Key>,
     /// The inodes of directories that were not plainly as recorded at the first look; not of all where there are too many.
     directories: HashMap<Key, u64>,
+    /// Files that may not be read, one of each size: each may be a placeholder, whose object is as large.
+    unreadable: HashMap<u64, Key>,
 }
 
 /// Whether an object may be deleted or overwritten.
@@ -62,19 +65,33 @@ pub(super) enum Replace {
 }
 
 impl Needed {
-    /// Whether an object may be deleted.
-    pub(super) fn deletes(&self, key: &Key) -> Replace {
+    /// Whether an object may be deleted; its size is what is recorded.
+    pub(super) fn deletes(&self, key: &Key, size: Option<u64>) -> Replace {
         match self {
-            Self::Since(since) => match since.files.get(key) {
-                Some(file) => Replace::No(format!(
+            Self::Since(since) => match (since.files.get(key), since.unreadable_of(size)) {
+                (Some(file), _) => Replace::No(format!(
                     "the file \"{file}\" has its data in this object alone, which stays until that file was sent itself"
                 )),
-                None => Replace::Yes,
+                (None, Some(file)) if !key.is_directory() => Replace::No(format!(
+                    "the file \"{file}\" is as large and may not be read, so that it may have its data in this object \
+                     alone, which stays until that file can be read"
+                )),
+                (None, _) => Replace::Yes,
             },
             Self::Unknown(why) if !key.is_directory() => {
                 Replace::No(format!("a file may have its data in this object alone: {why}"))
             }
             Self::None | Self::Unknown(_) => Replace::Yes,
+        }
+    }
+}
+
+impl Since {
+    /// A file that may not be read and may have its data in an object of this size, which may be unknown.
+    fn unreadable_of(&self, size: Option<u64>) -> Option<&Key> {
+        match size {
+            Some(size) => self.unreadable.get(&size),
+            None => self.unreadable.values().next(),
         }
     }
 }
@@ -92,7 +109,12 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         if !self.tree.may_have_placeholders()? {
             return Ok(Needed::None);
         }
-        let mut found = Since { began: self.tree.now(), files: HashMap::new(), directories: HashMap::new() };
+        let mut found = Since {
+            began: self.tree.now(),
+            files: HashMap::new(),
+            directories: HashMap::new(),
+            unreadable: HashMap::new(),
+        };
         let mut fresh = HashSet::new();
         let (mut since, mut fetched) = (None, false);
         let mut settled = Ok(());
@@ -152,6 +174,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                     found.directories.insert(key, inode);
                 }
                 Looked::Directory { .. } => {}
+                Looked::Unreadable { key, size } => _ = found.unreadable.insert(size, key),
                 Looked::Fetched => (look.moved, look.fetched) = (true, true),
                 Looked::Nothing => {}
                 Looked::Unknown(why) => look.unknown = Some(why),
@@ -165,14 +188,17 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         sight: Result<Sight, ScanError>,
         since: Option<Timestamp>,
     ) -> Result<Looked, RunErrorKind> {
-        let (key, moved) = match sight? {
+        let (key, seen, moved) = match sight? {
             Sight::Present { key, status, .. } if status.file_type == FileType::Directory => {
                 return Ok(Looked::Directory { key, inode: status.inode });
             }
             Sight::Present { moved, .. } if since.is_some_and(|since| !is_since(since, moved)) => {
                 return Ok(Looked::Nothing);
             }
-            Sight::Present { key, status, moved, .. } if status.file_type == FileType::File => (key, moved),
+            // There is no placeholder without a size.
+            Sight::Present { key, status, moved, .. } if status.file_type == FileType::File && status.size > 0 => {
+                (key, status, moved)
+            }
             Sight::Failed { error, .. } if error.kind() != TreeErrorKind::NotFound => {
                 return Ok(Looked::Unknown(Chain(&error).to_string().into()));
             }
@@ -185,6 +211,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 if matches!(error.kind(), TreeErrorKind::NotFound | TreeErrorKind::Changed | TreeErrorKind::Mark) =>
             {
                 return Ok(Looked::Nothing);
+            }
+            Err(error) if error.kind() == TreeErrorKind::Denied => {
+                return Ok(Looked::Unreadable { key, size: seen.size });
             }
             Err(error) => return Ok(Looked::Unknown(Chain(&error).to_string().into())),
         };
@@ -227,12 +256,17 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     }
 
     /// Whether the object of a subject may be replaced, in whole or in its headers.
-    pub(super) async fn may_replace(&self, needed: &Needed, subject: &Subject) -> Result<Replace, StateError> {
+    pub(super) async fn may_replace(
+        &self,
+        needed: &Needed,
+        subject: &Subject,
+        remote: Option<&Remote>,
+    ) -> Result<Replace, StateError> {
         let (key, status) = (subject.entry.key(), &subject.status);
         if status.file_type == FileType::Directory {
             return Ok(Replace::Yes);
         }
-        let replace = needed.deletes(key);
+        let replace = needed.deletes(key, remote.map(|remote| remote.size));
         match needed {
             Needed::Since(since) if matches!(replace, Replace::Yes) => {
                 let came = is_since(since.began, status.ctime) || self.came_with_directory(since, key, status).await?;
@@ -303,6 +337,11 @@ enum Looked {
     Directory {
         key: Key,
         inode: u64,
+    },
+    /// A file that may not be opened to be read.
+    Unreadable {
+        key: Key,
+        size: u64,
     },
     /// A file had its data in the object of another, and has it here now.
     Fetched,
