@@ -12,6 +12,7 @@
     clippy::arithmetic_side_effects,
     clippy::panic,
     clippy::needless_range_loop,
+    clippy::string_slice,
     reason = "a test"
 )]
 
