@@ -602,6 +602,11 @@ fn a_copy_of_a_placeholder_that_lost_its_mark_is_not_sent_unless_the_tree_wins()
             true => block_on(release(&link.tree, &store, &link.state, &released, link.tree.now(), &Silent)).unwrap(),
             false => link.release(),
         };
+        // `cp -p b t && mv t b` of one so small that `cp` writes zeros.
+        link.tree.insert_file(key("b"), "\0\0\0\0\0", attributes(0o644)).unwrap();
+        assert_eq!(export(&export_options()).problems[0].cause, Cause::Hole);
+        assert_eq!(body("b").unwrap(), "other");
+        link.tree.remove(&key("b"));
         // `cp -p a t && mv t a`, and a copy beside it.
         link.tree.insert_hole(key("a"), 5, attributes(0o644)).unwrap();
         link.tree.insert_hole(key("copy"), 5, attributes(0o644)).unwrap();

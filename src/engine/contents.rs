@@ -237,7 +237,11 @@ impl<'r, T: Tree> Contents<'r, T> {
 
     /// Whether the bytes of a subject may be taken for its content.
     async fn check(&self, key: &Key, subject: &Subject, remote: Option<&Remote>) -> Result<(), Unsent> {
-        let Some(doubt) = subject.doubt else { return Ok(()) };
+        let doubt = match subject.doubt {
+            Some(doubt) => doubt,
+            None if self.dubious == Dubious::Refuse && self.may_be_copy(key, subject, remote).await? => Unmeant::Hole,
+            None => return Ok(()),
+        };
         match (self.dubious, doubt) {
             (Dubious::Compare, _) | (Dubious::Send, Unmeant::Written | Unmeant::Hole) => return Ok(()),
             (Dubious::Refuse, _) | (Dubious::Send, Unmeant::Touched) => {}
@@ -249,6 +253,21 @@ impl<'r, T: Tree> Contents<'r, T> {
             return Ok(());
         }
         Err(Unsent::Ended(doubt.ended(key)))
+    }
+
+    /// Whether a file may be a copy of a placeholder that has kept no hole, as `cp` makes of those of a few blocks: zeros
+    /// alone, as many as what is recorded has bytes.
+    async fn may_be_copy(&self, key: &Key, subject: &Subject, remote: Option<&Remote>) -> Result<bool, Unsent> {
+        let size = subject.status.size;
+        let may_be = size > 0 && remote.is_some_and(|remote| remote.size == size);
+        if !may_be || !self.tree.may_have_placeholders().map_err(|error| unsent(key, &error))? {
+            return Ok(false);
+        }
+        match &subject.content {
+            Content::Bytes(bytes) => Ok(bytes.iter().all(|byte| *byte == 0)),
+            Content::File(file) => file.holds_zeros_alone().await.map_err(|error| unread(key, error)),
+            Content::None | Content::Released(_) => Ok(false),
+        }
     }
 
     /// Why the bytes of a file may not be meant; what is written over a placeholder is not read.
@@ -437,7 +456,7 @@ pub(super) const WRITTEN: &str = "its data is in the store, and somebody has wri
                                   whether every byte of it is meant cannot be told, so both sides stay as they are";
 
 /// Why nothing is done about a file without data and mark.
-const HOLE: &str = "it has a size and no data at all, as a copy of a placeholder has whose mark was lost: that it is meant to be zeros \
+const HOLE: &str = "it has a size and no data but zeros, as a copy of a placeholder has whose mark was lost: that it is meant to be zeros \
                     cannot be told, so both sides stay as they are";
 
 /// What settles both.
@@ -504,6 +523,20 @@ impl Stable {
             let bytes = self.read(at, length).await?;
             at = at.saturating_add(bytes.len() as u64);
             if bytes.contains(&0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether every byte is a zero. Of nearly every file, the first piece tells.
+    async fn holds_zeros_alone(&self) -> Result<bool, SourceError> {
+        let mut at = 0;
+        while at < self.size() {
+            let length = usize::try_from(self.size().saturating_sub(at)).unwrap_or(PIECE).min(PIECE);
+            let bytes = self.read(at, length).await?;
+            at = at.saturating_add(bytes.len() as u64);
+            if bytes.iter().any(|byte| *byte != 0) {
                 return Ok(false);
             }
         }

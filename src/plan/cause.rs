@@ -130,7 +130,7 @@ causes! {
     SourceDeleted = "source-deleted",
     /// The object has the only copy of another file's data, and stays.
     OnlyCopy = "only-copy",
-    /// The file has a size and no data at all, as a copy of a placeholder has.
+    /// The file has a size and no data, or zeros alone, as a copy of a placeholder has.
     Hole = "hole",
     /// The policy of the link does not take changes of this kind over by themselves.
     LeftToPolicy = "left-to-policy",
