@@ -78,6 +78,7 @@ fn tell(directory: &Path) -> Told {
     chapter("A file system is linked to it");
     let mut repository = create(&places, store)?;
     describe(&repository)?;
+    say(format!("the bucket is looked at, and the link is {}", block_on(repository.check(&Silent))?.state.lifecycle()));
 
     chapter("It is imported, metadata first");
     let report = block_on(repository.import(&Selection::all(), &Silent))?;
@@ -146,7 +147,7 @@ fn tell(directory: &Path) -> Told {
     fs::rename(&away, &places.bucket)?;
     repository = open(&places)?;
     say(format!("the link is still {}, although the bucket is back", repository.state().lifecycle()));
-    say(format!("a check passes, and it is {}", block_on(repository.check())?.lifecycle()));
+    say(format!("a check passes, and it is {}", block_on(repository.check(&Silent))?.state.lifecycle()));
 
     chapter("Space is given back");
     let before = blocks(&places.tree)?;
@@ -192,7 +193,8 @@ fn create(places: &Places, store: DirectoryStore) -> Result<Repository, Box<dyn 
     let link = Link::new(&request, Timestamp::from(std::time::SystemTime::now()))?;
     let states = States::one(Arc::new(FileState::open(&places.state)?));
     let (tree, clock) = (LocalTree::open(&places.tree)?, Arc::new(SystemClock));
-    Ok(block_on(DataRepository::create(tree, store, states, link.into(), options(), clock, FirstImport::None))?)
+    let created = DataRepository::create(tree, store, states, link.into(), options(), clock, FirstImport::None);
+    Ok(block_on(created)?)
 }
 
 fn open(places: &Places) -> Result<Repository, Box<dyn Error>> {

@@ -28,7 +28,7 @@ use posix_s3::engine::{
     plan_export, plan_import, release, restore,
 };
 use posix_s3::plan::{Brake, Deletes, OnConflict};
-use posix_s3::repository::{AutoImportPolicyType, Backlog};
+use posix_s3::repository::AutoImportPolicyType;
 use posix_s3::store::MemoryStore;
 use posix_s3::tree::{LocalTree, MemoryTree};
 use posix_s3::{Key, Prefix, Profile};
@@ -569,15 +569,13 @@ fn run_watch(
     repository.import = repository.import.with_jobs(options.jobs(&place)?);
     std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
     let link = link::open(&place, dir, state, policy.into(), options, repository, opened)?;
-    let backlog = match bucket {
-        Some(bucket) => Backlog::new(bucket, prefix),
-        None => link.backlog(),
-    };
+    let linked = link.linked();
+    let bucket = bucket.unwrap_or_else(|| linked.import_path().bucket());
     if events == Path::new("-") {
-        return link::watch(&link, backlog, std::io::stdin(), options.json);
+        return link::watch(&link, bucket, std::io::stdin(), options.json);
     }
     let file = std::fs::File::open(events).map_err(|error| Failure::from_error(events.display(), &error))?;
-    link::watch(&link, backlog, file, options.json)
+    link::watch(&link, bucket, file, options.json)
 }
 
 fn open_tree(dir: &Path) -> Result<LocalTree, Failure> {

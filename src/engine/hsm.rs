@@ -12,6 +12,7 @@
 //! 3. *A file that has become another inode has not changed*, nor has the directory around it: that gets its times back.
 
 use super::agreed::{age_of, fresh_since};
+use super::cancel::{Cancel, Stop};
 use super::cause::Cause;
 use super::contents::{Contents, Unsent, WRITTEN};
 use super::export::{ExportOptions, SameTimes, export_since};
@@ -41,6 +42,7 @@ use crate::tree::{Found, OpenFile, Present, Residence, Tree, TreeError, TreeErro
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -66,6 +68,8 @@ pub struct DataOptions {
     pub selection: Selection,
     /// What the bucket is called; see [`ExportOptions::bucket`].
     pub bucket: Box<str>,
+    /// Tells the run to come to an end.
+    pub cancel: Cancel,
 }
 
 impl DataOptions {
@@ -79,6 +83,7 @@ impl DataOptions {
             jobs: Jobs::default(),
             selection: Selection::default(),
             bucket: "".into(),
+            cancel: Cancel::default(),
         }
     }
 
@@ -114,6 +119,13 @@ impl DataOptions {
     #[must_use]
     pub fn with_bucket(mut self, bucket: &str) -> Self {
         self.bucket = bucket.into();
+        self
+    }
+
+    /// What tells the run to come to an end.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
         self
     }
 }
@@ -357,11 +369,11 @@ pub async fn restore<T: Tree, S: ObjectStore + ?Sized>(
 /// let options = ReleaseOptions::new(DataOptions::new(Profile::fsx()).with_bucket("s3://bucket"));
 /// let released = release(&tree, &bucket, &state, &options, Timestamp::EPOCH, &Silent);
 /// assert_eq!(futures_executor::block_on(released)?.released, 0);
-/// # Ok::<(), posix_s3::engine::RunErrorKind>(())
+/// # Ok::<(), posix_s3::engine::ReleaseError>(())
 /// ```
 ///
 /// # Errors
-/// When the tree cannot be read at all or the state fails. What was released by then is in the store.
+/// When the tree cannot be read at all, the state fails, or the run was cancelled. What was released by then is in the store.
 pub async fn release<T: Tree, S: ObjectStore + ?Sized>(
     tree: &T,
     store: &S,
@@ -369,16 +381,33 @@ pub async fn release<T: Tree, S: ObjectStore + ?Sized>(
     options: &ReleaseOptions,
     now: Timestamp,
     progress: &dyn Progress,
-) -> Result<ReleaseReport, RunErrorKind> {
+) -> Result<ReleaseReport, ReleaseError> {
     let store = &Counted::new(store);
     let mut report = ReleaseReport::default();
-    let session = Session::of(tree, Some(state), &options.data.bucket, &options.data.prefix).await?;
-    let run = Data::new(tree, store, session.as_ref(), &options.data, progress);
-    let released = run.release_all(options, now, &mut report).await;
-    close(session, tree, released).await?;
+    let released = async {
+        let session = Session::of(tree, Some(state), &options.data.bucket, &options.data.prefix).await?;
+        let run = Data::new(tree, store, session.as_ref(), &options.data, progress);
+        let released = run.release_all(options, now, &mut report).await;
+        close(session, tree, released).await
+    };
+    let released: Result<(), RunErrorKind> = released.await;
     report.store_calls = store.calls();
     report.reasons.sort_by(|one, other| one.key.cmp(&other.key));
-    Ok(report)
+    match released {
+        Ok(()) => Ok(report),
+        Err(kind) => Err(ReleaseError { kind, report: Box::new(report) }),
+    }
+}
+
+/// A release that had to stop, with what it had done by then.
+#[derive(Debug, Error)]
+#[error("the release stopped")]
+pub struct ReleaseError {
+    /// Why.
+    #[source]
+    pub kind: RunErrorKind,
+    /// What was released by then.
+    pub report: Box<ReleaseReport>,
 }
 
 /// Opens a file to be read, with its data: if that is in the store alone, it is fetched first.
@@ -574,7 +603,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
     }
 
     async fn restore_all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
-        let (items, run) = (self.items()?, self);
+        let (run, stop) = (self, Stop::new(&self.options.cancel));
+        let items = self.items()?.take_while(|_| ready(!stop.leaves_out()));
         let mut done = items.map(|item| async { run.restore(item?).await }).buffered(run.options.jobs.get()).boxed();
         let (mut unrecorded, mut exchanged) = (Vec::new(), Vec::new());
         while let Some(done) = done.next().await {
@@ -588,7 +618,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
         }
         drop(done);
         run.put_all_back(exchanged).await;
-        run.record(&mut unrecorded).await
+        run.record(&mut unrecorded).await?;
+        stop.ended()
     }
 
     async fn restore(&self, item: Item) -> Result<Done<Ended>, RunErrorKind> {
@@ -660,7 +691,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
         now: Timestamp,
         report: &mut ReleaseReport,
     ) -> Result<(), RunErrorKind> {
-        let (items, run) = (self.items()?, self);
+        let (run, stop) = (self, Stop::new(&self.options.cancel));
+        let items = self.items()?.take_while(|_| ready(!stop.leaves_out()));
         let released = items.map(|item| async { run.release(item?, options, now).await });
         let mut released = released.buffered(run.options.jobs.get()).boxed();
         let (mut unrecorded, mut exchanged) = (Vec::new(), Vec::new());
@@ -675,7 +707,8 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
         }
         drop(released);
         run.put_all_back(exchanged).await;
-        run.record(&mut unrecorded).await
+        run.record(&mut unrecorded).await?;
+        stop.ended()
     }
 
     async fn release(

@@ -596,7 +596,7 @@ fn judge(task: TaskType, entry: &EndedEntry<'_>) -> Verdict {
 
 /// Whether what was left out for this cause was to be done: a device is not meant to be exported, but a file is whose key
 /// is too long.
-const fn is_failure(cause: Cause) -> bool {
+pub(super) const fn is_failure(cause: Cause) -> bool {
     matches!(
         cause,
         Cause::KeyNotPosix

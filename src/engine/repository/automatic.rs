@@ -1,5 +1,6 @@
 //! What a link does by itself.
 
+use super::check::Reads;
 use super::{DataRepository, RepositoryError};
 use crate::engine::automatic::{Fenced, Mark, export_changes, fence};
 use crate::engine::cause::Cause;
@@ -39,17 +40,17 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
             self.change(|state, now| state.broken(Overdue::MISCONFIGURATION, overdue, now)).await?;
             return Err(overdue.into());
         }
-        let mut batch = backlog.take(BATCH);
+        let mut taken = Taken::new(backlog);
         let options = self.import_options(&Selection::all());
         let state = &**self.states.imports();
         let failures = Failures { progress, keys: Mutex::default() };
         let policy = self.linked().auto_import();
-        let ran = apply_events(&self.store, &self.tree, state, &options, policy, &batch, &failures).await;
+        let ran = apply_events(&self.store, &self.tree, state, &options, policy, &taken.batch, &failures).await;
         if ran.is_ok() {
             let failed = failures.keys.into_inner().unwrap_or_else(PoisonError::into_inner);
-            batch.retain(|key| options.prefix.relative(key).is_some_and(|key| failed.contains(key.as_bytes())));
+            taken.done(|key| options.prefix.relative(key).is_none_or(|key| !failed.contains(key.as_bytes())));
         }
-        backlog.merge(batch);
+        drop(taken);
         self.settle(ran).await
     }
 
@@ -83,7 +84,7 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         let state = &*self.states.exports;
         let fenced = fence(&self.tree, &self.store, state, &options, policy, pending, mark, tries, progress).await;
         if fenced.is_err() {
-            self.follow().await?;
+            self.follow(Reads::Unproven).await?;
         }
         Ok(fenced?)
     }
@@ -112,6 +113,30 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         };
         let report = self.settle(ran).await?;
         Ok(Drift { report, repaired })
+    }
+}
+
+/// Keys that were taken out of a backlog. Whatever is not done goes back, also when the run is dropped.
+struct Taken<'b> {
+    backlog: &'b mut Backlog,
+    batch: Backlog,
+}
+
+impl<'b> Taken<'b> {
+    fn new(backlog: &'b mut Backlog) -> Self {
+        let batch = backlog.take(BATCH);
+        Self { backlog, batch }
+    }
+
+    fn done(&mut self, is_done: impl Fn(&str) -> bool) {
+        self.batch.retain(|key| !is_done(key));
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let batch = self.batch.take(usize::MAX);
+        self.backlog.merge(batch);
     }
 }
 
