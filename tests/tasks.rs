@@ -19,8 +19,8 @@ use posix_s3::engine::{
 };
 use posix_s3::plan::{Brake, Deletes};
 use posix_s3::repository::{
-    CompletionReport, CreateTask, DurationSinceLastAccess, DurationUnit, EventTypes, OutcomeLine, ReleaseConfiguration,
-    ReportCode, ReportReader, Task, TaskId, TaskLifecycle, TaskStatus, TaskType, Tasks,
+    CompletionReport, CreateTask, EventTypes, OutcomeLine, ReleaseConfiguration, ReportCode, ReportReader, Task,
+    TaskId, TaskLifecycle, TaskStatus, TaskType, Tasks,
 };
 use posix_s3::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
@@ -578,8 +578,7 @@ impl Releaser for Fake {
 #[test]
 fn a_release_is_done_by_whoever_can() {
     let mut link = Link::new(Choosy::content());
-    let days = DurationSinceLastAccess { unit: DurationUnit::Days, value: 1 };
-    let release = ReleaseConfiguration { duration_since_last_access: Some(days) };
+    let release = ReleaseConfiguration::after_days(1);
     let request =
         CreateTask::new(TaskType::ReleaseDataFromFilesystem).with_paths(["ns1/results"]).with_release(release);
     let id = link.create(&request);

@@ -327,7 +327,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> TaskRun<'r, T, S> {
                 let releaser = self.releaser.ok_or(TaskFailure::NoReleaser)?;
                 let request = ReleaseRequest {
                     selection: select(&export.selection),
-                    configuration: task.release_configuration.unwrap_or_default(),
+                    configuration: task.release_configuration.clone().unwrap_or_default(),
                     creation_time: task.creation_time,
                     progress: count,
                     cancel: &self.cancel,

@@ -58,6 +58,6 @@ pub use report::{FileStatus, InvalidReport, OutcomeLine, ReportCode, ReportReade
 pub use task::{
     CompletionReport, DurationSinceLastAccess, DurationUnit, IllegalTaskTransition, InvalidCompletionReport,
     InvalidTaskId, InvalidTaskPath, ReleaseConfiguration, Task, TaskHappening, TaskId, TaskLifecycle, TaskPaths,
-    TaskScope, TaskStatus, TaskType,
+    TaskScope, TaskStatus, TaskType, UnknownUnit,
 };
 pub use tasks::{CreateTask, Queueing, TaskEnd, TaskRefused, Tasks};
