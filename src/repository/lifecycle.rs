@@ -1,5 +1,6 @@
 //! [`Lifecycle`]: the state of a link, what leads from one to the next, and what each allows.
 
+use super::error::{ApiError, ErrorCode};
 use crate::escape;
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -432,6 +433,14 @@ pub struct NotAllowed {
     pub lifecycle: Lifecycle,
     /// Why it is in it.
     pub failure: Option<FailureDetails>,
+}
+
+impl NotAllowed {
+    /// The error that the API answers with.
+    #[must_use]
+    pub fn to_api(&self) -> ApiError {
+        ApiError::new(ErrorCode::BadRequest, self)
+    }
 }
 
 fn reason(failure: Option<&FailureDetails>) -> String {
