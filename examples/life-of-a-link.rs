@@ -19,10 +19,10 @@ use posix_s3::engine::{
 };
 use posix_s3::repository::describe::DataRepositoryConfiguration;
 use posix_s3::repository::{
-    CreateFileSystemLustreConfiguration, CreateTask, Link, LinkOf, Loss, TaskId, TaskType, check_bucket_deletion,
-    read_message,
+    Backlog, CreateFileSystemLustreConfiguration, CreateTask, Link, LinkOf, Loss, TaskId, TaskType,
+    check_bucket_deletion, read_message,
 };
-use posix_s3::store::{Body, DirectoryStore, ObjectStore, PutOptions, StoreError};
+use posix_s3::store::{Body, DirectoryStore, ObjectStore, Precondition, PutOptions, StoreError};
 use posix_s3::tree::LocalTree;
 use posix_s3::{FILE_MTIME, FILE_PERMISSIONS, Key, Profile, Timestamp};
 use std::error::Error;
@@ -143,11 +143,18 @@ fn tell(directory: &Path) -> Told {
     }
 
     chapter("Everything stops and starts again");
+    // What waits is kept, as a queue would keep it.
+    let waiting = serde_json::to_string(&backlog)?;
     drop(repository);
     fs::rename(&away, &places.bucket)?;
     repository = open(&places)?;
     say(format!("the link is still {}, although the bucket is back", repository.state().lifecycle()));
     say(format!("a check passes, and it is {}", block_on(repository.check(&Silent))?.state.lifecycle()));
+
+    block_on(repository.store().delete("raw/late.csv", &Precondition::None))?;
+    let mut backlog: Backlog = serde_json::from_str(&waiting)?;
+    say("the events that waited are taken over:");
+    told(&block_on(repository.apply(&mut backlog, &Silent))?);
 
     chapter("Space is given back");
     let before = blocks(&places.tree)?;

@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// How many keys are looked at in one run: what comes of them is recorded when it ends.
-const BATCH: usize = 10_000;
+/// How much is looked at in one run, in parts of paths: what comes of it is recorded when it ends.
+const BATCH: usize = 50_000;
 
 impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     /// A backlog for the events of the part of the bucket that this link imports.
@@ -26,8 +26,9 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         Backlog::new(linked.import_path().bucket(), linked.import_prefix().clone())
     }
 
-    /// Takes over what has happened in the bucket, as far as the link imports it by itself; see [`apply_events`]. Up to
-    /// 10,000 keys are taken out of the backlog; those whose failure may pass are put back.
+    /// Takes over what has happened in the bucket, as far as the link imports it by itself; see [`apply_events`]. Keys are taken
+    /// out of the backlog, about 10,000 of usual depth; those whose failure may pass are put back behind the others. A message may be
+    /// acknowledged when this has returned, or when the backlog was kept.
     ///
     /// Events that waited for more than 14 days are dropped with all that came after them, and the link is misconfigured.
     ///
@@ -40,7 +41,7 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
             self.change(|state, now| state.broken(Overdue::MISCONFIGURATION, overdue, now)).await?;
             return Err(overdue.into());
         }
-        let mut taken = Taken::new(backlog);
+        let mut taken = Taken { batch: backlog.take(BATCH), backlog };
         let options = self.import_options(&Selection::all());
         let state = &**self.states.imports();
         let failures = Failures { progress, keys: Mutex::default() };
@@ -48,7 +49,7 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         let ran = apply_events(&self.store, &self.tree, state, &options, policy, &taken.batch, &failures).await;
         if ran.is_ok() {
             let failed = failures.keys.into_inner().unwrap_or_else(PoisonError::into_inner);
-            taken.done(|key| options.prefix.relative(key).is_none_or(|key| !failed.contains(key.as_bytes())));
+            taken.tried(|key| options.prefix.relative(key).is_none_or(|key| !failed.contains(key.as_bytes())));
         }
         drop(taken);
         self.settle(ran).await
@@ -122,14 +123,12 @@ struct Taken<'b> {
     batch: Backlog,
 }
 
-impl<'b> Taken<'b> {
-    fn new(backlog: &'b mut Backlog) -> Self {
-        let batch = backlog.take(BATCH);
-        Self { backlog, batch }
-    }
-
-    fn done(&mut self, is_done: impl Fn(&str) -> bool) {
-        self.batch.retain(|key| !is_done(key));
+impl Taken<'_> {
+    /// They were all tried, and these are done.
+    fn tried(&mut self, is_done: impl Fn(&str) -> bool) {
+        let mut tried = self.batch.take(usize::MAX);
+        tried.retain(|key| !is_done(key));
+        self.backlog.put_back(tried);
     }
 }
 
