@@ -191,7 +191,9 @@ pub(crate) fn watch(
                 Err(error) => return Err(Failure::from_error("the events", &error)),
             }
         }
-        sound &= take_over(link, &mut backlog, json)?;
+        while backlog.untried() > 0 {
+            sound &= take_over(link, &mut backlog, json)?;
+        }
     }
     reader.join().map_err(|_| Failure::of("the events", "whoever read them has stopped"))?;
     for _ in 0..TRIES {

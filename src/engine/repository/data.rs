@@ -171,7 +171,7 @@ impl<T: Tree, S: ObjectStore> Releaser for OfTask<'_, T, S> {
     fn release<'a>(&'a self, request: ReleaseRequest<'a>) -> BoxFuture<'a, Released> {
         Box::pin(async move {
             let ReleaseRequest { selection, configuration, creation_time, progress, cancel } = request;
-            let days = configuration.duration_since_last_access.map_or(0, |duration| duration.value);
+            let days = configuration.days();
             let mode = ReleaseMode::Release;
             match self.0.release_now(&selection, days, mode, creation_time, cancel, progress).await {
                 Ok(report) => Released { bytes: report.bytes, ended: Ok(()) },
