@@ -1050,6 +1050,25 @@ mod tests {
         block_on(tree.finish()).unwrap();
     }
 
+    #[test]
+    fn where_a_process_cannot_be_looked_into_a_release_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = LocalTree::open(directory.path()).unwrap();
+        let found = write(&tree, "a", b"hello");
+        let entry = entry("a", 5);
+        let unseen = users::in_use(&[b"/a".to_vec()]).unwrap()[0].unseen;
+        let op = TreeOp::Release { released: released(&entry), entry, found, unseen: UnseenUsers::Refuse };
+        match block_on(tree.apply(&op)) {
+            Ok(_) => assert!(!unseen),
+            Err(error) => {
+                assert!(unseen && error.kind() == TreeErrorKind::InUse, "{error:?}");
+                assert_eq!(std::error::Error::source(&error).unwrap().to_string(), UNSEEN);
+                assert_eq!(fs::read(directory.path().join("a")).unwrap(), b"hello");
+            }
+        }
+        block_on(tree.finish()).unwrap();
+    }
+
     fn writer(path: std::path::PathBuf) -> File {
         File::options().write(true).open(path).unwrap()
     }
