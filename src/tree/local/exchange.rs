@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// What has come of trying to change places.
 pub(super) enum Exchange<'r> {
-    Done(Exchanged<'r>),
+    Done(Box<Exchanged<'r>>),
     /// What has the name is another version than was found.
     Changed,
     /// The file system cannot do that. What was staged still is.
@@ -43,7 +43,7 @@ pub(super) struct Exchanged<'r> {
 
 impl<'r> Exchanged<'r> {
     /// Has a new file change places with the one that was found, if that still has the name.
-    pub(super) fn new(staged: Staged, parent: &'r OwnedFd, key: &'r Key, found: &Status) -> io::Result<Exchange<'r>> {
+    pub(super) fn begin(staged: Staged, parent: &'r OwnedFd, key: &'r Key, found: &Status) -> io::Result<Exchange<'r>> {
         let name = Name::last_of(key)?;
         let placed = staged.look()?.status().map_err(io::Error::other)?;
         let standing = sys::look_at(parent, name)?.status();
@@ -70,7 +70,8 @@ impl<'r> Exchanged<'r> {
         // Nothing below may fail: from here on there is something to undo.
         let held = staged.look().ok().and_then(|held| held.status().ok());
         let made = sys::look_at(parent, name).ok().filter(|made| made.fingerprint().inode == placed.inode);
-        Ok(Exchange::Done(Self { staged: Some(staged), parent, name, held, placed, made, around: around.ok() }))
+        let around = around.ok();
+        Ok(Exchange::Done(Self { staged: Some(staged), parent, name, held, placed, made, around }.into()))
     }
 
     /// The end of the path that the old one has in the file system.
@@ -267,7 +268,7 @@ mod tests {
         tree: &LocalTree,
         root: &Path,
         key: &Key,
-        then: impl FnOnce(Exchanged<'_>, &Status) -> V,
+        then: impl FnOnce(Box<Exchanged<'_>>, &Status) -> V,
     ) -> V {
         let path = root.join(key.as_str());
         fs::write(&path, HELLO).unwrap();
@@ -277,7 +278,7 @@ mod tests {
         let released = Released { key: key.clone(), etag, size: 5, mtime, lost: false };
         let (staged, _) = block_on(tree.hollow("testing", &entry, &released, &Replaced::Any)).unwrap();
         let (parent, _) = tree.parent("testing", key).unwrap();
-        match Exchanged::new(staged.into_staged(), &parent, key, &found).unwrap() {
+        match Exchanged::begin(staged.into_staged(), &parent, key, &found).unwrap() {
             Exchange::Done(exchanged) => then(exchanged, &found),
             _ => panic!("not exchanged"),
         }
@@ -352,7 +353,7 @@ mod tests {
                 (false, Some(open)) => {
                     assert!(found.contains(&HELLO.to_owned()) && open.metadata().unwrap().nlink() == 1)
                 }
-                (false, None) => assert_eq!(found, [placeholder.clone()]),
+                (false, None) => assert_eq!(found, std::slice::from_ref(&placeholder)),
             }
             assert!(found.contains(&placeholder));
             block_on(next.finish()).unwrap();

@@ -299,7 +299,7 @@ impl LocalTree {
             return Ok(as_it_stands(applied, &staged.publish(parent, name, standing).map_err(error)?));
         };
         // Nobody has it open any more who could be taken for a writer.
-        let exchange = Exchanged::new(staged.into_staged(), parent, key, &found).map_err(error)?;
+        let exchange = Exchanged::begin(staged.into_staged(), parent, key, &found).map_err(error)?;
         let mut exchanged = match exchange {
             Exchange::Done(exchanged) => exchanged,
             Exchange::Changed => return Err(kind(TreeErrorKind::Conflict)),
@@ -403,7 +403,7 @@ impl LocalTree {
             return Err(used);
         }
         let (staged, applied) = self.hollow(ATTEMPT, entry, released, &Replaced::Any).await?;
-        let mut exchanged = match Exchanged::new(staged.into_staged(), &parent, key, found).map_err(error)? {
+        let mut exchanged = match Exchanged::begin(staged.into_staged(), &parent, key, found).map_err(error)? {
             Exchange::Done(exchanged) => exchanged,
             Exchange::Changed => return Err(kind(TreeErrorKind::Changed)),
             Exchange::Unsupported(_, why) => return Err(kind(TreeErrorKind::Unsupported).with_source(why)),
@@ -999,7 +999,7 @@ mod tests {
             let entry = entry("a", 5);
             let (staged, _) = block_on(tree.hollow("testing", &entry, &released(&entry), &Replaced::Any)).unwrap();
             let (parent, _) = tree.parent("testing", entry.key()).unwrap();
-            let exchange = Exchanged::new(staged.into_staged(), &parent, entry.key(), &found).unwrap();
+            let exchange = Exchanged::begin(staged.into_staged(), &parent, entry.key(), &found).unwrap();
             let Exchange::Done(exchanged) = exchange else { panic!("not exchanged") };
             assert!(matches!(residence(&tree, "a"), Residence::Released(_)));
             let users = block_on(tree.disk.in_use(exchanged.path())).unwrap();
