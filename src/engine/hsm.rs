@@ -9,7 +9,8 @@
 //!    its data is.
 //! 2. *Somebody may be writing.* The tree looks for that when nobody new can come to the old inode any more; see
 //!    [`TreeOp::Release`].
-//! 3. *A file that has become another inode has not changed*, nor has the directory around it: that gets its times back.
+//! 3. *A file that has become another inode has not changed*, nor has the directory around it: that gets its times back, unless
+//!    somebody else has changed it meanwhile.
 
 use super::agreed::{age_of, fresh_since};
 use super::cause::Cause;

@@ -1,7 +1,7 @@
 //! [`Exchanged`]: an old file and a new one that have changed places, until it is known that nobody needs the old one.
 //!
-//! From then on nobody can come to the old inode any more, which is in the staging directory, so that who has it open then is all who
-//! ever will. Two rules:
+//! From then on nobody can come to the old inode any more, which is in the staging directory, so that who has it open then is
+//! all who ever will. Two rules:
 //!
 //! 1. *No inode is removed that anybody may have written to.* If it cannot get its name back, it gets one beside.
 //! 2. *That holds after a crash as well.* A note is made before they change places, by which the next run goes.
@@ -55,6 +55,11 @@ impl<'r> Exchanged<'r> {
         let before = sys::look(parent);
         if let Err(error) = staged.exchange(parent, name) {
             drop(one_at_a_time);
+            if !staged.look().is_ok_and(|still| still.fingerprint().inode == placed.inode) {
+                // It may have been done all the same. The next run sees to it, by the note.
+                drop(staged.kept());
+                return Err(error);
+            }
             staged.forget_note();
             return match Errno::from_io_error(&error) {
                 Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(Exchange::Unsupported(staged, error)),
