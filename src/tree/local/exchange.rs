@@ -9,7 +9,7 @@
 use super::Around;
 use super::staging::{Staged, keep_beside};
 use super::sys::{self, Name, Stat};
-use super::users;
+use super::users::{self, Asked};
 use crate::key::Key;
 use crate::status::Status;
 use rustix::io::Errno;
@@ -79,9 +79,9 @@ impl<'r> Exchanged<'r> {
         Ok(Exchange::Done(Self { staged: Some(staged), parent, name, held, placed, made, around }.into()))
     }
 
-    /// The end of the path that the old one has in the file system.
-    pub(super) fn path(&self) -> Vec<u8> {
-        self.staged.as_ref().map(Staged::path).unwrap_or_default()
+    /// The old one, as its users are asked for.
+    pub(super) fn asked(&self) -> Asked {
+        Asked { path: self.staged.as_ref().map(Staged::path).unwrap_or_default(), inode: None }
     }
 
     /// The new one as it came to the name; `None` if somebody took it from there at once.
@@ -118,7 +118,7 @@ impl<'r> Exchanged<'r> {
         }
         let now = staged.look()?.status();
         let untouched = now.is_ok_and(|now| is_unchanged(&self.placed, &now));
-        let used = users::in_use(&[staged.path()]);
+        let used = users::in_use(&[Asked { path: staged.path(), inode: None }]);
         // For the moment that it had the name, whoever is not seen is taken not to be there.
         let unused = used.is_ok_and(|used| used.first().is_some_and(|users| !users.writes));
         if untouched && unused {
@@ -207,7 +207,7 @@ pub(super) fn recover(
     let as_noted = note.is_some_and(|note| [Some(note.old), Some(note.new)].contains(&version));
     if as_noted {
         // Who is not seen now was seen when they changed places, or accepted.
-        let used = users::in_use(&[path.to_vec()])?;
+        let used = users::in_use(&[Asked { path: path.to_vec(), inode: None }])?;
         if used.first().is_some_and(|users| !users.writes) {
             return sys::remove(staging, name);
         }

@@ -28,7 +28,7 @@ use self::mark::Marks;
 use self::staging::{StagedFile, Staging};
 use self::sys::{Mount, Name, Stat, failed};
 use self::threads::Threads;
-use self::users::Users;
+use self::users::{Asked, Users};
 use super::{
     Applied, Around, Data, Fingerprint, Found, NameList, OpenFile, Place, Present, Residence, Shortfall, SourceError,
     Standing, Tree, TreeError, TreeErrorKind, TreeOp, UnseenUsers, Visit,
@@ -310,7 +310,7 @@ impl LocalTree {
         self.unsynced.store(true, Ordering::Relaxed);
         // Whoever reads it reads zeros, and whoever is not seen is taken not to be there: else nothing could be fetched
         // where others are at work.
-        match self.disk.in_use(exchanged.path()).await {
+        match self.disk.in_use(exchanged.asked()).await {
             Ok(users) if users.writes => return Err(undone(kind(TreeErrorKind::InUse), exchanged.undo())),
             Ok(_) if exchanged.holds(&found) => exchanged.let_go(),
             Ok(_) => return Err(undone(kind(TreeErrorKind::Conflict), exchanged.undo())),
@@ -398,7 +398,8 @@ impl LocalTree {
             _ => None,
         };
         // Most of what is open is found out before anything is moved.
-        let used = self.disk.in_use([b"/", key.path().as_bytes()].concat()).await.map_err(error)?;
+        let asked = Asked { path: [b"/", key.path().as_bytes()].concat(), inode: Some(found.inode) };
+        let used = self.disk.in_use(asked).await.map_err(error)?;
         if let Some(used) = in_use(used) {
             return Err(used);
         }
@@ -409,7 +410,7 @@ impl LocalTree {
             Exchange::Unsupported(_, why) => return Err(kind(TreeErrorKind::Unsupported).with_source(why)),
         };
         self.unsynced.store(true, Ordering::Relaxed);
-        let used = self.disk.in_use(exchanged.path()).await;
+        let used = self.disk.in_use(exchanged.asked()).await;
         // Also a write of somebody who has closed it by now.
         match used.map(in_use) {
             Ok(Some(used)) => return Err(undone(used, exchanged.undo())),
@@ -1002,7 +1003,7 @@ mod tests {
             let exchange = Exchanged::begin(staged.into_staged(), &parent, entry.key(), &found).unwrap();
             let Exchange::Done(exchanged) = exchange else { panic!("not exchanged") };
             assert!(matches!(residence(&tree, "a"), Residence::Released(_)));
-            let users = block_on(tree.disk.in_use(exchanged.path())).unwrap();
+            let users = block_on(tree.disk.in_use(exchanged.asked())).unwrap();
             assert!(users.any && users.writes);
             old.write_at(b"H", 0).unwrap();
             assert!(!exchanged.holds(&found));
@@ -1056,7 +1057,7 @@ mod tests {
         let tree = LocalTree::open(directory.path()).unwrap();
         let found = write(&tree, "a", b"hello");
         let entry = entry("a", 5);
-        let unseen = users::in_use(&[b"/a".to_vec()]).unwrap()[0].unseen;
+        let unseen = users::in_use(&[Asked { path: b"/a".to_vec(), inode: None }]).unwrap()[0].unseen;
         let op = TreeOp::Release { released: released(&entry), entry, found, unseen: UnseenUsers::Refuse };
         match block_on(tree.apply(&op)) {
             Ok(_) => assert!(!unseen),

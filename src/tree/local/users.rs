@@ -9,7 +9,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// Who uses a file.
@@ -23,20 +23,40 @@ pub(super) struct Users {
     pub(super) unseen: bool,
 }
 
-/// Who has some files open or mapped. A file is told by the end of its path.
+/// Whose users are asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// The end of its path.
+    pub(super) path: Vec<u8>,
+    /// The number of its inode, where others may have such a path.
+    pub(super) inode: Option<u64>,
+}
+
+impl Asked {
+    /// Whether an open file with its path is another one after all. Where that cannot be told, it is not.
+    fn is_another(&self, open: Option<&Path>) -> bool {
+        let (Some(open), Some(inode)) = (open, self.inode) else { return false };
+        fs::metadata(open).is_ok_and(|open| open.ino() != inode)
+    }
+}
+
+/// Who has some files open or mapped.
 ///
 /// # Errors
 /// When the processes cannot be listed.
-pub(super) fn in_use(files: &[Vec<u8>]) -> io::Result<Vec<Users>> {
+pub(super) fn in_use(files: &[Asked]) -> io::Result<Vec<Users>> {
     look(Path::new("/proc"), files)
 }
 
-fn look(proc: &Path, files: &[Vec<u8>]) -> io::Result<Vec<Users>> {
+fn look(proc: &Path, files: &[Asked]) -> io::Result<Vec<Users>> {
     let mut used = vec![Users::default(); files.len()];
-    let mut meet = |path: &[u8], writes: &dyn Fn() -> bool| {
+    let mut meet = |path: &[u8], open: Option<&Path>, writes: &dyn Fn() -> bool| {
         // What lost its name since.
         let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
-        for (_, users) in files.iter().zip(&mut used).filter(|(file, _)| path.ends_with(file)) {
+        for (file, users) in files.iter().zip(&mut used) {
+            if !path.ends_with(&file.path) || file.is_another(open) {
+                continue;
+            }
             users.any = true;
             users.writes |= writes();
         }
@@ -56,7 +76,8 @@ fn look(proc: &Path, files: &[Vec<u8>]) -> io::Result<Vec<Users>> {
     Ok(used)
 }
 
-type Meet<'m> = dyn FnMut(&[u8], &dyn Fn() -> bool) + 'm;
+/// Is told of a path, where the open file itself can be looked at, and whether it may be written to.
+type Meet<'m> = dyn FnMut(&[u8], Option<&Path>, &dyn Fn() -> bool) + 'm;
 
 /// Looks into a process; says whether all of it was seen.
 fn sees(process: &Path, meet: &mut Meet<'_>) -> bool {
@@ -113,7 +134,7 @@ fn descriptors(thread: &Path, meet: &mut Meet<'_>) -> io::Result<()> {
         let descriptor = descriptor?.path();
         match fs::read_link(&descriptor) {
             // The permissions of the link are those of the descriptor. One that is closed meanwhile may have written.
-            Ok(path) => meet(path.as_os_str().as_bytes(), &|| {
+            Ok(path) => meet(path.as_os_str().as_bytes(), Some(&descriptor), &|| {
                 fs::symlink_metadata(&descriptor).map_or(true, |link| link.permissions().mode() & 0o200 != 0)
             }),
             Err(error) if has_ended(&error) => {}
@@ -131,7 +152,7 @@ fn mappings(thread: &Path, meet: &mut Meet<'_>) -> io::Result<bool> {
         if let Some(at) = line.iter().position(|byte| *byte == b'/') {
             // A mapping that is shared and cannot be written through may become one that can.
             let is_shared = line.split(|byte| *byte == b' ').nth(1).is_some_and(|rights| rights.ends_with(b"s"));
-            meet(line.get(at..).unwrap_or_default(), &|| is_shared);
+            meet(line.get(at..).unwrap_or_default(), None, &|| is_shared);
         }
     }
     Ok(!maps.is_empty())
@@ -151,9 +172,17 @@ mod tests {
         open.pop();
         open.push(File::open(&files[3]).unwrap());
         fs::remove_file(&files[2]).unwrap();
-        let ends = files.map(|path| path.as_os_str().as_bytes().to_vec());
-        let used = in_use(&ends).unwrap().into_iter().map(|users| (users.any, users.writes));
-        assert!(used.eq([(true, true), (false, false), (true, true), (true, false)]));
+        let asked = files.map(|path| Asked { path: path.as_os_str().as_bytes().to_vec(), inode: None });
+        let used = |asked: &[Asked]| in_use(asked).unwrap().into_iter().map(|users| (users.any, users.writes));
+        assert!(used(&asked).eq([(true, true), (false, false), (true, true), (true, false)]));
+        // Another file with such a path is not meant.
+        let inode = open[0].metadata().unwrap().ino();
+        let of = |inode| Asked { inode: Some(inode), ..asked[0].clone() };
+        assert!(used(&[of(inode), of(inode + 1)]).eq([(true, true), (false, false)]));
+    }
+
+    fn asked(path: &[u8]) -> Asked {
+        Asked { path: path.to_vec(), inode: None }
     }
 
     /// A thread of a made-up `/proc`, with a descriptor of this path.
@@ -171,14 +200,14 @@ mod tests {
         let proc = tempfile::tempdir().unwrap();
         thread(proc.path(), "1", "1", None);
         thread(proc.path(), "1", "7", Some("/x/a"));
-        let used = look(proc.path(), &[b"/a".to_vec(), b"/b".to_vec()]).unwrap();
+        let used = look(proc.path(), &[asked(b"/a"), asked(b"/b")]).unwrap();
         assert!(used[0].any && used[0].writes && !used[1].any && !used[0].unseen);
     }
 
     #[test]
     fn what_cannot_be_looked_into_is_told_of() {
         let proc = tempfile::tempdir().unwrap();
-        let unseen = || look(proc.path(), &[b"/a".to_vec()]).unwrap()[0].unseen;
+        let unseen = || look(proc.path(), &[asked(b"/a")]).unwrap()[0].unseen;
         assert!(unseen(), "the first process is not listed");
         thread(proc.path(), "1", "1", None);
         assert!(!unseen());
