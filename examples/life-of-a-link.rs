@@ -23,7 +23,7 @@ use posix_s3::repository::{
     check_bucket_deletion, read_message,
 };
 use posix_s3::store::{Body, DirectoryStore, ObjectStore, Precondition, PutOptions, StoreError};
-use posix_s3::tree::LocalTree;
+use posix_s3::tree::{LocalTree, UnseenUsers};
 use posix_s3::{FILE_MTIME, FILE_PERMISSIONS, Key, Profile, Timestamp};
 use std::error::Error;
 use std::fs;
@@ -213,7 +213,8 @@ fn open(places: &Places) -> Result<Repository, Box<dyn Error>> {
 fn options() -> RepositoryOptions {
     let mut options = RepositoryOptions::new(Profile::untrusted(), "sample-data");
     options.import = options.import.with_data(Fetch::OnDemand);
-    options
+    // The directory is this program's own, so whoever cannot be looked into has nothing open there.
+    options.with_unseen_users(UnseenUsers::Accept)
 }
 
 async fn put(store: &DirectoryStore, key: &str, body: &str, mode: &str) -> Told {

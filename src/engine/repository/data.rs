@@ -93,7 +93,9 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         cancel: &Cancel,
         progress: &dyn Progress,
     ) -> Result<ReleaseReport, ReleaseError> {
-        let options = |data| ReleaseOptions::new(data).with_minimum_days(minimum_days).with_mode(mode);
+        let unseen = self.options.unseen_users;
+        let options =
+            |data| ReleaseOptions::new(data).with_minimum_days(minimum_days).with_mode(mode).with_unseen_users(unseen);
         let mut by_import = ReleaseReport::default();
         if let Some(state) = &self.states.imports {
             let prefix = self.kept().linked.import_prefix().clone();

@@ -36,7 +36,7 @@ use crate::repository::{
 };
 use crate::store::{ObjectStore, StoreError};
 use crate::timestamp::Timestamp;
-use crate::tree::{Tree, TreeError};
+use crate::tree::{Tree, TreeError, UnseenUsers};
 use futures_util::future::{BoxFuture, Shared};
 use futures_util::lock::Mutex as Turn;
 use futures_util::{FutureExt, TryFutureExt};
@@ -160,6 +160,8 @@ pub struct RepositoryOptions {
     pub file_system_id: Box<str>,
     /// Whether a task may wait for another one.
     pub queueing: Queueing,
+    /// What a release does where processes run that cannot be looked into; see [`ReleaseOptions`](crate::engine::ReleaseOptions).
+    pub unseen_users: UnseenUsers,
 }
 
 impl RepositoryOptions {
@@ -173,7 +175,15 @@ impl RepositoryOptions {
             access: Access::default(),
             file_system_id: "".into(),
             queueing: Queueing::default(),
+            unseen_users: UnseenUsers::default(),
         }
+    }
+
+    /// What a release does where processes run that cannot be looked into.
+    #[must_use]
+    pub const fn with_unseen_users(mut self, unseen: UnseenUsers) -> Self {
+        self.unseen_users = unseen;
+        self
     }
 
     /// What the file system is called.
