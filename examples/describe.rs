@@ -16,15 +16,14 @@
 use clap::{Parser, ValueEnum};
 use posix_s3::Timestamp;
 use posix_s3::repository::describe::{
-    CompletionReport, CreateDataRepositoryAssociationRequest, DataRepositoryAssociation, DataRepositoryConfiguration,
-    DataRepositoryTask, DataRepositoryTaskStatus, DescribeDataRepositoryAssociationsRequest,
-    DescribeDataRepositoryAssociationsResponse, DescribeDataRepositoryTasksRequest,
-    DescribeDataRepositoryTasksResponse, DescribeFileSystemsRequest, DescribeFileSystemsResponse,
-    DurationSinceLastAccess, FailureMessage, FileSystem, FileSystemLifecycle, LustreFileSystemConfiguration, Owner,
-    ReleaseConfiguration, Tag,
+    CreateDataRepositoryAssociationRequest, DataRepositoryAssociation, DataRepositoryConfiguration, DataRepositoryTask,
+    DescribeDataRepositoryAssociationsRequest, DescribeDataRepositoryAssociationsResponse,
+    DescribeDataRepositoryTasksRequest, DescribeDataRepositoryTasksResponse, DescribeFileSystemsRequest,
+    DescribeFileSystemsResponse, FileSystem, FileSystemLifecycle, LustreFileSystemConfiguration, Owner, Tag,
 };
 use posix_s3::repository::{
-    Association, AssociationId, CreateFileSystemLustreConfiguration, Link, LinkState, Misconfiguration,
+    Association, AssociationId, CompletionReport, CreateFileSystemLustreConfiguration, CreateTask, EventTypes, Link,
+    LinkState, Misconfiguration, ReleaseConfiguration, TaskEnd, TaskId, TaskStatus, TaskType, Tasks,
     describe_data_repository_associations, describe_data_repository_tasks, describe_file_systems,
 };
 use serde::Serialize;
@@ -100,7 +99,8 @@ fn describe_all() -> Result<String, Box<dyn Error>> {
     let first = describe_data_repository_associations(&associations, &request)?;
     request.next_token.clone_from(&first.next_token);
     let second = describe_data_repository_associations(&associations, &request)?;
-    let tasks = describe_data_repository_tasks(&tasks(), &DescribeDataRepositoryTasksRequest::default(), |_, _| false)?;
+    let tasks =
+        describe_data_repository_tasks(&tasks()?, &DescribeDataRepositoryTasksRequest::default(), |_, _| false)?;
     Ok(serde_json::to_string_pretty(&Answers {
         describe_file_systems: vec![file_systems],
         describe_data_repository_associations: vec![first, second],
@@ -209,61 +209,41 @@ fn associations() -> Result<Vec<DataRepositoryAssociation>, Box<dyn Error>> {
 }
 
 /// One of each kind, and one in each state.
-fn tasks() -> Vec<DataRepositoryTask> {
-    let tasks = [
-        ("EXPORT_TO_REPOSITORY", "PENDING"),
-        ("EXPORT_TO_REPOSITORY", "EXECUTING"),
-        ("EXPORT_TO_REPOSITORY", "FAILED"),
-        ("IMPORT_METADATA_FROM_REPOSITORY", "SUCCEEDED"),
-        ("IMPORT_METADATA_FROM_REPOSITORY", "CANCELING"),
-        ("RELEASE_DATA_FROM_FILESYSTEM", "CANCELED"),
-    ];
-    let document = |(number, (r#type, lifecycle)): (i64, (&str, &str))| task(number, r#type, lifecycle);
-    (1..).zip(tasks).map(document).collect()
-}
-
-fn task(number: i64, r#type: &str, lifecycle: &str) -> DataRepositoryTask {
-    let owner = owner(6);
-    let task_id = format!("task-{number:017x}");
-    let begun = lifecycle != "PENDING";
-    let ended = matches!(lifecycle, "FAILED" | "SUCCEEDED" | "CANCELED");
-    let failed = if lifecycle == "FAILED" { 3 } else { 0 };
-    let duration = DurationSinceLastAccess { unit: Some("DAYS".into()), value: Some(9), ..Default::default() };
-    DataRepositoryTask {
-        resource_arn: Some(owner.task_arn(&task_id)),
-        task_id,
-        lifecycle: lifecycle.into(),
-        r#type: r#type.into(),
-        creation_time: at(300).into(),
-        start_time: begun.then(|| at(304).into()),
-        end_time: ended.then(|| at(390).into()),
-        file_system_id: Some(owner.file_system_id),
-        paths: Some(vec!["ns1/results".into()]),
-        failure_details: (failed > 0).then(|| FailureMessage {
-            message: Some(format!("{failed} files were not processed")),
-            ..Default::default()
-        }),
-        status: begun.then(|| DataRepositoryTaskStatus {
-            total_count: Some(1156),
-            succeeded_count: Some(if ended { 1153 } else { 17 }),
-            failed_count: Some(failed),
-            last_updated_time: Some(at(388).into()),
-            released_capacity: r#type.starts_with("RELEASE").then_some(2),
-            ..Default::default()
-        }),
-        report: Some(match number {
-            1 => CompletionReport::default(),
-            _ => CompletionReport {
-                enabled: true,
-                path: Some("s3://sample-data/in/1/reports".into()),
-                format: Some("REPORT_CSV_20191124".into()),
-                scope: Some("FAILED_FILES_ONLY".into()),
-                ..Default::default()
-            },
-        }),
-        release_configuration: r#type
-            .starts_with("RELEASE")
-            .then(|| ReleaseConfiguration { duration_since_last_access: Some(duration), ..Default::default() }),
-        ..Default::default()
+fn tasks() -> Result<Vec<DataRepositoryTask>, Box<dyn Error>> {
+    let owner = self::owner(6);
+    let mut tasks = Tasks::new(&owner.file_system_id);
+    let report = CompletionReport::at("s3://sample-data/in/1/reports");
+    let export = CreateTask::new(TaskType::ExportToRepository).with_report(report.clone());
+    let import = CreateTask::new(TaskType::ImportMetadataFromRepository).with_report(report);
+    let release = CreateTask::new(TaskType::ReleaseDataFromFilesystem)
+        .with_release(ReleaseConfiguration::after_days(9))
+        .with_paths(["ns1/results"]);
+    let mut labelled = export.clone().with_paths(["ns1/results", "ns1/log"]).with_token("once");
+    labelled.tags = Some(json!([{"Key": "Name", "Value": "burst-17"}]));
+    let requests =
+        [import.with_paths(["s3://sample-data/in/1"]), labelled, release, export.clone(), export.with_paths(["ns2"])];
+    for (number, request) in (1..).zip(&requests) {
+        tasks.create(request, TaskId::from_number(number), EventTypes::NONE, at(300))?;
     }
+    let status = |failed_count| TaskStatus { succeeded_count: 1153, failed_count, ..TaskStatus::default() };
+    let released = TaskStatus { released_capacity: Some(2), ..status(0) };
+    // One that succeeds, one of which files fail, and one that somebody has stopped.
+    for status in [status(0), status(3), released] {
+        let task = tasks.start_next(at(304)).ok_or("no task waits")?;
+        tasks.progress(&task.task_id, TaskStatus { total_count: 1156, ..status }, at(334))?;
+        let cancelled = task.r#type == TaskType::ReleaseDataFromFilesystem;
+        tasks.end(&task.task_id, TaskEnd { status, cancelled, ..TaskEnd::default() }, at(390))?;
+    }
+    // One at work, and one that waits.
+    tasks.start_next(at(391)).ok_or("no task waits")?;
+    let mut documents: Vec<_> = tasks.iter().map(|task| DataRepositoryTask::new(task, &owner)).collect();
+    // And one of another file system that was cancelled and has something in hand.
+    let owner = self::owner(7);
+    let mut tasks = Tasks::new(&owner.file_system_id);
+    let (import, id) = (CreateTask::new(TaskType::ImportMetadataFromRepository), TaskId::from_number(6));
+    tasks.create(&import, id.clone(), EventTypes::NONE, at(300))?;
+    tasks.start_next(at(304)).ok_or("no task waits")?;
+    tasks.cancel(&id, at(305))?;
+    documents.extend(tasks.iter().map(|task| DataRepositoryTask::new(task, &owner)));
+    Ok(documents)
 }

@@ -19,11 +19,11 @@ use posix_s3::engine::{
 };
 use posix_s3::repository::describe::DataRepositoryConfiguration;
 use posix_s3::repository::{
-    CreateFileSystemLustreConfiguration, CreateTask, Link, LinkOf, Loss, TaskId, TaskType, check_bucket_deletion,
-    read_message,
+    Backlog, CreateFileSystemLustreConfiguration, CreateTask, Link, LinkOf, Loss, TaskId, TaskType,
+    check_bucket_deletion, read_message,
 };
-use posix_s3::store::{Body, DirectoryStore, ObjectStore, PutOptions, StoreError};
-use posix_s3::tree::LocalTree;
+use posix_s3::store::{Body, DirectoryStore, ObjectStore, Precondition, PutOptions, StoreError};
+use posix_s3::tree::{LocalTree, UnseenUsers};
 use posix_s3::{FILE_MTIME, FILE_PERMISSIONS, Key, Profile, Timestamp};
 use std::error::Error;
 use std::fs;
@@ -78,6 +78,7 @@ fn tell(directory: &Path) -> Told {
     chapter("A file system is linked to it");
     let mut repository = create(&places, store)?;
     describe(&repository)?;
+    say(format!("the bucket is looked at, and the link is {}", block_on(repository.check(&Silent))?.state.lifecycle()));
 
     chapter("It is imported, metadata first");
     let report = block_on(repository.import(&Selection::all(), &Silent))?;
@@ -142,11 +143,18 @@ fn tell(directory: &Path) -> Told {
     }
 
     chapter("Everything stops and starts again");
+    // What waits is kept, as a queue would keep it.
+    let waiting = serde_json::to_string(&backlog)?;
     drop(repository);
     fs::rename(&away, &places.bucket)?;
     repository = open(&places)?;
     say(format!("the link is still {}, although the bucket is back", repository.state().lifecycle()));
-    say(format!("a check passes, and it is {}", block_on(repository.check())?.lifecycle()));
+    say(format!("a check passes, and it is {}", block_on(repository.check(&Silent))?.state.lifecycle()));
+
+    block_on(repository.store().delete("raw/late.csv", &Precondition::None))?;
+    let mut backlog: Backlog = serde_json::from_str(&waiting)?;
+    say("the events that waited are taken over:");
+    told(&block_on(repository.apply(&mut backlog, &Silent))?);
 
     chapter("Space is given back");
     let before = blocks(&places.tree)?;
@@ -192,7 +200,8 @@ fn create(places: &Places, store: DirectoryStore) -> Result<Repository, Box<dyn 
     let link = Link::new(&request, Timestamp::from(std::time::SystemTime::now()))?;
     let states = States::one(Arc::new(FileState::open(&places.state)?));
     let (tree, clock) = (LocalTree::open(&places.tree)?, Arc::new(SystemClock));
-    Ok(block_on(DataRepository::create(tree, store, states, link.into(), options(), clock, FirstImport::None))?)
+    let created = DataRepository::create(tree, store, states, link.into(), options(), clock, FirstImport::None);
+    Ok(block_on(created)?)
 }
 
 fn open(places: &Places) -> Result<Repository, Box<dyn Error>> {
@@ -204,7 +213,8 @@ fn open(places: &Places) -> Result<Repository, Box<dyn Error>> {
 fn options() -> RepositoryOptions {
     let mut options = RepositoryOptions::new(Profile::untrusted(), "sample-data");
     options.import = options.import.with_data(Fetch::OnDemand);
-    options
+    // The directory is this program's own, so whoever cannot be looked into has nothing open there.
+    options.with_unseen_users(UnseenUsers::Accept)
 }
 
 async fn put(store: &DirectoryStore, key: &str, body: &str, mode: &str) -> Told {

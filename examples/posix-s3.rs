@@ -28,9 +28,9 @@ use posix_s3::engine::{
     plan_export, plan_import, release, restore,
 };
 use posix_s3::plan::{Brake, Deletes, OnConflict};
-use posix_s3::repository::{AutoImportPolicyType, Backlog};
+use posix_s3::repository::AutoImportPolicyType;
 use posix_s3::store::MemoryStore;
-use posix_s3::tree::{LocalTree, MemoryTree};
+use posix_s3::tree::{LocalTree, MemoryTree, UnseenUsers};
 use posix_s3::{Key, Prefix, Profile};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -105,6 +105,10 @@ enum Command {
         /// Says what would be released, and releases nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Releases although processes of other users run here, of which only the superuser can tell what they have open. What
+        /// they write to a file while it is released may be lost.
+        #[arg(long)]
+        accept_unseen_users: bool,
         #[command(flatten)]
         files: Files,
         #[command(flatten)]
@@ -411,9 +415,12 @@ fn run(command: &Command) -> Result<bool, Failure> {
             run_import(store, dir, if *metadata_only { Fetch::OnDemand } else { Fetch::Now }, run, options)
         }
         Command::Restore { store, dir, files, options } => run_restore(store, dir, files, options),
-        Command::Release { dir, store, older_than, dry_run, files, options } => {
+        Command::Release { dir, store, older_than, dry_run, accept_unseen_users, files, options } => {
             let mode = if *dry_run { ReleaseMode::Foresee } else { ReleaseMode::Release };
-            run_release(dir, store, *older_than, mode, files, options)
+            let unseen = if *accept_unseen_users { UnseenUsers::Accept } else { UnseenUsers::Refuse };
+            run_release(dir, store, files, options, |data| {
+                ReleaseOptions::new(data).with_minimum_days(*older_than).with_mode(mode).with_unseen_users(unseen)
+            })
         }
         Command::Audit { store, options } => run_audit(store, options),
         Command::Watch { store, dir, events, state, policy, bucket, options } => {
@@ -521,17 +528,17 @@ fn run_restore(store: &str, dir: &Path, files: &Files, options: &Options) -> Res
 fn run_release(
     dir: &Path,
     store: &str,
-    older_than: u64,
-    mode: ReleaseMode,
     files: &Files,
     options: &Options,
+    release_options: impl FnOnce(DataOptions) -> ReleaseOptions,
 ) -> Result<bool, Failure> {
     let place = Place::parse(store)?;
     let data_options = files.data_options(&place, options)?;
     let state = open_state(&files.state, &place, dir)?;
     let opened = place.open(Purpose::Read, &data_options.prefix)?;
     let (tree, bar) = (open_tree(dir)?, Bar::new(options.json));
-    let release_options = ReleaseOptions::new(data_options).with_minimum_days(older_than).with_mode(mode);
+    let release_options = release_options(data_options);
+    let mode = release_options.mode;
     let released = release(&tree, &opened, &state, &release_options, SystemClock.now(), &bar);
     let released = async_io::block_on(released).map_err(|error| Failure::from_error("stopped", &error))?;
     bar.bar.finish_and_clear();
@@ -569,15 +576,13 @@ fn run_watch(
     repository.import = repository.import.with_jobs(options.jobs(&place)?);
     std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
     let link = link::open(&place, dir, state, policy.into(), options, repository, opened)?;
-    let backlog = match bucket {
-        Some(bucket) => Backlog::new(bucket, prefix),
-        None => link.backlog(),
-    };
+    let linked = link.linked();
+    let bucket = bucket.unwrap_or_else(|| linked.import_path().bucket());
     if events == Path::new("-") {
-        return link::watch(&link, backlog, std::io::stdin(), options.json);
+        return link::watch(&link, bucket, std::io::stdin(), options.json);
     }
     let file = std::fs::File::open(events).map_err(|error| Failure::from_error(events.display(), &error))?;
-    link::watch(&link, backlog, file, options.json)
+    link::watch(&link, bucket, file, options.json)
 }
 
 fn open_tree(dir: &Path) -> Result<LocalTree, Failure> {

@@ -758,3 +758,15 @@ fn what_was_imported_before_the_run_stopped_is_whole() {
         assert_eq!(Some(&node), expected.get(&path), "{path}");
     }
 }
+
+#[test]
+fn a_bit_that_is_dropped_is_taken_from_a_directory_as_from_a_file_where_there_is_no_state() {
+    let node = |kind| Node { kind, mode: 0o2755, uid: 0, gid: 0, atime: 0, mtime: 0 };
+    let existing =
+        Tree::from([("d".to_owned(), node(Kind::Directory)), ("f".to_owned(), node(Kind::File(Vec::new())))]);
+    let bucket = model::export(&existing, "", &Rules::FSX);
+    let tree = memory_tree(&existing);
+    let run = bridge::import(&memory_store(&bucket), &tree, "", &Rules::FSX);
+    assert_eq!(run.ended, ["d/", "f"].map(|key| (key.to_owned(), Outcome::MetadataOnly)));
+    assert!(tree_of(&tree).values().all(|node| node.mode == 0o755));
+}

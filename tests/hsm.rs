@@ -15,15 +15,15 @@ use futures_executor::block_on;
 use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 use posix_s3::engine::{
-    DataOptions, ExportOptions, Fetch, ImportOptions, Jobs, KeptCause, MemoryState, Outcome, ReadError, ReleaseMode,
-    ReleaseOptions, ReleaseReport, Report, SameTimes, Selection, Silent, archive, export, export_since, hsm_state,
-    import, import_since, read, release, restore,
+    DataOptions, EndedEntry, ExportOptions, Fetch, ImportOptions, Jobs, KeptCause, MemoryState, Outcome, Progress,
+    ReadError, ReleaseMode, ReleaseOptions, ReleaseReport, Report, SameTimes, Selection, Silent, archive, export,
+    export_since, hsm_state, import, import_since, read, release, restore,
 };
 use posix_s3::plan::{Brake, Cause, Deletes, OnConflict};
 use posix_s3::store::{GetOptions, MemoryStore, ObjectMeta, ObjectStore, Precondition, PutOptions, StoreErrorKind};
 use posix_s3::tree::{
     Applied, LocalTree, MemoryTree, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree,
-    TreeError, TreeErrorKind, TreeOp, Visit,
+    TreeError, TreeErrorKind, TreeOp, UnseenUsers, Visit,
 };
 use posix_s3::{Attributes, ETag, Entry, Gid, HsmState, Key, KeyList, Permissions, Prefix, Profile, Timestamp, Uid};
 use proptest::prelude::*;
@@ -104,6 +104,11 @@ fn data() -> DataOptions {
     DataOptions::new(Profile::fsx()).with_prefix(prefix()).with_bucket(BUCKET)
 }
 
+/// Wherever the tests run, there may be processes that even the superuser may not look into.
+fn release_options() -> ReleaseOptions {
+    ReleaseOptions::new(data()).with_unseen_users(UnseenUsers::Accept)
+}
+
 impl<T: Tree> Link<T> {
     fn over(tree: T) -> Self {
         Self { tree, store: MemoryStore::new(), state: MemoryState::new() }
@@ -123,7 +128,7 @@ impl<T: Tree> Link<T> {
     }
 
     fn release(&self) -> ReleaseReport {
-        self.release_as(&ReleaseOptions::new(data()), self.tree.now())
+        self.release_as(&release_options(), self.tree.now())
     }
 
     fn release_as(&self, options: &ReleaseOptions, now: Timestamp) -> ReleaseReport {
@@ -1067,6 +1072,82 @@ fn on_a_disk_a_partial_write_to_a_placeholder_reaches_no_bucket() {
     {
         assert_eq!(link.body(name).unwrap(), content);
     }
+}
+
+/// Makes a file of this name as soon as an entry has ended.
+struct Stranger<'p> {
+    after: &'p str,
+    path: &'p Path,
+}
+
+impl Progress for Stranger<'_> {
+    fn entry(&self, ended: &EndedEntry<'_>) {
+        if ended.key == self.after.as_bytes() {
+            // The clock of the file system has moved by then.
+            std::thread::sleep(Duration::from_millis(30));
+            fs::write(self.path, "new").unwrap();
+        }
+    }
+}
+
+#[test]
+fn on_a_disk_the_times_of_a_directory_that_somebody_else_has_changed_are_not_put_back() {
+    for (after, is_put_back) in [("d/a", false), ("d/b", false), ("other", true)] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::create_dir(root.join("d")).unwrap();
+        for name in ["d/a", "d/b", "other"] {
+            write(root, name, &"x".repeat(100));
+        }
+        let link = Link::over(LocalTree::open(root).unwrap());
+        std::thread::sleep(Duration::from_millis(2100));
+        link.export();
+        let modified = || fs::metadata(root.join("d")).unwrap().modified().unwrap();
+        let (before, made) = (modified(), root.join(if is_put_back { "new" } else { "d/new" }));
+        let stranger = Stranger { after, path: &made };
+        let options =
+            ReleaseOptions::new(data().with_jobs(Jobs::new(1).unwrap())).with_unseen_users(UnseenUsers::Accept);
+        let report = block_on(release(&link.tree, &link.store, &link.state, &options, link.tree.now(), &stranger));
+        assert_eq!(report.unwrap().released, 3);
+        assert_eq!((modified() == before, made.exists()), (is_put_back, true), "{after}");
+    }
+}
+
+#[test]
+fn on_a_disk_a_restore_leaves_a_placeholder_to_whoever_writes_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let link = Link::over(LocalTree::open(root).unwrap());
+    for name in ["a", "b"] {
+        link.put(name, "hello");
+    }
+    link.import(Fetch::OnDemand);
+    let writer = fs::File::options().write(true).open(root.join("a")).unwrap();
+    let report = link.restore();
+    assert_eq!((report.written, report.failed), (1, 1), "{report:?}");
+    assert!(report.problems[0].reason.contains("somebody has it open"), "{report:?}");
+    std::os::unix::fs::FileExt::write_at(&writer, b"HELLO", 0).unwrap();
+    drop(writer);
+    assert_eq!(fs::read(root.join("a")).unwrap(), b"HELLO");
+    assert_eq!(fs::read(root.join("b")).unwrap(), b"hello");
+    assert_eq!(link.restore().conflicts, 1);
+    assert_eq!(fs::read(root.join("a")).unwrap(), b"HELLO");
+}
+
+#[test]
+fn on_a_disk_what_was_set_on_a_placeholder_is_there_after_a_restore() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let link = Link::over(LocalTree::open(root).unwrap());
+    link.put("a", "hello");
+    link.import(Fetch::OnDemand);
+    let file = fs::File::open(root.join("a")).unwrap();
+    rustix::fs::fsetxattr(&file, "user.mine", b"x", rustix::fs::XattrFlags::empty()).unwrap();
+    assert_eq!(link.restore().written, 1);
+    let file = fs::File::open(root.join("a")).unwrap();
+    let mut value = [0; 8];
+    assert_eq!(rustix::fs::fgetxattr(&file, "user.mine", &mut value[..]).unwrap(), 1);
+    assert_eq!(fs::read(root.join("a")).unwrap(), b"hello");
 }
 
 /// What is done to a directory on a disk and its bucket.

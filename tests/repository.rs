@@ -14,13 +14,13 @@
 use bytes::Bytes;
 use futures_executor::block_on;
 use posix_s3::engine::{
-    Clock, DataRepository, ExportOptions, FirstImport, ImportOptions, Imported, LinkDocumentError, Linked, MemoryState,
-    Outcome, Part, Progress, Report, RepositoryError, RepositoryOptions, Selection, Silent, States, export_since,
-    import_since, plan_export,
+    Cancel, Clock, DataOptions, DataRepository, ExportOptions, Fetch, FileState, FirstImport, ImportOptions, Imported,
+    LinkDocumentError, Linked, MemoryState, Outcome, Part, Progress, ReleaseOptions, Report, RepositoryError,
+    RepositoryOptions, RunErrorKind, Selection, Silent, States, export_since, import_since, plan_export, release,
 };
 use posix_s3::repository::{
-    Action, CompletionReport, CreateTask, EventType, Lifecycle, Link, LinkState, Loss, Misconfiguration, NotAllowed,
-    Task, TaskId, TaskLifecycle, TaskRefused, TaskType, Unsent,
+    Action, Backlog, CompletionReport, CreateTask, EventType, Lifecycle, Link, LinkState, Loss, Misconfiguration,
+    NotAllowed, Task, TaskId, TaskLifecycle, TaskRefused, TaskType, Unsent, read_message,
 };
 use posix_s3::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
@@ -28,6 +28,7 @@ use posix_s3::store::{
 };
 use posix_s3::tree::LocalTree;
 use posix_s3::{Prefix, Profile, Timestamp};
+use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -229,13 +230,16 @@ impl Parts {
         let (states, clock) = (self.states.clone(), self.clock.clone());
         let created =
             DataRepository::create(self.tree(), self.store.clone(), states, self.linked(), options, clock, first);
-        block_on(created)
+        let repository = block_on(created)?;
+        block_on(repository.check(&Silent))?;
+        Ok(repository)
     }
 
     fn open(&self) -> Result<DataRepository<LocalTree, Gated>, RepositoryError> {
         let options = RepositoryOptions::new(Profile::fsx(), "sample");
         let (states, clock) = (self.states.clone(), self.clock.clone());
-        block_on(DataRepository::open(self.tree(), self.store.clone(), states, options, clock))
+        let repository = block_on(DataRepository::open(self.tree(), self.store.clone(), states, options, clock))?;
+        Ok(repository)
     }
 }
 
@@ -299,7 +303,7 @@ fn what_the_store_answers_makes_a_link_misconfigured_and_a_check_heals_it() {
         assert_eq!((state.lifecycle(), state.misconfiguration()), (Lifecycle::Misconfigured, Some(misconfiguration)));
         assert!(state.failure().unwrap().message.contains(words), "{state:?}");
         // Still wrong, and nothing changes.
-        assert_eq!(block_on(repository.check()).unwrap().lifecycle(), Lifecycle::Misconfigured);
+        assert_eq!(block_on(repository.check(&Silent)).unwrap().state.lifecycle(), Lifecycle::Misconfigured);
         drop(repository);
         // A restart finds it as it was left.
         let repository = parts.open().unwrap();
@@ -307,7 +311,7 @@ fn what_the_store_answers_makes_a_link_misconfigured_and_a_check_heals_it() {
         parts.store.refuse(&[]);
         parts.clock.forward(LinkState::RECHECK);
         assert!(repository.state().is_due(parts.clock.now()));
-        let state = block_on(repository.check()).unwrap();
+        let state = block_on(repository.check(&Silent)).unwrap().state;
         assert_eq!(
             (state.lifecycle(), state.failure(), state.since()),
             (Lifecycle::Available, None, parts.clock.now())
@@ -335,7 +339,7 @@ fn puts_that_are_denied_make_a_link_misconfigured_until_they_are_allowed() {
     assert_eq!(export(&repository).unwrap().failed, 1);
     assert_eq!(repository.state().misconfiguration(), Some(Misconfiguration::AccessDenied));
     parts.store.refuse(&[]);
-    block_on(repository.check()).unwrap();
+    block_on(repository.check(&Silent)).unwrap();
     assert_eq!(export(&repository).unwrap().written, 1);
     // Whatever was tried has left nothing.
     assert_eq!(keys(&parts.store), ["out/a"]);
@@ -347,7 +351,7 @@ fn a_passing_failure_changes_no_state() {
     let repository = parts.create(FirstImport::None).unwrap();
     parts.store.refuse_all(StoreErrorKind::Transient);
     assert!(import(&repository).is_err());
-    assert!(matches!(block_on(repository.check()), Err(RepositoryError::Store(_))));
+    assert!(matches!(block_on(repository.check(&Silent)), Err(RepositoryError::Store(_))));
     assert_eq!(lifecycle(&repository), Lifecycle::Available);
 }
 
@@ -357,12 +361,31 @@ fn a_link_that_could_not_be_made_to_its_end_is_gone_on_with() {
     put(&parts.store, "in/a", "one");
     parts.store.refuse_all(StoreErrorKind::Transient);
     assert!(matches!(parts.create(FirstImport::All), Err(RepositoryError::Store(_))));
-    parts.store.refuse_all(StoreErrorKind::NoSuchBucket);
+    // It is there, and can be asked, looked at later, and deleted.
     let repository = parts.open().unwrap();
-    assert_eq!(lifecycle(&repository), Lifecycle::Misconfigured);
+    assert_eq!(lifecycle(&repository), Lifecycle::Creating);
+    assert!(matches!(import(&repository), Err(RepositoryError::NotAllowed(_))));
+    parts.clock.forward(LinkState::RECHECK);
+    assert!(repository.state().is_due(parts.clock.now()));
+    parts.store.refuse_all(StoreErrorKind::NoSuchBucket);
+    assert_eq!(block_on(repository.check(&Silent)).unwrap().state.lifecycle(), Lifecycle::Misconfigured);
     parts.store.refuse(&[]);
-    assert_eq!(block_on(repository.check()).unwrap().lifecycle(), Lifecycle::Available);
-    assert!(parts.directory.path().join("a").exists(), "what is to be imported first is");
+    put(&parts.store, "in/a//b", "no path");
+    let checkup = block_on(repository.check(&Silent)).unwrap();
+    assert_eq!(checkup.state.lifecycle(), Lifecycle::Available);
+    // What is to be imported first is, and what could not be is said.
+    assert!(parts.directory.path().join("a").exists());
+    assert_eq!(checkup.first_import.unwrap().problems[0].key.as_ref(), "a//b");
+    assert!(block_on(repository.check(&Silent)).unwrap().first_import.is_none());
+}
+
+#[test]
+fn a_link_whose_bucket_cannot_be_reached_can_be_deleted() {
+    let parts = Parts::new();
+    parts.store.refuse_all(StoreErrorKind::Transient);
+    let _ = parts.create(FirstImport::All);
+    block_on(parts.open().unwrap().delete(Loss::Accepted)).unwrap();
+    assert!(matches!(parts.open(), Err(RepositoryError::Document(LinkDocumentError::None))));
 }
 
 #[test]
@@ -379,6 +402,8 @@ fn an_update_is_gone_on_with_after_a_restart() {
     drop(repository);
     parts.store.refuse(&[]);
     let repository = parts.open().unwrap();
+    assert_eq!(lifecycle(&repository), Lifecycle::Updating);
+    block_on(repository.check(&Silent)).unwrap();
     assert_eq!(lifecycle(&repository), Lifecycle::Available);
     assert!(repository.linked().auto_import().contains(EventType::Changed));
 }
@@ -394,14 +419,20 @@ fn the_paths_of_a_link_stay() {
 }
 
 #[test]
-fn a_link_whose_directory_is_another_one_has_failed() {
+fn a_directory_that_is_not_mounted_changes_nothing_and_one_that_is_gone_is_given_up() {
     let parts = Parts::new();
     parts.create(FirstImport::None).unwrap();
     let other = tempfile::tempdir().unwrap();
-    let (states, clock) = (parts.states.clone(), parts.clock.clone());
-    let options = RepositoryOptions::new(Profile::fsx(), "sample");
-    let tree = LocalTree::open(other.path()).unwrap();
-    let repository = block_on(DataRepository::open(tree, parts.store.clone(), states, options, clock)).unwrap();
+    let tree = || LocalTree::open(other.path()).unwrap();
+    let open = || {
+        let options = RepositoryOptions::new(Profile::fsx(), "sample");
+        let (states, clock) = (parts.states.clone(), parts.clock.clone());
+        block_on(DataRepository::open(tree(), parts.store.clone(), states, options, clock))
+    };
+    assert!(matches!(open(), Err(RepositoryError::OtherDirectory)));
+    assert_eq!(lifecycle(&parts.open().unwrap()), Lifecycle::Available);
+    block_on(Repository::abandon(&tree(), &parts.states, &*parts.clock)).unwrap();
+    let repository = open().unwrap();
     assert_eq!(lifecycle(&repository), Lifecycle::Failed);
     assert!(import(&repository).is_err() && export(&repository).is_err());
     block_on(repository.delete(Loss::Accepted)).unwrap();
@@ -516,4 +547,149 @@ fn a_task_that_is_at_work_is_cancelled_and_keeps_what_it_has_done() {
     assert_eq!(task.status.succeeded_count, done);
     let report = export(&repository).unwrap();
     assert_eq!((report.written, report.unchanged), (100 - done, done));
+}
+
+/// A backlog with an event for each of these keys.
+fn backlog(repository: &Repository, keys: &[&str]) -> Backlog {
+    let mut backlog = repository.backlog();
+    for key in keys {
+        let record = format!(
+            r#"{{"Records": [{{"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "eventTime":
+            "2020-09-13T12:26:40.000Z", "s3": {{"bucket": {{"name": "sample"}}, "object": {{"key": "{key}"}}}}}}]}}"#
+        );
+        read_message(record.as_bytes()).into_iter().for_each(|notice| backlog.note(notice.unwrap()));
+    }
+    backlog
+}
+
+#[test]
+fn events_whose_run_is_dropped_wait_on() {
+    let parts = Parts::new();
+    put(&parts.store, "in/a", "one");
+    let repository = parts.create(FirstImport::None).unwrap();
+    let mut backlog = backlog(&repository, &["in/a"]);
+    let mut applied = Box::pin(repository.apply(&mut backlog, &Silent));
+    let waker = futures_util::task::noop_waker();
+    // It is at work, and waits for the disk at the latest.
+    let polled = applied.as_mut().poll(&mut std::task::Context::from_waker(&waker));
+    drop(applied);
+    if polled.is_pending() {
+        assert_eq!(backlog.len(), 1);
+    }
+    block_on(repository.apply(&mut backlog, &Silent)).unwrap();
+    assert!(backlog.is_empty() && parts.directory.path().join("a").exists());
+}
+
+#[test]
+fn an_object_that_is_denied_holds_up_nothing_and_nobody() {
+    let parts = Parts::new();
+    put(&parts.store, "in/a", "one");
+    let repository = parts.create(FirstImport::None).unwrap();
+    let mut backlog = backlog(&repository, &["in/a"]);
+    parts.store.refuse(&[(Operation::Get, StoreErrorKind::Denied)]);
+    assert_eq!(block_on(repository.apply(&mut backlog, &Silent)).unwrap().failed, 1);
+    assert_eq!((backlog.len(), lifecycle(&repository)), (1, Lifecycle::Available));
+    // It was tried, and that it cannot be had is no reason to drop what comes after it.
+    parts.clock.forward(LinkState::BACKLOG + 1);
+    block_on(repository.apply(&mut backlog, &Silent)).unwrap();
+    assert_eq!((backlog.len(), lifecycle(&repository)), (1, Lifecycle::Available));
+}
+
+#[test]
+fn changes_of_a_link_are_kept_one_after_the_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let states = || {
+        let open = |name| Arc::new(FileState::open(directory.path().join(name)).unwrap());
+        States::apart(open("exports"), open("imports"))
+    };
+    let parts = Parts { states: states(), ..Parts::new() };
+    let repository = parts.create(FirstImport::None).unwrap();
+    let create = |number: u128| {
+        let request = CreateTask::new(TaskType::ExportToRepository).with_paths([format!("p{number}")]);
+        let repository = &repository;
+        async move { repository.create_task(&request, TaskId::from_number(number)).await.unwrap() }
+    };
+    block_on(futures_util::future::join_all((0..50).map(create)));
+    let tasks = repository.tasks().iter().count();
+    drop(repository);
+    drop(parts.states);
+    let parts = Parts { states: states(), directory: parts.directory, store: parts.store, clock: parts.clock };
+    assert_eq!((tasks, parts.open().unwrap().tasks().iter().count()), (50, 50));
+}
+
+#[test]
+fn what_can_never_be_exported_is_unsent() {
+    use std::os::unix::ffi::OsStrExt;
+    let parts = Parts::new();
+    let repository = parts.create(FirstImport::None).unwrap();
+    std::fs::write(parts.directory.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "x").unwrap();
+    assert_eq!(block_on(repository.unsent()).unwrap(), Unsent::Known { changes: 1, oldest: None });
+    assert!(block_on(repository.delete(Loss::Refused)).is_err());
+}
+
+#[test]
+fn a_link_with_files_that_are_released_is_not_deleted() {
+    let parts = Parts::new();
+    put(&parts.store, "in/a", "one");
+    parts.create(FirstImport::None).unwrap();
+    let mut options = RepositoryOptions::new(Profile::fsx(), "sample");
+    options.import = options.import.with_data(Fetch::OnDemand);
+    let (states, clock) = (parts.states.clone(), parts.clock.clone());
+    let repository = block_on(DataRepository::open(parts.tree(), parts.store.clone(), states, options, clock)).unwrap();
+    import(&repository).unwrap();
+    let (repository, refused) = block_on(repository.delete(Loss::Refused)).unwrap_err();
+    assert!(matches!(refused, RepositoryError::Released { files: 1 }), "{refused}");
+    assert_eq!(block_on(repository.restore(&Selection::all(), &Silent)).unwrap().written, 1);
+    assert_eq!(std::fs::read_to_string(parts.directory.path().join("a")).unwrap(), "one");
+    block_on(repository.delete(Loss::Refused)).unwrap();
+}
+
+#[test]
+fn a_task_whose_run_was_dropped_can_be_cancelled_and_holds_up_no_deletion() {
+    let parts = Parts::new();
+    put(&parts.store, "in/a", "one");
+    let repository = parts.create(FirstImport::None).unwrap();
+    create_task(&repository, &CreateTask::new(TaskType::ImportMetadataFromRepository), 1).unwrap();
+    let mut run = Box::pin(repository.run_task(&Silent));
+    let waker = futures_util::task::noop_waker();
+    assert!(run.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    drop(run);
+    assert_eq!(block_on(repository.cancel_task(&TaskId::from_number(1))).unwrap(), TaskLifecycle::Canceled);
+    block_on(repository.delete(Loss::Accepted)).unwrap();
+}
+
+#[test]
+fn a_release_that_is_cancelled_leaves_the_rest() {
+    let parts = Parts::new();
+    let repository = parts.create(FirstImport::None).unwrap();
+    for number in 0..50 {
+        std::fs::write(parts.directory.path().join(format!("f{number:02}")), "x".repeat(5000)).unwrap();
+    }
+    export(&repository).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let data = DataOptions::new(Profile::fsx()).with_prefix(prefix("out/")).with_bucket("sample").with_cancel(&cancel);
+    let (state, now) = (MemoryState::new(), parts.clock.now());
+    let stopped = block_on(release(&parts.tree(), &parts.store, &state, &ReleaseOptions::new(data), now, &Silent));
+    let stopped = stopped.unwrap_err();
+    assert!(matches!(stopped.kind, RunErrorKind::Cancelled) && stopped.report.released == 0);
+}
+
+#[test]
+fn requests_that_would_make_the_document_too_long_are_refused() {
+    let parts = Parts::new();
+    let repository = parts.create(FirstImport::None).unwrap();
+    let mut refused = None;
+    for number in 0..40 {
+        let paths: Vec<String> = (0..100).map(|path| format!("{number}-{path}-{}", "\u{1}".repeat(4000))).collect();
+        let request = CreateTask::new(TaskType::ExportToRepository).with_paths(paths).with_token(&number.to_string());
+        if let Err(error) = create_task(&repository, &request, number) {
+            refused = Some(error);
+            break;
+        }
+    }
+    assert!(matches!(refused, Some(RepositoryError::Document(LinkDocumentError::TooLong))), "{refused:?}");
+    drop(repository);
+    assert!(parts.open().is_ok());
 }

@@ -540,7 +540,10 @@ impl Linking {
         let options = RepositoryOptions::new(Profile::fsx(), "sample-data");
         let (states, clock) = (States::one(self.state.clone()), Arc::new(SystemClock));
         let linked = Self::link(policy);
-        block_on(DataRepository::create(tree, self.bucket.clone(), states, linked, options, clock, first)).unwrap()
+        let created = DataRepository::create(tree, self.bucket.clone(), states, linked, options, clock, first);
+        let repository = block_on(created).unwrap();
+        block_on(repository.check(&Silent)).unwrap();
+        repository
     }
 
     fn open(&self) -> Repository {
@@ -716,7 +719,7 @@ fn s43_a_misconfigured_repository_imports_nothing_by_itself_until_it_is_correcte
     let refused = block_on(repository.apply(&mut backlog, &Silent)).unwrap_err();
     assert!(matches!(refused, RepositoryError::NotAllowed(_)) && !linking.path("a").exists());
     // By hand it can still be imported; by itself only once it was corrected.
-    assert_eq!(block_on(repository.check()).unwrap().lifecycle(), Lifecycle::Misconfigured);
+    assert_eq!(block_on(repository.check(&Silent)).unwrap().state.lifecycle(), Lifecycle::Misconfigured);
     block_on(repository.update(repository.linked())).unwrap();
     assert_eq!(block_on(repository.apply(&mut backlog, &Silent)).unwrap().written, 1);
     assert!(linking.path("a").exists());

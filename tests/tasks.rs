@@ -19,8 +19,8 @@ use posix_s3::engine::{
 };
 use posix_s3::plan::{Brake, Deletes};
 use posix_s3::repository::{
-    CompletionReport, CreateTask, DurationSinceLastAccess, DurationUnit, EventTypes, OutcomeLine, ReleaseConfiguration,
-    ReportCode, ReportReader, Task, TaskId, TaskLifecycle, TaskStatus, TaskType, Tasks,
+    CompletionReport, CreateTask, EventTypes, OutcomeLine, ReleaseConfiguration, ReportCode, ReportReader, Task,
+    TaskId, TaskLifecycle, TaskStatus, TaskType, Tasks,
 };
 use posix_s3::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
@@ -328,6 +328,65 @@ fn a_path_that_is_not_there_fails_the_task() {
 }
 
 #[test]
+fn a_path_of_an_import_that_is_in_neither_place_fails_the_task() {
+    let mut link = Link::new(Choosy::content());
+    link.store.insert("in/a", "a");
+    link.store.insert("in/none-at-all", "b");
+    link.store.insert("in/d/e", "e");
+    let path = |path: &str| format!("s3://sample-data/in/{path}");
+    let (task, outcome) = link.done(&importing().with_paths([path("a"), path("none")]).with_report(reporting()));
+    let TaskStatus { total_count, succeeded_count, failed_count, .. } = task.status;
+    assert_eq!((task.lifecycle, total_count, succeeded_count, failed_count), (TaskLifecycle::Failed, 2, 1, 1));
+    assert_eq!(
+        link.store.object("in/reports/task-00000000000000001/report.csv").1,
+        "ns1/none,failed,S3ObjectNotFound\n"
+    );
+    let report = outcome.report.unwrap();
+    assert_eq!((report.written, report.failed, &*report.problems[0].key), (1, 1, "none"));
+    // Nothing but such paths is not everything; and a file is no directory.
+    for missing in ["none", "a/", "d/e/"] {
+        let (task, _) = link.done(&importing().with_paths([path(missing)]));
+        assert_eq!((task.lifecycle, task.status.total_count), (TaskLifecycle::Failed, 1), "{missing}");
+    }
+    assert!(matches!(block_on(link.tree.lookup(&key("none-at-all"))).unwrap(), Present::Nothing));
+    // What was there and is gone is recorded, and what has nothing but something below it is there.
+    let (task, _) = link.done(&importing().with_paths([path("d"), path("d/")]));
+    assert_eq!((task.lifecycle, task.status.succeeded_count), (TaskLifecycle::Succeeded, 1));
+    for gone in ["in/a", "in/d/e"] {
+        block_on(link.store.delete(gone, &Precondition::None)).unwrap();
+    }
+    for gone in ["a", "d", "d/", "d/e"] {
+        let (task, _) = link.done(&importing().with_paths([path(gone)]));
+        assert_eq!((task.lifecycle, task.status.total_count), (TaskLifecycle::Succeeded, 0), "{gone}");
+    }
+}
+
+#[test]
+fn a_link_that_is_empty_as_a_whole_is_no_failure() {
+    let mut link = Link::new(Choosy::content());
+    for path in ["s3://sample-data/in", "s3://sample-data"] {
+        let (task, _) = link.done(&importing().with_paths([path]));
+        assert_eq!((task.lifecycle, task.status.total_count), (TaskLifecycle::Succeeded, 0));
+    }
+    let (task, _) = link.done(&exporting().with_paths(["ns1/"]));
+    assert_eq!(task.lifecycle, TaskLifecycle::Succeeded);
+}
+
+#[test]
+fn a_path_with_a_slash_is_not_that_of_a_file() {
+    let mut link = Link::new(Choosy::content());
+    link.file("f", "f");
+    link.file("g", "g");
+    for paths in [&["ns1/f/"][..], &["ns1/f/", "ns1/g"]] {
+        let (task, _) = link.done(&exporting().with_paths(paths).with_report(reporting()));
+        assert_eq!((task.lifecycle, task.status.failed_count), (TaskLifecycle::Failed, 1));
+    }
+    let text = link.store.object("in/reports/task-00000000000000002/failures.csv").1;
+    assert_eq!(text, "ns1/f/,failed,InternalError\n");
+    assert_eq!(link.store.names().first().unwrap(), "in/g");
+}
+
+#[test]
 fn one_file_that_fails_fails_the_task_and_stands_in_the_report() {
     let mut link = Link::new(Choosy::new(Operation::Put, "secret", StoreErrorKind::Denied));
     link.file("a", "a");
@@ -578,8 +637,7 @@ impl Releaser for Fake {
 #[test]
 fn a_release_is_done_by_whoever_can() {
     let mut link = Link::new(Choosy::content());
-    let days = DurationSinceLastAccess { unit: DurationUnit::Days, value: 1 };
-    let release = ReleaseConfiguration { duration_since_last_access: Some(days) };
+    let release = ReleaseConfiguration::after_days(1);
     let request =
         CreateTask::new(TaskType::ReleaseDataFromFilesystem).with_paths(["ns1/results"]).with_release(release);
     let id = link.create(&request);

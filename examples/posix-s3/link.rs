@@ -33,6 +33,9 @@ pub(crate) fn status(store: &str, state: Option<&Path>, options: &Options) -> Re
         Some(document) => document.linked().clone(),
         None => one_to_one(&place, options)?,
     };
+    if known.is_none() {
+        eprintln!("posix-s3: no link was made yet; this is the one that would be");
+    }
     let Linked::Link(link) = &linked else {
         return Err(Failure::of("--state", "it is that of an association"));
     };
@@ -126,7 +129,9 @@ pub(crate) fn open(
     let tree = open_tree(dir)?;
     let Some(known) = known else {
         let created = DataRepository::create(tree, store, states, wanted, repository, clock, FirstImport::None);
-        return async_io::block_on(created).map_err(failed);
+        let link = async_io::block_on(created).map_err(failed)?;
+        async_io::block_on(link.check(&Silent)).map_err(failed)?;
+        return Ok(link);
     };
     let link = async_io::block_on(DataRepository::open(tree, store, states, repository, clock)).map_err(failed)?;
     if known.linked().import_path() != wanted.import_path() {
@@ -138,6 +143,8 @@ pub(crate) fn open(
     }
     if known.linked().auto_import() != wanted.auto_import() {
         async_io::block_on(link.update(wanted)).map_err(failed)?;
+    } else {
+        async_io::block_on(link.check(&Silent)).map_err(failed)?;
     }
     Ok(link)
 }
@@ -158,10 +165,11 @@ const MESSAGES: usize = 10_000;
 /// Takes over events as they come, until there are no more. Says whether all went well.
 pub(crate) fn watch(
     link: &DataRepository<LocalTree, Arc<dyn DynObjectStore>>,
-    mut backlog: Backlog,
+    bucket: &str,
     events: impl Read + Send + 'static,
     json: bool,
 ) -> Result<bool, Failure> {
+    let mut backlog = Backlog::new(bucket, link.linked().import_prefix().clone());
     // Reading waits, and what has come by then is taken over meanwhile.
     let (sender, receiver) = mpsc::sync_channel(MESSAGES);
     let reader = thread::spawn(move || {
@@ -183,7 +191,9 @@ pub(crate) fn watch(
                 Err(error) => return Err(Failure::from_error("the events", &error)),
             }
         }
-        sound &= take_over(link, &mut backlog, json)?;
+        while backlog.untried() > 0 {
+            sound &= take_over(link, &mut backlog, json)?;
+        }
     }
     reader.join().map_err(|_| Failure::of("the events", "whoever read them has stopped"))?;
     for _ in 0..TRIES {
@@ -206,7 +216,10 @@ pub(crate) fn watch(
             backlog.len()
         );
     }
-    Ok(sound && backlog.is_empty())
+    if counts.elsewhere > 0 {
+        eprintln!("posix-s3: {} events name another bucket than {bucket:?}; see --bucket", counts.elsewhere);
+    }
+    Ok(sound && backlog.is_empty() && counts.elsewhere == 0)
 }
 
 /// How often what failed is tried again when no more events come.

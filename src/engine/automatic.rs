@@ -1,5 +1,6 @@
 //! [`export_changes`]: what a feed says has changed goes to the store; [`fence`]: waits until it is there.
 
+use super::cause::Cause;
 use super::export::{Among, ExportOptions, Wanted, export_among};
 use super::report::{Direction, EndedEntry, Outcome, Problem, Progress, Recorder, Report, RunError};
 use super::scan::Reach;
@@ -148,8 +149,12 @@ impl Progress for Watch<'_> {
 
     fn entry(&self, entry: &EndedEntry<'_>) {
         self.progress.entry(entry);
-        if !matches!(entry.outcome, Outcome::Failed | Outcome::Conflict) {
-            return;
+        let waits = |problem: &Problem| matches!(problem.cause, Cause::Busy | Cause::OnlyCopy);
+        match entry.outcome {
+            Outcome::Failed | Outcome::Conflict => {}
+            // It is to be sent, and was not yet.
+            Outcome::Skipped if entry.problems.iter().any(waits) => {}
+            _ => return,
         }
         let why = entry.problems.first().map(|problem| problem.reason.clone()).unwrap_or_default();
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);

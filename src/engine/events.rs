@@ -26,8 +26,8 @@ use std::sync::{Mutex, PoisonError};
 ///   announced, and a head has confirmed it. A directory is removed if it is empty.
 /// - [`ImportOptions::on_conflict`] and [`ImportOptions::selection`] are those of any import. Keys that are not selected are
 ///   passed over.
-/// - A key takes about as many requests as it is deep, and two more; directories that several have in common are asked
-///   about once. Only where a file has given way to a directory of its name, all of that directory is listed.
+/// - A key takes at most as many requests as it is deep, and two more; directories that several have in common are asked
+///   about once. Memory grows with the sum of the depths as well: [`Backlog::take`] cuts a backlog by that. Only where a file has given way to a directory of its name, all of that directory is listed.
 /// - The report counts what was looked at, with the directories on the way.
 ///
 /// After a run that stopped, or one in which entries failed, the same backlog can be applied again.

@@ -9,9 +9,11 @@
 //!    its data is.
 //! 2. *Somebody may be writing.* The tree looks for that when nobody new can come to the old inode any more; see
 //!    [`TreeOp::Release`].
-//! 3. *A file that has become another inode has not changed*, nor has the directory around it: that gets its times back.
+//! 3. *A file that has become another inode has not changed*, nor has the directory around it: that gets its times back, unless
+//!    somebody else has changed it meanwhile.
 
 use super::agreed::{age_of, fresh_since};
+use super::cancel::{Cancel, Stop};
 use super::cause::Cause;
 use super::contents::{Contents, Unsent, WRITTEN};
 use super::export::{ExportOptions, SameTimes, export_since};
@@ -28,7 +30,6 @@ use crate::entry::{Chain, Entry, EntryKind};
 use crate::escape::escape;
 use crate::hsm::HsmState;
 use crate::key::{Key, Prefix};
-use crate::metadata::Attributes;
 use crate::mode::FileType;
 use crate::plan::{Change, MetadataChange, Step, step};
 use crate::profile::Profile;
@@ -37,10 +38,13 @@ use crate::snapshot::{Local, Record, Remote};
 use crate::status::Status;
 use crate::store::{Counted, ObjectStore, StoreCalls, StoreErrorKind, Support};
 use crate::timestamp::Timestamp;
-use crate::tree::{Found, OpenFile, Present, Residence, Tree, TreeError, TreeErrorKind, TreeOp};
+use crate::tree::{
+    Around, Fingerprint, Found, OpenFile, Present, Residence, Tree, TreeError, TreeErrorKind, TreeOp, UnseenUsers,
+};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -66,6 +70,8 @@ pub struct DataOptions {
     pub selection: Selection,
     /// What the bucket is called; see [`ExportOptions::bucket`].
     pub bucket: Box<str>,
+    /// Tells the run to come to an end.
+    pub cancel: Cancel,
 }
 
 impl DataOptions {
@@ -79,6 +85,7 @@ impl DataOptions {
             jobs: Jobs::default(),
             selection: Selection::default(),
             bucket: "".into(),
+            cancel: Cancel::default(),
         }
     }
 
@@ -116,6 +123,13 @@ impl DataOptions {
         self.bucket = bucket.into();
         self
     }
+
+    /// What tells the run to come to an end.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
+        self
+    }
 }
 
 /// Which files are released.
@@ -129,6 +143,8 @@ pub struct ReleaseOptions {
     pub minimum_days: u64,
     /// Whether anything is done.
     pub mode: ReleaseMode,
+    /// What is done where processes run that may have files open and cannot be looked into.
+    pub unseen_users: UnseenUsers,
 }
 
 /// Whether a release does anything.
@@ -142,10 +158,10 @@ pub enum ReleaseMode {
 }
 
 impl ReleaseOptions {
-    /// Files of any age.
+    /// Files of any age, where every process can be looked into.
     #[must_use]
     pub const fn new(data: DataOptions) -> Self {
-        Self { data, minimum_days: 0, mode: ReleaseMode::Release }
+        Self { data, minimum_days: 0, mode: ReleaseMode::Release, unseen_users: UnseenUsers::Refuse }
     }
 
     /// Only files that were not used for more than so many days.
@@ -159,6 +175,14 @@ impl ReleaseOptions {
     #[must_use]
     pub const fn with_mode(mut self, mode: ReleaseMode) -> Self {
         self.mode = mode;
+        self
+    }
+
+    /// What is done where processes run that may have files open and cannot be looked into: those of other users, for one
+    /// who is not the superuser. Processes of other PID namespaces and other machines are not known of at all.
+    #[must_use]
+    pub const fn with_unseen_users(mut self, unseen: UnseenUsers) -> Self {
+        self.unseen_users = unseen;
         self
     }
 }
@@ -347,6 +371,8 @@ pub async fn restore<T: Tree, S: ObjectStore + ?Sized>(
 /// - A file is released only if the state says that it was exported so, and it has not changed since, and its object is still
 ///   that version, and nobody has it open, and it was not used for more than the minimum age. `now` is the time that ages
 ///   count from.
+/// - Where other users' processes run, only the superuser sees whether they have it open. Anybody else releases nothing there,
+///   unless [`ReleaseOptions::unseen_users`] says that nobody else writes.
 /// - It stays as it is in every other case, and the report says why.
 ///
 /// ```
@@ -357,11 +383,11 @@ pub async fn restore<T: Tree, S: ObjectStore + ?Sized>(
 /// let options = ReleaseOptions::new(DataOptions::new(Profile::fsx()).with_bucket("s3://bucket"));
 /// let released = release(&tree, &bucket, &state, &options, Timestamp::EPOCH, &Silent);
 /// assert_eq!(futures_executor::block_on(released)?.released, 0);
-/// # Ok::<(), posix_s3::engine::RunErrorKind>(())
+/// # Ok::<(), posix_s3::engine::ReleaseError>(())
 /// ```
 ///
 /// # Errors
-/// When the tree cannot be read at all or the state fails. What was released by then is in the store.
+/// When the tree cannot be read at all, the state fails, or the run was cancelled. What was released by then is in the store.
 pub async fn release<T: Tree, S: ObjectStore + ?Sized>(
     tree: &T,
     store: &S,
@@ -369,16 +395,33 @@ pub async fn release<T: Tree, S: ObjectStore + ?Sized>(
     options: &ReleaseOptions,
     now: Timestamp,
     progress: &dyn Progress,
-) -> Result<ReleaseReport, RunErrorKind> {
+) -> Result<ReleaseReport, ReleaseError> {
     let store = &Counted::new(store);
     let mut report = ReleaseReport::default();
-    let session = Session::of(tree, Some(state), &options.data.bucket, &options.data.prefix).await?;
-    let run = Data::new(tree, store, session.as_ref(), &options.data, progress);
-    let released = run.release_all(options, now, &mut report).await;
-    close(session, tree, released).await?;
+    let released = async {
+        let session = Session::of(tree, Some(state), &options.data.bucket, &options.data.prefix).await?;
+        let run = Data::new(tree, store, session.as_ref(), &options.data, progress);
+        let released = run.release_all(options, now, &mut report).await;
+        close(session, tree, released).await
+    };
+    let released: Result<(), RunErrorKind> = released.await;
     report.store_calls = store.calls();
     report.reasons.sort_by(|one, other| one.key.cmp(&other.key));
-    Ok(report)
+    match released {
+        Ok(()) => Ok(report),
+        Err(kind) => Err(ReleaseError { kind, report: Box::new(report) }),
+    }
+}
+
+/// A release that had to stop, with what it had done by then.
+#[derive(Debug, Error)]
+#[error("the release stopped")]
+pub struct ReleaseError {
+    /// Why.
+    #[source]
+    pub kind: RunErrorKind,
+    /// What was released by then.
+    pub report: Box<ReleaseReport>,
 }
 
 /// Opens a file to be read, with its data: if that is in the store alone, it is fetched first.
@@ -509,6 +552,15 @@ struct Done<E> {
     record: Option<Record>,
     /// The directory in which an inode was exchanged, as it was before.
     around: Option<Arc<Found>>,
+    /// How that has changed it.
+    moved: Option<Around>,
+}
+
+/// A directory in which inodes were exchanged.
+struct Touched {
+    /// As it was before.
+    before: Arc<Found>,
+    moves: Vec<Around>,
 }
 
 /// What has become of a file that was to be released.
@@ -574,21 +626,23 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
     }
 
     async fn restore_all(&self, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
-        let (items, run) = (self.items()?, self);
+        let (run, stop) = (self, Stop::new(&self.options.cancel));
+        let items = self.items()?.take_while(|_| ready(!stop.leaves_out()));
         let mut done = items.map(|item| async { run.restore(item?).await }).buffered(run.options.jobs.get()).boxed();
         let (mut unrecorded, mut exchanged) = (Vec::new(), Vec::new());
         while let Some(done) = done.next().await {
-            let Done { ended, record, around } = done?;
+            let Done { ended, record, around, moved } = done?;
             recorder.end(ended);
             unrecorded.extend(record);
-            run.put_back(&mut exchanged, around).await;
+            run.put_back(&mut exchanged, around, moved).await;
             if unrecorded.len() >= UNRECORDED {
                 run.record(&mut unrecorded).await?;
             }
         }
         drop(done);
         run.put_all_back(exchanged).await;
-        run.record(&mut unrecorded).await
+        run.record(&mut unrecorded).await?;
+        stop.ended()
     }
 
     async fn restore(&self, item: Item) -> Result<Done<Ended>, RunErrorKind> {
@@ -629,15 +683,16 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
                     let reasons =
                         applied.shortfalls.iter().map(|shortfall| Reason::new(shortfall, shortfall)).collect();
                     let ended = Ended { bytes: released.size, reasons, ..Ended::new(&key, Outcome::Written) };
+                    let moved = applied.around;
                     let record = record.zip(applied.made).and_then(|(record, made)| {
                         let local = self.unchanged(&record, &status, &released, &made)?;
                         let remote = record.remote.map(|remote| Remote { md5: remote.md5.or(md5), ..remote });
                         Some(Record { local: Some(local), remote, ..record })
                     });
-                    return Ok(Done { ended, record, around });
+                    return Ok(Done { ended, record, around, moved });
                 }
                 Fetched::Changed => {}
-                Fetched::Lost(ended) => return Ok(Done { ended, record: None, around }),
+                Fetched::Lost(ended) => return Ok(ended.into()),
                 Fetched::Not(ended) => return Ok(ended.into()),
             }
         }
@@ -660,22 +715,24 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
         now: Timestamp,
         report: &mut ReleaseReport,
     ) -> Result<(), RunErrorKind> {
-        let (items, run) = (self.items()?, self);
+        let (run, stop) = (self, Stop::new(&self.options.cancel));
+        let items = self.items()?.take_while(|_| ready(!stop.leaves_out()));
         let released = items.map(|item| async { run.release(item?, options, now).await });
         let mut released = released.buffered(run.options.jobs.get()).boxed();
         let (mut unrecorded, mut exchanged) = (Vec::new(), Vec::new());
         while let Some(done) = released.next().await {
-            let Done { ended, record, around } = done?;
+            let Done { ended, record, around, moved } = done?;
             report.end(ended, run.progress);
             unrecorded.extend(record);
-            run.put_back(&mut exchanged, around).await;
+            run.put_back(&mut exchanged, around, moved).await;
             if unrecorded.len() >= UNRECORDED {
                 run.record(&mut unrecorded).await?;
             }
         }
         drop(released);
         run.put_all_back(exchanged).await;
-        run.record(&mut unrecorded).await
+        run.record(&mut unrecorded).await?;
+        stop.ended()
     }
 
     async fn release(
@@ -704,14 +761,16 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
         };
         let (etag, size, mtime) = (remote.etag.clone(), status.size, status.attributes.mtime);
         let released = Released { key: key.clone(), etag, size, mtime, lost: false };
-        match self.tree.apply(&TreeOp::Release { entry, released, found: status }).await {
+        let unseen = options.unseen_users;
+        match self.tree.apply(&TreeOp::Release { entry, released, found: status, unseen }).await {
             Ok(applied) => {
                 let ended = Ending::Released { key: key.clone(), bytes: applied.freed };
+                let moved = applied.around;
                 let record = applied.made.map(|made| {
                     let made = Local { names: local.names, ..Local::new(&made, age_of(&made, self.started)) };
                     Record { key, local: Some(made), remote: Some(remote) }
                 });
-                Ok(Done { ended, record, around })
+                Ok(Done { ended, record, around, moved })
             }
             Err(error) => {
                 let cause = match error.kind() {
@@ -720,8 +779,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
                     TreeErrorKind::Unsupported => KeptCause::Unsupported,
                     _ => KeptCause::TreeFailed,
                 };
-                // It may have changed places and got its name back.
-                Ok(Done { ended: Ending::Kept(Kept::new(&key, cause).because(Chain(&error))), record: None, around })
+                Ok(Ending::Kept(Kept::new(&key, cause).because(Chain(&error))).into())
             }
         }
     }
@@ -810,33 +868,32 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
         Ok(())
     }
 
-    /// Gives those directories their times back in which nothing more comes, and remembers one more.
-    async fn put_back(&self, exchanged: &mut Vec<Arc<Found>>, around: Option<Arc<Found>>) {
-        let Some(around) = around else { return };
-        while let Some(last) = exchanged.last() {
-            let (last_key, key) = (last.entry.key(), around.entry.key());
-            if last_key == key || last_key.holds(key) {
-                break;
-            }
-            if let Some(last) = exchanged.pop() {
-                put_times_back(self.tree, &last).await;
-            }
+    /// Gives those directories their times back in which nothing more comes, and remembers what was done in one more.
+    async fn put_back(&self, exchanged: &mut Vec<Touched>, around: Option<Arc<Found>>, moved: Option<Around>) {
+        let (Some(around), Some(moved)) = (around, moved) else { return };
+        let is_within = |last: &Touched| {
+            let (last, key) = (last.before.entry.key(), around.entry.key());
+            last == key || last.holds(key)
+        };
+        while let Some(last) = exchanged.pop_if(|last| !is_within(last)) {
+            put_times_back(self.tree, last).await;
         }
-        if exchanged.last().is_none_or(|last| last.entry.key() != around.entry.key()) {
-            exchanged.push(around);
+        match exchanged.last_mut().filter(|last| last.before.entry.key() == around.entry.key()) {
+            Some(last) => last.moves.push(moved),
+            None => exchanged.push(Touched { before: around, moves: vec![moved] }),
         }
     }
 
-    async fn put_all_back(&self, mut exchanged: Vec<Arc<Found>>) {
+    async fn put_all_back(&self, mut exchanged: Vec<Touched>) {
         while let Some(last) = exchanged.pop() {
-            put_times_back(self.tree, &last).await;
+            put_times_back(self.tree, last).await;
         }
     }
 }
 
 impl<E> From<E> for Done<E> {
     fn from(ended: E) -> Self {
-        Self { ended, record: None, around: None }
+        Self { ended, record: None, around: None, moved: None }
     }
 }
 
@@ -939,16 +996,23 @@ async fn directory_around<T: Tree>(
     }
 }
 
-/// Puts the times of a directory back to what they were. What cannot be done only makes an export send them.
-async fn put_times_back<T: Tree>(tree: &T, before: &Found) {
-    let Ok(Present::Entry(now)) = tree.lookup(before.entry.key()).await else { return };
-    let (was, is) = (before.entry.attributes(), now.entry.attributes());
-    if now.fingerprint.inode != before.fingerprint.inode || was.mtime == is.mtime {
-        return;
+/// Puts the times of a directory back to what they were, if nobody else has changed it: each exchange found it as the one
+/// before had left it, and so it is now. What is not put back only makes an export send them.
+async fn put_times_back<T: Tree>(tree: &T, touched: Touched) {
+    let Touched { before, mut moves } = touched;
+    let Fingerprint { inode, mut ctime, links } = before.fingerprint;
+    // They ended in another order than they were done.
+    moves.sort_unstable();
+    for Around { before, after } in moves {
+        if before != ctime {
+            return;
+        }
+        ctime = after;
     }
-    let attributes = Attributes { atime: was.atime, mtime: was.mtime, ..*is };
-    let Ok(entry) = Entry::new(now.entry.key().clone(), EntryKind::Directory, attributes) else { return };
-    let _ = tree.apply(&TreeOp::SetAttributes { entry, found: now.fingerprint }).await;
+    let was = before.entry.attributes();
+    let found = Fingerprint { inode, ctime, links };
+    let op = TreeOp::SetTimes { key: before.entry.key().clone(), atime: was.atime, mtime: was.mtime, found };
+    let _ = tree.apply(&op).await;
 }
 
 fn file_entry(key: &Key, status: &Status) -> Option<Entry> {
@@ -988,6 +1052,7 @@ fn is_old_enough(status: &Status, days: u64, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::Attributes;
     use crate::mode::Permissions;
     use crate::owner::{Gid, Uid};
 

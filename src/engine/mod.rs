@@ -46,15 +46,15 @@ pub use clock::{Clock, SystemClock};
 pub use events::{Drift, apply_events, sweep};
 pub use export::{ExportOptions, Imported, Planned, SameTimes, export, export_since, plan_export};
 pub use hsm::{
-    DataOptions, Kept, KeptCause, ReadError, ReleaseMode, ReleaseOptions, ReleaseReport, archive, hsm_state, read,
-    release, restore,
+    DataOptions, Kept, KeptCause, ReadError, ReleaseError, ReleaseMode, ReleaseOptions, ReleaseReport, archive,
+    hsm_state, read, release, restore,
 };
 pub use import::{Fetch, ImportOptions, import, import_since, plan_import};
 pub use report::{Direction, EndedEntry, Jobs, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
 #[cfg(feature = "repository")]
 pub use repository::{
-    Access, DataRepository, FirstImport, LinkDocument, LinkDocumentError, Linked, RepositoryError, RepositoryOptions,
-    States, check_link,
+    Access, Checkup, DataRepository, FirstImport, LinkDocument, LinkDocumentError, Linked, RepositoryError,
+    RepositoryOptions, States, check_link,
 };
 pub use scan::Directories;
 pub use selection::{InvalidPattern, Selection};

@@ -166,6 +166,13 @@ impl<'p> Recorder<'p> {
         Self { report: Report::new(direction), progress, problem_bytes: 0 }
     }
 
+    /// Goes on with the report of a run.
+    #[cfg(feature = "repository")]
+    pub(super) fn resume(report: Report, progress: &'p dyn Progress) -> Self {
+        let bytes = report.problems.iter().map(|problem| problem.key.len().saturating_add(problem.reason.len()));
+        Self { problem_bytes: bytes.fold(0, usize::saturating_add), report, progress }
+    }
+
     /// Counts an entry that has ended.
     pub(super) fn end(&mut self, entry: Ended) {
         let report = &mut self.report;

@@ -4,18 +4,23 @@ use super::cancel::Cancel;
 use super::clock::{Clock, SystemClock};
 use super::export::{ExportOptions, export_since};
 use super::import::{ImportOptions, import_since};
-use super::report::{EndedEntry, Outcome, Problem, Progress, Report, RunError, RunErrorKind, Silent};
-use super::selection::Selection;
+use super::listing::{Pages, look};
+use super::report::{
+    Direction, Ended, EndedEntry, Outcome, Problem, Progress, Recorder, Report, RunError, RunErrorKind, Silent,
+};
+use super::selection::{Selection, in_path};
+use super::session::{Session, StateError};
 use super::state::StateStore;
 use crate::entry::Chain;
+use crate::key::Key;
 use crate::plan::{Cause, Deletes};
 use crate::repository::{
     FailureDetails, FileStatus, InvalidCompletionReport, InvalidTaskPath, OutcomeLine, ReleaseConfiguration,
     ReportCode, ReportRow, ReportWriter, Task, TaskEnd, TaskScope, TaskStatus, TaskType,
 };
-use crate::store::{Body, ObjectStore, PutOptions, Source, SourceError, StoreError};
+use crate::store::{Body, ObjectStore, PutOptions, Source, SourceError, StoreCalls, StoreError};
 use crate::timestamp::Timestamp;
-use crate::tree::Tree;
+use crate::tree::{Present, Tree};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
@@ -168,6 +173,9 @@ enum TaskFailure {
 /// - An export sends what was made or changed since the last run with this state, an import brings it. Neither deletes
 ///   anything.
 /// - What an earlier run of the same task has done is not done again.
+/// - A path that is not there fails, and with it the task: one of an export that neither stands in the tree nor is recorded,
+///   or that ends in a slash and is that of no directory; one of an import that has neither an object nor a record, nor
+///   anything below it. A link that is empty as a whole is fine.
 /// - What could not be done stands in the completion report, if one was asked for; see [`Completion`].
 ///
 /// ```
@@ -308,26 +316,36 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> TaskRun<'r, T, S> {
             _ => &export.prefix,
         };
         let scope = task.paths.scope(task.r#type, directory, bucket, prefix)?;
+        let (scope, missing) = match scope {
+            TaskScope::Everything => (TaskScope::Everything, Vec::new()),
+            TaskScope::Paths(paths) => self.find(task.r#type, paths).await,
+        };
         let select = |all: &Selection| match scope {
             TaskScope::Everything => all.clone(),
             TaskScope::Paths(ref paths) => paths.iter().cloned().fold(all.clone(), Selection::with_path),
         };
+        // A selection of no path would be one of everything.
+        let is_nowhere = matches!(&scope, TaskScope::Paths(paths) if paths.is_empty());
         match task.r#type {
+            TaskType::ExportToRepository if is_nowhere => tell(None, Direction::Export, missing, count),
+            TaskType::ImportMetadataFromRepository if is_nowhere => tell(None, Direction::Import, missing, count),
             TaskType::ExportToRepository => {
                 let options = export.clone().with_selection(select(&export.selection));
                 let options = options.with_deletes(Deletes::Never).with_cancel(&self.cancel);
-                Ok(Some(export_since(self.tree, self.store, self.state, &options, count).await?))
+                let ran = export_since(self.tree, self.store, self.state, &options, count).await;
+                tell(Some(ran), Direction::Export, missing, count)
             }
             TaskType::ImportMetadataFromRepository => {
                 let options = import.clone().with_selection(select(&import.selection));
                 let options = options.with_deletes(Deletes::Never).with_cancel(&self.cancel);
-                Ok(Some(import_since(self.store, self.tree, self.state, &options, count).await?))
+                let ran = import_since(self.store, self.tree, self.state, &options, count).await;
+                tell(Some(ran), Direction::Import, missing, count)
             }
             TaskType::ReleaseDataFromFilesystem | TaskType::AutoReleaseData => {
                 let releaser = self.releaser.ok_or(TaskFailure::NoReleaser)?;
                 let request = ReleaseRequest {
                     selection: select(&export.selection),
-                    configuration: task.release_configuration.unwrap_or_default(),
+                    configuration: task.release_configuration.clone().unwrap_or_default(),
                     creation_time: task.creation_time,
                     progress: count,
                     cancel: &self.cancel,
@@ -338,6 +356,68 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> TaskRun<'r, T, S> {
                 Ok(None)
             }
         }
+    }
+
+    /// The paths that a run can be about, and how the others end.
+    async fn find(&self, task: TaskType, paths: Vec<Key>) -> (TaskScope, Vec<Ended>) {
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for path in paths {
+            let why = match task {
+                TaskType::ImportMetadataFromRepository => self.is_in_neither(&path).await.then_some((
+                    Cause::ObjectNotFound,
+                    "expected an object there or below it, found none, and none that was there before",
+                )),
+                TaskType::ExportToRepository => self.is_no_directory(&path).await.then_some((
+                    Cause::FileNotFound,
+                    "expected a directory, as the slash at the end says, found something else",
+                )),
+                TaskType::ReleaseDataFromFilesystem | TaskType::AutoReleaseData => None,
+            };
+            match why {
+                Some((cause, why)) => missing.push(Ended::new(&path, Outcome::Failed).because(cause, why)),
+                None => found.push(path),
+            }
+        }
+        (TaskScope::Paths(found), missing)
+    }
+
+    /// Whether something stands at the path of a directory that is none. What is not there, or cannot be looked at, is for the
+    /// run to say.
+    async fn is_no_directory(&self, path: &Key) -> bool {
+        let is_directory = |found: &Present| found.entry().is_some_and(|entry| entry.key().is_directory());
+        path.is_directory()
+            && match self.tree.lookup(path).await {
+                Ok(Present::Nothing) | Err(_) => false,
+                Ok(found) => !is_directory(&found),
+            }
+    }
+
+    /// Whether a path has neither an object nor a record, nor has anything below it. What cannot be looked at is for the run
+    /// to say.
+    async fn is_in_neither(&self, path: &Key) -> bool {
+        let prefix = &self.options.import.prefix;
+        if !path.is_directory() && !matches!(look(self.store, prefix, path.as_str()).await, Ok(None)) {
+            return false;
+        }
+        let below = format!("{}/", path.path());
+        let mut pages = Pages::new(self.store, prefix, &below, Some(1));
+        loop {
+            match pages.next().await {
+                Ok(Some(page)) if page.is_empty() => {}
+                Ok(None) => break,
+                Ok(Some(_)) | Err(_) => return false,
+            }
+        }
+        matches!(self.is_recorded(path).await, Ok(false))
+    }
+
+    /// Whether both sides once agreed on an object at a path or below it.
+    async fn is_recorded(&self, path: &Key) -> Result<bool, RunErrorKind> {
+        let ImportOptions { bucket, prefix, .. } = &self.options.import;
+        let session = Session::of(self.tree, Some(self.state), bucket, prefix).await?;
+        let found = session.as_ref().map(|session| has_record(session, path)).transpose();
+        self.tree.finish().await?;
+        Ok(found?.unwrap_or(false))
     }
 
     /// Puts the completion report into the store.
@@ -370,6 +450,45 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> TaskRun<'r, T, S> {
         self.store.put(&key, body(rows.into_inner())?, &options).await?;
         Ok(Completion::Written { key: key.into(), rows: count })
     }
+}
+
+fn has_record(session: &Session<'_>, path: &Key) -> Result<bool, StateError> {
+    let Some(mut reader) = session.reader()? else { return Ok(false) };
+    let here = (!path.is_directory()).then(|| path.path().to_owned());
+    for start in here.into_iter().chain([format!("{}/", path.path())]) {
+        reader.seek(&start)?;
+        while let Some(record) = reader.next()? {
+            if !in_path(path.path(), record.key.as_str()) {
+                break;
+            }
+            if record.remote.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The report of a run, if there was one, with the paths that were not found.
+fn tell(
+    ran: Option<Result<Report, RunError>>,
+    direction: Direction,
+    missing: Vec<Ended>,
+    count: &Count<'_>,
+) -> Result<Option<Report>, TaskFailure> {
+    let (mut recorder, calls, ended) = match ran {
+        None => (Recorder::new(direction, count), StoreCalls::default(), Ok(())),
+        Some(ran) => {
+            let (report, ended) = match ran {
+                Ok(report) => (report, Ok(())),
+                Err(error) => (error.report().clone(), Err(error.into_kind())),
+            };
+            let calls = report.store_calls;
+            (Recorder::resume(report, count), calls, ended)
+        }
+    };
+    missing.into_iter().for_each(|path| recorder.end(path));
+    Ok(Some(recorder.finish(calls, ended)?))
 }
 
 fn is_cancelled(failure: &TaskFailure) -> bool {
@@ -596,7 +715,7 @@ fn judge(task: TaskType, entry: &EndedEntry<'_>) -> Verdict {
 
 /// Whether what was left out for this cause was to be done: a device is not meant to be exported, but a file is whose key
 /// is too long.
-const fn is_failure(cause: Cause) -> bool {
+pub(super) const fn is_failure(cause: Cause) -> bool {
     matches!(
         cause,
         Cause::KeyNotPosix

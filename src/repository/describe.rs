@@ -8,9 +8,10 @@ use super::association::Association;
 use super::lifecycle::{FailureDetails, Lifecycle, LinkState};
 use super::link::Link;
 use super::policy::{AutoImportPolicyType, EventType, Open};
+use super::task::{CompletionReport, ReleaseConfiguration, Task, TaskStatus};
 use crate::escape::excerpt;
 use crate::timestamp::Timestamp;
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
@@ -500,7 +501,7 @@ pub struct DescribeDataRepositoryTasksResponse {
     pub other: Map<String, Value>,
 }
 
-/// A task.
+/// A task, whoever's. A [`Task`] of ours becomes one with [`DataRepositoryTask::new`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DataRepositoryTask {
@@ -572,53 +573,6 @@ pub struct DataRepositoryTaskStatus {
     /// In GiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub released_capacity: Option<i64>,
-    /// Members of a later version of the API, as they are.
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-/// Where the report of a task goes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct CompletionReport {
-    /// Whether there is one.
-    pub enabled: bool,
-    /// Below what is linked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// `REPORT_CSV_20191124`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub format: Option<String>,
-    /// `FAILED_FILES_ONLY`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-    /// Members of a later version of the API, as they are.
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-/// Which files give their space back.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ReleaseConfiguration {
-    /// For how long they were not used.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub duration_since_last_access: Option<DurationSinceLastAccess>,
-    /// Members of a later version of the API, as they are.
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-/// For how long a file was not used.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct DurationSinceLastAccess {
-    /// `DAYS`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-    /// How many, from 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub value: Option<i64>,
     /// Members of a later version of the API, as they are.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -835,6 +789,63 @@ impl DataRepositoryAssociation {
     }
 }
 
+impl DataRepositoryTask {
+    /// Of a task of a file system.
+    #[must_use]
+    pub fn new(task: &Task, owner: &Owner) -> Self {
+        let resource_arn = Some(owner.task_arn(task.task_id.as_str()));
+        Self { resource_arn, file_system_id: Some(owner.file_system_id.clone()), ..task.into() }
+    }
+}
+
+impl From<&Task> for DataRepositoryTask {
+    /// Of a task whose owner nobody knows.
+    fn from(task: &Task) -> Self {
+        let mut other = task.rest.clone();
+        Self {
+            task_id: task.task_id.as_str().into(),
+            lifecycle: task.lifecycle.name().into(),
+            r#type: task.r#type.name().into(),
+            creation_time: task.creation_time.into(),
+            start_time: task.start_time.map(Into::into),
+            end_time: task.end_time.map(Into::into),
+            resource_arn: member(&mut other, "ResourceARN"),
+            // No list of the model is empty.
+            tags: member(&mut other, "Tags").filter(|tags: &Vec<Tag>| !tags.is_empty()),
+            file_system_id: task.file_system_id.clone().map(Into::into),
+            paths: Some(task.paths.iter().map(Into::into).collect()).filter(|paths: &Vec<String>| !paths.is_empty()),
+            failure_details: task.failure_details.as_ref().map(Into::into),
+            status: Some(task.status.into()),
+            report: Some(task.report.clone()),
+            capacity_to_release: member(&mut other, "CapacityToRelease"),
+            file_cache_id: member(&mut other, "FileCacheId"),
+            release_configuration: task.release_configuration.clone(),
+            other,
+        }
+    }
+}
+
+/// Takes a member out, if it is what it should be.
+fn member<T: DeserializeOwned>(members: &mut Map<String, Value>, name: &str) -> Option<T> {
+    let found = members.get(name).and_then(|value| T::deserialize(value).ok())?;
+    members.remove(name);
+    Some(found)
+}
+
+impl From<TaskStatus> for DataRepositoryTaskStatus {
+    fn from(status: TaskStatus) -> Self {
+        let number = |count: u64| Some(i64::try_from(count).unwrap_or(i64::MAX));
+        Self {
+            total_count: number(status.total_count),
+            succeeded_count: number(status.succeeded_count),
+            failed_count: number(status.failed_count),
+            last_updated_time: status.last_updated_time.map(Into::into),
+            released_capacity: status.released_capacity.and_then(number),
+            ..Self::default()
+        }
+    }
+}
+
 /// The file system that associations and tasks belong to, and all that their full names are made of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
@@ -992,6 +1003,37 @@ mod tests {
                 r#""CreationTime":1651770333.0}"#
             )
         );
+    }
+
+    #[test]
+    fn a_task_is_described_in_the_order_of_the_model() {
+        let mut task: Task = serde_json::from_str(
+            r#"{"TaskId":"task-00000000000000001","Lifecycle":"FAILED","Type":"EXPORT_TO_REPOSITORY","CreationTime":1.5,
+                "Paths":["a"],"FailureDetails":{"Message":"1 of 2 failed"},"Report":{"Enabled":false,"Colour":"blue"},
+                "Status":{"TotalCount":2,"SucceededCount":1,"FailedCount":1,"LastUpdatedTime":3.0},
+                "Tags":[{"Key":"k","Value":"v"}],"CapacityToRelease":"much","Zone":7}"#,
+        )
+        .unwrap();
+        let owner = Owner {
+            partition: "aws".into(),
+            region: "eu-west-1".into(),
+            account: "123456789012".into(),
+            file_system_id: "fs-0a1b2c3d4e5f60718".into(),
+        };
+        assert_eq!(
+            serde_json::to_string(&DataRepositoryTask::new(&task, &owner)).unwrap(),
+            concat!(
+                r#"{"TaskId":"task-00000000000000001","Lifecycle":"FAILED","Type":"EXPORT_TO_REPOSITORY","CreationTime":1.5,"#,
+                r#""ResourceARN":"arn:aws:fsx:eu-west-1:123456789012:task/task-00000000000000001","#,
+                r#""Tags":[{"Key":"k","Value":"v"}],"FileSystemId":"fs-0a1b2c3d4e5f60718","Paths":["a"],"#,
+                r#""FailureDetails":{"Message":"1 of 2 failed"},"#,
+                r#""Status":{"TotalCount":2,"SucceededCount":1,"FailedCount":1,"LastUpdatedTime":3.0},"#,
+                r#""Report":{"Enabled":false,"Colour":"blue"},"CapacityToRelease":"much","Zone":7}"#
+            )
+        );
+        task.rest.insert("ResourceARN".into(), "arn".into());
+        let document = DataRepositoryTask::from(&task);
+        assert_eq!((document.resource_arn.as_deref(), document.file_system_id), (Some("arn"), None));
     }
 
     #[test]

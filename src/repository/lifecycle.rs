@@ -1,5 +1,6 @@
 //! [`Lifecycle`]: the state of a link, what leads from one to the next, and what each allows.
 
+use super::error::{ApiError, ErrorCode};
 use crate::escape;
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -285,7 +286,7 @@ pub struct LinkState {
 }
 
 impl LinkState {
-    /// How long a misconfigured link waits between two checks, in seconds: 15 minutes.
+    /// How long a link that is not available waits between two checks, in seconds: 15 minutes.
     pub const RECHECK: i64 = 15 * 60;
     /// How long events may wait before they are dropped, in seconds: 14 days.
     pub const BACKLOG: i64 = 14 * 24 * 60 * 60;
@@ -320,11 +321,17 @@ impl LinkState {
         self.failure.as_ref()
     }
 
-    /// Whether it is time to look whether what was wrong is still wrong.
+    /// Whether it is time to look whether what was wrong is still wrong, or to go on with what was begun.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         let waited = i128::from(now.seconds()).saturating_sub(i128::from(self.checked.seconds()));
-        self.lifecycle == Lifecycle::Misconfigured && waited >= i128::from(Self::RECHECK)
+        let waits = matches!(self.lifecycle, Lifecycle::Misconfigured | Lifecycle::Creating | Lifecycle::Updating);
+        waits && waited >= i128::from(Self::RECHECK)
+    }
+
+    /// It was looked at, and nothing was found out.
+    pub const fn tried(&mut self, now: Timestamp) {
+        self.checked = now;
     }
 
     /// Whether it does something now.
@@ -426,6 +433,14 @@ pub struct NotAllowed {
     pub lifecycle: Lifecycle,
     /// Why it is in it.
     pub failure: Option<FailureDetails>,
+}
+
+impl NotAllowed {
+    /// The error that the API answers with.
+    #[must_use]
+    pub fn to_api(&self) -> ApiError {
+        ApiError::new(ErrorCode::BadRequest, self)
+    }
 }
 
 fn reason(failure: Option<&FailureDetails>) -> String {

@@ -33,8 +33,9 @@ pub use changelog::{
 };
 pub use error::{ApiError, ErrorCode};
 pub use event::{
-    Backlog, BacklogCounts, Creation, EventKind, InvalidMessage, InvalidSequencer, MessageFault, MessagePosition,
-    MessageStream, Notice, ObjectEvent, Overdue, Removal, Restoration, Sequencer, StreamError, read_message,
+    Backlog, BacklogCounts, Creation, EventKind, InvalidBacklog, InvalidMessage, InvalidSequencer, MessageFault,
+    MessagePosition, MessageStream, Notice, ObjectEvent, Overdue, Removal, Restoration, Sequencer, StreamError,
+    read_message,
 };
 pub use feed::{
     ChangeFeed, ChangeKind, Closes, Debounce, Depth, FeedBatch, FeedChange, InvalidPending, Pending, Waiting,
@@ -58,6 +59,6 @@ pub use report::{FileStatus, InvalidReport, OutcomeLine, ReportCode, ReportReade
 pub use task::{
     CompletionReport, DurationSinceLastAccess, DurationUnit, IllegalTaskTransition, InvalidCompletionReport,
     InvalidTaskId, InvalidTaskPath, ReleaseConfiguration, Task, TaskHappening, TaskId, TaskLifecycle, TaskPaths,
-    TaskScope, TaskStatus, TaskType,
+    TaskScope, TaskStatus, TaskType, UnknownUnit,
 };
 pub use tasks::{CreateTask, Queueing, TaskEnd, TaskRefused, Tasks};

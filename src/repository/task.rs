@@ -1,10 +1,12 @@
 //! [`Task`]: an export, an import or a release that somebody has asked for, as AWS describes it.
 
 use super::lifecycle::FailureDetails;
+use super::policy::Open;
 use crate::escape::excerpt;
 use crate::key::{InvalidKey, Key, Prefix};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
@@ -298,7 +300,7 @@ pub struct Task {
     pub release_configuration: Option<ReleaseConfiguration>,
     /// Members that this version does not know.
     #[serde(flatten)]
-    pub rest: serde_json::Map<String, serde_json::Value>,
+    pub rest: Map<String, Value>,
 }
 
 /// How far a task is: `DataRepositoryTaskStatus` of the API.
@@ -331,22 +333,30 @@ impl TaskStatus {
 }
 
 /// What a release task releases: `ReleaseConfiguration` of the API.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+///
+/// [`ReleaseConfiguration::check`] tells whether it is one that this version can carry out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ReleaseConfiguration {
     /// For how long a file must not have been used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_since_last_access: Option<DurationSinceLastAccess>,
+    /// Members of a later version of the API, as they are.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 /// A time for which a file was not used: `DurationSinceLastAccess` of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DurationSinceLastAccess {
     /// The unit.
-    pub unit: DurationUnit,
+    pub unit: Open<DurationUnit>,
     /// How many of them.
     pub value: u64,
+    /// Members of a later version of the API, as they are.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 /// A unit of time: `Unit` of the API.
@@ -358,12 +368,48 @@ pub enum DurationUnit {
     Days,
 }
 
+/// A unit of time that this version does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("expected the Unit `DAYS`, found \"{found}\"")]
+pub struct UnknownUnit {
+    found: Box<str>,
+}
+
 impl ReleaseConfiguration {
+    /// What was not used for more than so many days; 0 for whatever there is.
+    #[must_use]
+    pub fn after_days(days: u64) -> Self {
+        let duration = DurationSinceLastAccess { unit: DurationUnit::Days.into(), value: days, other: Map::new() };
+        Self { duration_since_last_access: Some(duration), other: Map::new() }
+    }
+
+    /// Whether this version knows the unit.
+    ///
+    /// # Errors
+    /// [`UnknownUnit`].
+    pub fn check(&self) -> Result<(), UnknownUnit> {
+        match self.duration_since_last_access.as_ref().map(|duration| &duration.unit) {
+            Some(Open::Other(text)) => Err(UnknownUnit { found: excerpt(text.as_bytes()) }),
+            Some(Open::Known(DurationUnit::Days)) | None => Ok(()),
+        }
+    }
+
+    /// For how many days a file must not have been used: 0 when nothing is said of it, and more than there are in a unit that
+    /// is not known, so that nothing is released too early.
+    #[must_use]
+    pub fn days(&self) -> u64 {
+        match (&self.duration_since_last_access, self.check()) {
+            (_, Err(_)) => u64::MAX,
+            (Some(duration), Ok(())) => duration.value,
+            (None, Ok(())) => 0,
+        }
+    }
+
     /// How many seconds must have gone by between the last use of a file and the creation of the task. A file is old enough
     /// when it is *more* than that, except that 0 is any age.
     #[must_use]
     pub fn seconds(&self) -> u64 {
-        self.duration_since_last_access.map_or(0, |duration| duration.value.saturating_mul(24 * 60 * 60))
+        self.days().saturating_mul(24 * 60 * 60)
     }
 
     /// Whether a file that was last used then is old enough for a task of this creation time. The last use is the latest of
@@ -378,7 +424,7 @@ impl ReleaseConfiguration {
 /// What is written of what a task could not do, and where: `CompletionReport` of the API.
 ///
 /// [`CompletionReport::check`] tells whether it is one that the API takes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CompletionReport {
     /// Whether it is written at all.
@@ -392,6 +438,9 @@ pub struct CompletionReport {
     /// What is in it: `FAILED_FILES_ONLY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Box<str>>,
+    /// Members of a later version of the API, as they are.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 impl CompletionReport {
@@ -402,8 +451,8 @@ impl CompletionReport {
 
     /// None is written.
     #[must_use]
-    pub const fn disabled() -> Self {
-        Self { enabled: false, path: None, format: None, scope: None }
+    pub fn disabled() -> Self {
+        Self::default()
     }
 
     /// It is written below a part of the bucket.
@@ -414,6 +463,7 @@ impl CompletionReport {
             path: Some(path.into()),
             format: Some(Self::FORMAT.into()),
             scope: Some(Self::SCOPE.into()),
+            other: Map::new(),
         }
     }
 
@@ -969,9 +1019,7 @@ mod tests {
 
     #[test]
     fn an_age_is_more_than_so_many_days() {
-        let days = |value| ReleaseConfiguration {
-            duration_since_last_access: Some(DurationSinceLastAccess { unit: DurationUnit::Days, value }),
-        };
+        let days = ReleaseConfiguration::after_days;
         let day = 24 * 60 * 60;
         let at = |seconds, nanos| Timestamp::from_unix(seconds, nanos).unwrap();
         assert!(!days(9).is_old_enough(at(0, 0), at(9 * day, 0)));
@@ -981,5 +1029,10 @@ mod tests {
                 && ReleaseConfiguration::default().is_old_enough(at(5, 0), at(5, 0))
         );
         assert!(!days(u64::MAX).is_old_enough(at(0, 0), at(i64::MAX, 0)));
+        let text = r#"{"DurationSinceLastAccess":{"Unit":"MOONS","Value":0,"Waxing":true},"Gently":[1]}"#;
+        let moons: ReleaseConfiguration = serde_json::from_str(text).unwrap();
+        assert_eq!(moons.check().unwrap_err().to_string(), "expected the Unit `DAYS`, found \"MOONS\"");
+        assert!(!moons.is_old_enough(at(0, 0), at(i64::MAX, 0)));
+        assert_eq!(serde_json::to_string(&moons).unwrap(), text);
     }
 }

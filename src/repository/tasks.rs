@@ -1,10 +1,11 @@
 //! [`Tasks`]: the tasks of a file system, from the request to the day on which they are forgotten.
 
+use super::error::{ApiError, ErrorCode};
 use super::lifecycle::FailureDetails;
 use super::policy::EventTypes;
 use super::task::{
     CompletionReport, IllegalTaskTransition, InvalidCompletionReport, InvalidTaskPath, ReleaseConfiguration, Task,
-    TaskHappening, TaskId, TaskLifecycle, TaskPaths, TaskStatus, TaskType, epoch,
+    TaskHappening, TaskId, TaskLifecycle, TaskPaths, TaskStatus, TaskType, UnknownUnit, epoch,
 };
 use crate::escape::excerpt;
 use crate::timestamp::Timestamp;
@@ -204,6 +205,7 @@ impl Tasks {
         }
         let paths = TaskPaths::new(&request.paths)?;
         request.report.check()?;
+        request.release_configuration.iter().try_for_each(ReleaseConfiguration::check)?;
         check_type(request, automatic_export)?;
         self.check_turn(request.r#type, &paths)?;
         if self.held.iter().any(|held| held.task.task_id == id) {
@@ -221,7 +223,7 @@ impl Tasks {
             failure_details: None,
             status: TaskStatus::default(),
             report: request.report.clone(),
-            release_configuration: request.release_configuration,
+            release_configuration: request.release_configuration.clone(),
             rest: request.tags.iter().map(|tags| ("Tags".to_owned(), tags.clone())).collect(),
         };
         let request = request.client_request_token.is_some().then(|| request.clone());
@@ -466,21 +468,40 @@ pub enum TaskRefused {
     /// The report is not one that the API takes.
     #[error("Report: {0}")]
     Report(#[from] InvalidCompletionReport),
+    /// What is to be released is not said in a way that is known.
+    #[error("ReleaseConfiguration: {0}")]
+    Release(#[from] UnknownUnit),
 }
 
 impl TaskRefused {
     /// The name of the error in the API.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
+        self.error_code().name()
+    }
+
+    /// The error that the API answers with.
+    #[must_use]
+    pub fn to_api(&self) -> ApiError {
+        let message = match std::error::Error::source(self).and_then(std::error::Error::source) {
+            Some(why) => format!("{self}: {why}"),
+            None => self.to_string(),
+        };
+        ApiError::new(self.error_code(), message)
+    }
+
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Executing { .. } => "DataRepositoryTaskExecuting",
-            Self::Ended { .. } => "DataRepositoryTaskEnded",
-            Self::NotFound { .. } => "DataRepositoryTaskNotFound",
-            Self::OtherFileSystem { .. } => "FileSystemNotFound",
-            Self::IdTaken { .. } => "InternalServerError",
-            Self::Unsupported { .. } => "UnsupportedOperation",
-            Self::Incompatible { .. } => "IncompatibleParameterError",
-            Self::Token { .. } | Self::Paths(_) | Self::Report(_) => "BadRequest",
+            Self::Executing { .. } => ErrorCode::DataRepositoryTaskExecuting,
+            Self::Ended { .. } => ErrorCode::DataRepositoryTaskEnded,
+            Self::NotFound { .. } => ErrorCode::DataRepositoryTaskNotFound,
+            Self::OtherFileSystem { .. } => ErrorCode::FileSystemNotFound,
+            Self::IdTaken { .. } => ErrorCode::InternalServerError,
+            Self::Unsupported { .. } => ErrorCode::UnsupportedOperation,
+            Self::Incompatible { parameter, .. } => {
+                ErrorCode::IncompatibleParameterError { parameter: (*parameter).into() }
+            }
+            Self::Token { .. } | Self::Paths(_) | Self::Report(_) | Self::Release(_) => ErrorCode::BadRequest,
         }
     }
 }
@@ -488,7 +509,6 @@ impl TaskRefused {
 #[cfg(test)]
 mod tests {
     use super::super::policy::EventType;
-    use super::super::task::{DurationSinceLastAccess, DurationUnit};
     use super::*;
 
     fn at(milliseconds: i64) -> Timestamp {
@@ -634,10 +654,9 @@ mod tests {
     #[test]
     fn what_does_not_go_together_is_refused() {
         let mut tasks = tasks();
-        let days = DurationSinceLastAccess { unit: DurationUnit::Days, value: 9 };
-        let release = ReleaseConfiguration { duration_since_last_access: Some(days) };
+        let release = ReleaseConfiguration::after_days(9);
         assert_eq!(
-            create(&mut tasks, &export(&[]).with_release(release), 1).unwrap_err().code(),
+            create(&mut tasks, &export(&[]).with_release(release.clone()), 1).unwrap_err().code(),
             "IncompatibleParameterError"
         );
         let cache = CreateTask::new(TaskType::AutoReleaseData);
@@ -657,6 +676,34 @@ mod tests {
             "Report: an enabled report needs `Path`, `Format` and `Scope`; `Path` is missing"
         );
         create(&mut tasks, &CreateTask::new(TaskType::ReleaseDataFromFilesystem).with_release(release), 1).unwrap();
+    }
+
+    #[test]
+    fn what_is_refused_is_an_error_of_the_api() {
+        let mut tasks = tasks();
+        create(&mut tasks, &export(&["a"]), 1).unwrap();
+        let release = CreateTask::new(TaskType::ReleaseDataFromFilesystem);
+        let moons = r#"{"DurationSinceLastAccess":{"Unit":"MOONS","Value":1}}"#;
+        let answers = [
+            create(&mut tasks, &export(&["a"]).with_token("a b"), 2).unwrap_err(),
+            create(&mut tasks, &export(&["a"]), 2).unwrap_err(),
+            create(&mut tasks, &export(&["b"]).with_release(ReleaseConfiguration::after_days(1)), 2).unwrap_err(),
+            create(&mut tasks, &export(&["b"]).with_report(CompletionReport::at("b")), 2).unwrap_err(),
+            create(&mut tasks, &release.with_release(serde_json::from_str(moons).unwrap()), 2).unwrap_err(),
+            tasks.cancel(&id(9), at(2)).unwrap_err(),
+        ]
+        .map(|refused| serde_json::to_string(&refused.to_api()).unwrap());
+        assert_eq!(
+            answers,
+            [
+                r#"{"__type":"BadRequest","Message":"invalid token \"a b\": expected 1 to 63 letters, digits, `_`, `.` and `-`"}"#,
+                r#"{"__type":"DataRepositoryTaskExecuting","Message":"task-00000000000000001 is PENDING and has to end first"}"#,
+                r#"{"__type":"IncompatibleParameterError","Parameter":"ReleaseConfiguration","Message":"ReleaseConfiguration: a task of type EXPORT_TO_REPOSITORY releases nothing"}"#,
+                r#"{"__type":"BadRequest","Message":"Report: the path of the report is invalid: invalid path \"b\": expected `s3://` and a bucket, found something else"}"#,
+                r#"{"__type":"BadRequest","Message":"ReleaseConfiguration: expected the Unit `DAYS`, found \"MOONS\""}"#,
+                r#"{"__type":"DataRepositoryTaskNotFound","Message":"there is no task-00000000000000009"}"#,
+            ]
+        );
     }
 
     #[test]

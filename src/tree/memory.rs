@@ -512,6 +512,30 @@ impl World {
         Ok(Applied { made: self.status(entry.key()), ..Applied::default() })
     }
 
+    fn set_times(
+        &mut self,
+        key: &Key,
+        atime: Timestamp,
+        mtime: Timestamp,
+        found: &Fingerprint,
+    ) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "setting the times of";
+        let (at, number) = self.present(ATTEMPT, key)?;
+        if !at.is_directory() {
+            return Err(conflict(ATTEMPT, key));
+        }
+        let now = self.inodes.get(&number).map(|inode| (number, inode.ctime));
+        if now != Some((found.inode, found.ctime)) {
+            return Err(failed(ATTEMPT, key, TreeErrorKind::Changed));
+        }
+        self.tick();
+        self.change(number, |inode| {
+            inode.attributes.atime = atime;
+            inode.attributes.mtime = mtime;
+        });
+        Ok(Applied { made: self.status(&at), ..Applied::default() })
+    }
+
     fn remove(&mut self, key: &Key, found: &Status) -> Result<Applied, TreeError> {
         const ATTEMPT: &str = "removing";
         let (at, _) = self.still(ATTEMPT, key, found)?;
@@ -639,8 +663,10 @@ impl Tree for MemoryTree {
             }
             TreeOp::CreateSymlink { entry, standing } => world.publish("linking", entry, Bytes::new(), None, *standing),
             TreeOp::CreatePlaceholder { entry, released, standing } => world.place(entry, released, *standing),
-            TreeOp::Release { entry, released, found } => world.release(entry, released, found),
+            // There are no processes.
+            TreeOp::Release { entry, released, found, unseen: _ } => world.release(entry, released, found),
             TreeOp::SetAttributes { entry, found } => world.set_attributes(entry, found),
+            TreeOp::SetTimes { key, atime, mtime, found } => world.set_times(key, *atime, *mtime, found),
             TreeOp::Remove { key, found } => world.remove(key, found),
             TreeOp::Rename { key, to, found } => world.rename(key, to, found),
         }

@@ -367,6 +367,9 @@ pub enum TreeOp {
     /// What was there is looked at once more when no new user can come to it any more, and gets its name back if it
     /// changed meanwhile or is in use: [`TreeErrorKind::Changed`], [`TreeErrorKind::InUse`]. A file with extended
     /// attributes or access lists, which a new inode would not have, is [`TreeErrorKind::Unsupported`].
+    ///
+    /// What cannot get its name back, since somebody gave that to something else, gets another beside it, as does a
+    /// placeholder that somebody has begun to write to by then; the source of the error says which.
     Release {
         /// The file as it is to be: of the same size and mtime.
         entry: Entry,
@@ -374,6 +377,8 @@ pub enum TreeOp {
         released: Released,
         /// What was found there when this was decided.
         found: Status,
+        /// What is done where processes run that may have it open and cannot be looked into.
+        unseen: UnseenUsers,
     },
     /// Sets the attributes of a file or directory that is there. A file whose content is in the store needs a new inode, and
     /// so a new mark: [`TreeErrorKind::NeedsNewInode`]. Another inode than the one that was found is left
@@ -382,6 +387,18 @@ pub enum TreeOp {
         /// The entry as it is to be.
         entry: Entry,
         /// What was found there when this was decided.
+        found: Fingerprint,
+    },
+    /// Sets the times of a directory and nothing else, if it is the inode that was found and has not changed since;
+    /// [`TreeErrorKind::Changed`] if it is not.
+    SetTimes {
+        /// Its key.
+        key: Key,
+        /// When it was last read.
+        atime: Timestamp,
+        /// When names in it last changed.
+        mtime: Timestamp,
+        /// What is to be there.
         found: Fingerprint,
     },
     /// Removes a file, link or empty directory that is there, if it is what was found: of a file or link the same version,
@@ -413,7 +430,22 @@ pub enum Standing {
     Replaceable,
     /// This version of a file or link, which is replaced. Any other stays. Between the last look and the replacement there
     /// is a moment in which somebody else may still change it.
+    ///
+    /// A placeholder is looked at once more after it was replaced, when nobody can come to it any more. If somebody has
+    /// written to it, or has it open and may, it gets its name back: [`TreeErrorKind::Conflict`],
+    /// [`TreeErrorKind::InUse`]. The extended attributes and access lists that it has are kept by what replaces it, if that
+    /// is of the size and mtime that it is marked with; one that cannot be is [`TreeErrorKind::Unsupported`].
     Version(Status),
+}
+
+/// What is done where processes run that the caller cannot look into: another user's, for one who is not the superuser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UnseenUsers {
+    /// They count as having every file open.
+    #[default]
+    Refuse,
+    /// They count as having none open: the caller knows that nobody else writes here.
+    Accept,
 }
 
 /// What came of an operation that was done.
@@ -426,6 +458,17 @@ pub struct Applied {
     pub made: Option<Status>,
     /// How many bytes on the disk were given back by [`TreeOp::Release`].
     pub freed: u64,
+    /// How the directory around has changed, if a file in it was exchanged for another.
+    pub around: Option<Around>,
+}
+
+/// When a directory was last changed, right before and right after something was done in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Around {
+    /// Its ctime before.
+    pub before: Timestamp,
+    /// Its ctime after.
+    pub after: Timestamp,
 }
 
 /// An attribute that could not be applied.

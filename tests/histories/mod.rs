@@ -994,7 +994,9 @@ impl<P: Place, S: ObjectStore> World<P, S> {
             }
             Stranger::Body(index, body) => {
                 if let Some((key, version)) = at(index) {
-                    let object = Object { body: body.clone(), ..version.object.clone() };
+                    // Nor has it one of a file that was written to the same size here; no user writes one of this size.
+                    let more = if self.store.is_opaque() { &b" of somebody else"[..] } else { b"" };
+                    let object = Object { body: [body, more].concat(), ..version.object.clone() };
                     bridge::put(&self.store, &whole(key), &object);
                 }
             }

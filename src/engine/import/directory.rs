@@ -228,9 +228,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         record: Option<&Record>,
         remote: Option<Remote>,
     ) -> Done {
-        // As an export would store it: a bit that the profile drops is no difference.
-        let stored = found.entry.clone().normalized(&self.options.profile);
-        let (now, inode) = (stored.attributes(), found.fingerprint.inode);
+        let comparable = self.comparable(&found.entry);
+        let (now, inode) = (comparable.attributes(), found.fingerprint.inode);
         let (wanted, keep) = (entry.attributes(), self.options.existing == Existing::Keep);
         let differs = (now.permissions, now.uid, now.gid) != (wanted.permissions, wanted.uid, wanted.gid);
         let deferred = |entry, outcome| Deferred::directory(entry, Some(outcome), inode);
@@ -254,7 +253,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 return Done { deferred: vec![deferred], edit, ..Done::default() };
             }
         }
-        let step = compare(FileType::Directory, 0, wanted, Some(&stored));
+        let step = compare(FileType::Directory, 0, wanted, Some(&comparable));
         let deferred = match step {
             // What is kept keeps its times too, whatever is put into it.
             _ if keep && differs => Deferred {
@@ -267,6 +266,15 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             _ => Deferred { reasons, remote, ..deferred(entry, Outcome::MetadataOnly) },
         };
         deferred.into()
+    }
+
+    /// A directory as it is compared with its object. With a state it is as an export would store it: a bit that the profile
+    /// drops is no difference. Without one it is to become what the object says.
+    pub(super) fn comparable(&self, directory: &Entry) -> Entry {
+        match self.session {
+            Some(_) => directory.clone().normalized(&self.options.profile),
+            None => directory.clone(),
+        }
     }
 
     /// Whether somebody has removed or changed a directory here, or put something in its place.

@@ -139,7 +139,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let before = before.map_err(|error| tree_failure(key, &error))?;
         let current = before.as_ref().map(|found| &found.entry);
         let head = decode(key, &meta, &self.options.profile, current).map_err(|refusal| refused(key, &refusal))?;
-        Ok(match compare(FileType::Directory, 0, &head.attributes, current) {
+        let comparable = current.map(|entry| self.comparable(entry));
+        Ok(match compare(FileType::Directory, 0, &head.attributes, comparable.as_ref()) {
             ImportStep::Nothing => (Step::Nothing, ""),
             ImportStep::SetAttributes => (Step::ReplaceMetadata, "other attributes"),
             ImportStep::Write => (Step::Write, "new"),

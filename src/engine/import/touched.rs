@@ -9,10 +9,12 @@
 //! 2. *A file and a directory of one name.* One shadows the other, and comes to light when that is gone. So the object `a` is
 //!    looked at when the last key of `a/` has gone; and all of `a/` when `a` is gone, since none of it could be made.
 //!
-//! Each of these questions is one short listing, so that a key takes as many requests as it is deep, however many keys are
-//! beside it. Directories that keys have in common are asked about once.
+//! Each of these questions is one short listing, so that a key takes at most as many requests as it is deep, and two more,
+//! however many keys are beside it. Directories that keys have in common are asked about once, and one not at all where the
+//! listing of a directory around it has answered: if that begins with a key below it, it has no object, and begins with the
+//! same; and if there is nothing in the one, there is nothing in the other.
 
-use super::{Around, Done, Import};
+use super::{Around, Done, Import, lock};
 use crate::engine::cause::Cause;
 use crate::engine::listing::{Listed, Pages, ROOT, Stretch, look};
 use crate::engine::report::{Ended, Outcome, Recorder, RunErrorKind};
@@ -25,6 +27,8 @@ use crate::tree::{Present, Tree, TreeErrorKind};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex};
 
 /// Keys that somebody may have changed, and what is to be taken over of it.
 #[derive(Clone, Copy, Debug)]
@@ -69,12 +73,24 @@ impl LeftOut {
 }
 
 /// What is found in a bucket around the keys.
+///
+/// Of a key that is deep there are many directories, and the first in each is mostly the same. So names are shared, and of
+/// what is first there is one object however often it is.
 #[derive(Default)]
 struct Seen {
     /// The objects of keys; `None` for those that have none.
-    objects: BTreeMap<Box<str>, Option<ListedObject>>,
-    /// By directory, slash and all: the first object in it, its own left out.
-    first_in: BTreeMap<Box<str>, Option<(Box<str>, ListedObject)>>,
+    objects: BTreeMap<Arc<str>, Option<ListedObject>>,
+    /// By directory, slash and all: the key of the first object in it, its own left out.
+    first_in: BTreeMap<Arc<str>, Option<Arc<str>>>,
+    /// What is first in some directory.
+    firsts: BTreeMap<Arc<str>, First>,
+}
+
+/// The first object in a directory, its own left out.
+struct First {
+    object: ListedObject,
+    /// How long the name is of the outermost directory in whose listing it was the first.
+    of: usize,
 }
 
 impl Seen {
@@ -87,9 +103,64 @@ impl Seen {
         self.objects.get(key).and_then(Option::as_ref)
     }
 
+    /// Whether anything is below a directory that may become an entry.
+    fn holds(&self, directory: &str) -> bool {
+        self.first_in.get(directory).is_some_and(Option::is_some)
+    }
+
     /// The first object below a directory that may become an entry.
-    fn first_in(&self, directory: &str) -> Option<&(Box<str>, ListedObject)> {
-        self.first_in.get(directory).and_then(Option::as_ref)
+    fn first_in(&self, directory: &str) -> Option<(&Arc<str>, &ListedObject)> {
+        let first = self.first_in.get(directory)?.as_ref()?;
+        Some((first, &self.firsts.get(first)?.object))
+    }
+
+    /// Takes down what the listing of a directory begins with.
+    fn listed(&mut self, directory: Arc<str>, own: Option<ListedObject>, first: Option<(String, ListedObject)>) {
+        let first = first.map(|(key, object)| {
+            let of = directory.len();
+            match self.firsts.get_key_value(&*key) {
+                Some((shared, _)) => {
+                    let shared = Arc::clone(shared);
+                    if let Some(first) = self.firsts.get_mut(&shared) {
+                        first.of = first.of.min(of);
+                    }
+                    shared
+                }
+                None => {
+                    let key: Arc<str> = key.into();
+                    self.firsts.insert(Arc::clone(&key), First { object, of });
+                    key
+                }
+            }
+        });
+        self.objects.insert(Arc::clone(&directory), own);
+        self.first_in.insert(directory, first);
+    }
+
+    /// Whether nothing that may become an entry is around a path, so that there is nothing at it either.
+    fn is_nowhere(&self, path: &str) -> bool {
+        let around = path.rfind('/').and_then(|slash| path.get(..=slash));
+        around.is_some_and(|around| self.first_in.get(around).is_some_and(Option::is_none))
+    }
+
+    /// Takes down what a directory begins with if the listing of one around it says so.
+    fn infer(&mut self, directory: &Arc<str>) -> bool {
+        if self.is_nowhere(path(directory)) {
+            self.objects.insert(Arc::clone(directory), None);
+            self.first_in.insert(Arc::clone(directory), None);
+            return true;
+        }
+        let from_there = (Bound::Included(&**directory), Bound::Unbounded);
+        let mut from_there = self.firsts.range::<str, _>(from_there);
+        // Its own object would come before whatever is below it.
+        let is_first = |(key, first): &(&Arc<str>, &First)| {
+            key.len() > directory.len() && key.starts_with(&**directory) && first.of < directory.len()
+        };
+        let Some((first, _)) = from_there.next().filter(is_first) else { return false };
+        let first = Arc::clone(first);
+        self.objects.insert(Arc::clone(directory), None);
+        self.first_in.insert(Arc::clone(directory), Some(first));
+        true
     }
 }
 
@@ -98,7 +169,7 @@ impl Seen {
 struct Plan {
     keys: BTreeMap<Box<str>, Option<ListedObject>>,
     /// Objects that only tell what becomes of others.
-    context: BTreeMap<Box<str>, ListedObject>,
+    context: BTreeMap<Arc<str>, ListedObject>,
     /// Directories of which everything is gone through.
     below: BTreeSet<Box<str>>,
 }
@@ -110,8 +181,10 @@ impl Plan {
         }
     }
 
-    fn tell(&mut self, (key, object): &(Box<str>, ListedObject)) {
-        self.context.insert(key.clone(), object.clone());
+    fn tell(&mut self, (key, object): (&Arc<str>, &ListedObject)) {
+        if !self.context.contains_key(key) {
+            self.context.insert(Arc::clone(key), object.clone());
+        }
     }
 
     /// None of them overlaps another.
@@ -119,8 +192,8 @@ impl Plan {
         let Self { keys, context, below } = self;
         let is_covered = |key: &str| directories(key).any(|around| below.contains(around));
         let is_within = |key: &str| directories(key).any(|around| around != key && below.contains(around));
-        let context = context.into_iter().filter(|(key, _)| !keys.contains_key(key) && !is_covered(key));
-        let context: Vec<Stretch> = context.map(|(key, object)| Stretch::Context(key, object)).collect();
+        let context = context.into_iter().filter(|(key, _)| !keys.contains_key(&**key) && !is_covered(key));
+        let context: Vec<Stretch> = context.map(|(key, object)| Stretch::Context((&*key).into(), object)).collect();
         let keys = keys.into_iter().filter(|(key, _)| !is_covered(key));
         let keys = keys.map(|(key, object)| Stretch::Looked(key, object));
         let below_alone = below.iter().filter(|key| !is_within(key)).map(|key| Stretch::Below(key.clone()));
@@ -150,25 +223,27 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let mut seen = Seen::default();
         // What the keys are; whether anything is below them; and the directories on the way.
         let looked = keys.iter().copied().filter(|key| !key.ends_with('/')).map(Into::into).collect();
-        let around: BTreeSet<Box<str>> = keys
-            .iter()
-            .flat_map(|key| directories(key).map(str::to_owned).chain((!key.ends_with('/')).then(|| format!("{key}/"))))
-            .filter(|directory| self.is_meant(directory))
-            .map(Into::into)
-            .collect();
+        let files = keys.iter().filter(|key| !key.ends_with('/')).map(|key| format!("{key}/"));
+        let on_the_way: BTreeSet<&str> = keys.iter().flat_map(|key| directories(key)).collect();
+        let around = on_the_way.iter().map(|directory| Arc::from(*directory)).chain(files.map(Arc::from));
+        let around: BTreeSet<Arc<str>> = around.filter(|directory| self.is_meant(directory)).collect();
         self.look_at(looked, &mut seen).await?;
         self.look_into(around, &mut seen).await?;
         // Files of the names of directories on the way, where they may matter.
         let mut files = BTreeSet::new();
         let mut in_the_way = BTreeSet::new();
-        for directory in keys.iter().flat_map(|key| directories(key)).collect::<BTreeSet<_>>() {
+        for directory in on_the_way {
             let file = path(directory);
             if !self.is_meant(file) || seen.objects.contains_key(file) {
                 continue;
             }
             let is_in_the_way = self.is_in_the_way(file).await;
-            if first_wins || is_in_the_way || (seen.first_in(directory).is_none() && !seen.has(directory)) {
-                files.insert(file.into());
+            if first_wins || is_in_the_way || !(seen.holds(directory) || seen.has(directory)) {
+                if seen.is_nowhere(file) {
+                    seen.objects.insert(file.into(), None);
+                } else {
+                    files.insert(file.into());
+                }
             }
             if is_in_the_way {
                 in_the_way.insert(file);
@@ -227,8 +302,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Looks at keys side by side.
-    async fn look_at(&self, keys: BTreeSet<Box<str>>, seen: &mut Seen) -> Result<(), RunErrorKind> {
-        let looks = stream::iter(keys).map(|key: Box<str>| async move {
+    async fn look_at(&self, keys: BTreeSet<Arc<str>>, seen: &mut Seen) -> Result<(), RunErrorKind> {
+        let looks = stream::iter(keys).map(|key: Arc<str>| async move {
             let object = look(self.store, &self.options.prefix, &key).await?;
             Ok((key, object))
         });
@@ -240,17 +315,20 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         Ok(())
     }
 
-    /// Looks for the objects of directories, and for the first object in each, side by side.
-    async fn look_into(&self, directories: BTreeSet<Box<str>>, seen: &mut Seen) -> Result<(), RunErrorKind> {
-        let looks = stream::iter(directories).map(|directory: Box<str>| async move {
+    /// Looks for the objects of directories, and for the first object in each, side by side, outermost first.
+    async fn look_into(&self, directories: BTreeSet<Arc<str>>, seen: &mut Seen) -> Result<(), RunErrorKind> {
+        let shared = &Mutex::new(seen);
+        let looks = stream::iter(directories).map(|directory: Arc<str>| async move {
+            // Asked when its turn has come.
+            if lock(shared).infer(&directory) {
+                return Ok(());
+            }
             let (own, first) = self.first_in(&directory).await?;
-            Ok((directory, own, first))
+            lock(shared).listed(directory, own, first);
+            Ok(())
         });
         let mut looks: BoxStream<'_, Result<_, RunErrorKind>> = looks.buffer_unordered(self.options.jobs.get()).boxed();
-        while let Some((directory, own, first)) = looks.next().await.transpose()? {
-            seen.objects.insert(directory.clone(), own);
-            seen.first_in.insert(directory, first);
-        }
+        while looks.next().await.transpose()?.is_some() {}
         Ok(())
     }
 
@@ -258,7 +336,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     async fn first_in(
         &self,
         directory: &str,
-    ) -> Result<(Option<ListedObject>, Option<(Box<str>, ListedObject)>), RunErrorKind> {
+    ) -> Result<(Option<ListedObject>, Option<(String, ListedObject)>), RunErrorKind> {
         let mut own = None;
         // The directory's own object comes first, and then usually what is looked for.
         let mut pages = Pages::new(self.store, &self.options.prefix, directory, Some(2));
@@ -267,7 +345,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 if key == directory {
                     own = Some(object);
                 } else if Key::parse(&key).is_ok() && self.is_meant(&key) {
-                    return Ok((own, Some((key.into(), object))));
+                    return Ok((own, Some((key, object))));
                 }
             }
             // Keys that are no paths.
@@ -362,7 +440,7 @@ fn plan_above(key: &str, seen: &Seen, plan: &mut Plan) {
         if seen.has(directory) {
             return;
         }
-        if seen.first_in(directory).is_none() {
+        if !seen.holds(directory) {
             let file = path(directory);
             if seen.has(file) {
                 plan.add(file, seen);
@@ -382,5 +460,49 @@ fn plan_of_name(file: &str, seen: &Seen, plan: &mut Plan) {
         (true, _) if seen.has(&directory) => plan.add(&directory, seen),
         (true, Some(first)) => plan.tell(first),
         (_, None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etag::ETag;
+    use crate::timestamp::Timestamp;
+
+    fn object(key: &str) -> ListedObject {
+        ListedObject { key: key.into(), size: 0, last_modified: Timestamp::EPOCH, etag: ETag::new("\"e\"") }
+    }
+
+    #[test]
+    fn what_a_listing_begins_with_is_known_of_all_directories_on_the_way_and_held_once() {
+        let mut seen = Seen::default();
+        let deep = format!("a/b/{}f", "c/".repeat(500));
+        seen.listed("a/".into(), Some(object("a/")), Some((deep.clone(), object(&deep))));
+        for directory in directories(&deep).skip(1) {
+            assert!(seen.infer(&directory.into()), "{directory}");
+            assert!(!seen.has(directory) && seen.holds(directory));
+        }
+        assert_eq!((seen.firsts.len(), seen.first_in.len()), (1, 502));
+        assert_eq!(seen.first_in("a/b/c/").map(|(key, _)| &**key), Some(&*deep));
+        // What comes after it in the listing may be anything.
+        assert!(!seen.infer(&"a/z/".into()) && !seen.infer(&"b/".into()));
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_directory_is_asked() {
+        let mut seen = Seen::default();
+        // Its own object comes first.
+        seen.listed("a/".into(), None, Some(("a/b/".into(), object("a/b/"))));
+        assert!(!seen.infer(&"a/b/".into()));
+        // That a key is the first in a directory says nothing of those around it.
+        seen.listed("a/b/".into(), Some(object("a/b/")), Some(("a/b/c/d".into(), object("a/b/c/d"))));
+        assert!(seen.infer(&"a/b/c/".into()));
+        let mut seen = Seen::default();
+        seen.listed("a/b/".into(), None, Some(("a/b/c".into(), object("a/b/c"))));
+        assert!(!seen.infer(&"a/".into()) && !seen.infer(&"a/b/".into()));
+        // In nothing there is nothing.
+        seen.listed("n/".into(), Some(object("n/")), None);
+        assert!(seen.infer(&"n/m/".into()) && seen.infer(&"n/m/o/".into()));
+        assert!(!seen.holds("n/m/o/") && !seen.has("n/m/") && seen.is_nowhere("n/m") && !seen.is_nowhere("n"));
     }
 }

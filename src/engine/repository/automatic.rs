@@ -1,5 +1,6 @@
 //! What a link does by itself.
 
+use super::check::Reads;
 use super::{DataRepository, RepositoryError};
 use crate::engine::automatic::{Fenced, Mark, export_changes, fence};
 use crate::engine::cause::Cause;
@@ -14,8 +15,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// How many keys are looked at in one run: what comes of them is recorded when it ends.
-const BATCH: usize = 10_000;
+/// How much is looked at in one run, in parts of paths: what comes of it is recorded when it ends.
+const BATCH: usize = 50_000;
 
 impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     /// A backlog for the events of the part of the bucket that this link imports.
@@ -25,8 +26,9 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         Backlog::new(linked.import_path().bucket(), linked.import_prefix().clone())
     }
 
-    /// Takes over what has happened in the bucket, as far as the link imports it by itself; see [`apply_events`]. Up to
-    /// 10,000 keys are taken out of the backlog; those whose failure may pass are put back.
+    /// Takes over what has happened in the bucket, as far as the link imports it by itself; see [`apply_events`]. Keys are taken
+    /// out of the backlog, about 10,000 of usual depth; those whose failure may pass are put back behind the others. A message may be
+    /// acknowledged when this has returned, or when the backlog was kept.
     ///
     /// Events that waited for more than 14 days are dropped with all that came after them, and the link is misconfigured.
     ///
@@ -39,17 +41,17 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
             self.change(|state, now| state.broken(Overdue::MISCONFIGURATION, overdue, now)).await?;
             return Err(overdue.into());
         }
-        let mut batch = backlog.take(BATCH);
+        let mut taken = Taken { batch: backlog.take(BATCH), backlog };
         let options = self.import_options(&Selection::all());
         let state = &**self.states.imports();
         let failures = Failures { progress, keys: Mutex::default() };
         let policy = self.linked().auto_import();
-        let ran = apply_events(&self.store, &self.tree, state, &options, policy, &batch, &failures).await;
+        let ran = apply_events(&self.store, &self.tree, state, &options, policy, &taken.batch, &failures).await;
         if ran.is_ok() {
             let failed = failures.keys.into_inner().unwrap_or_else(PoisonError::into_inner);
-            batch.retain(|key| options.prefix.relative(key).is_some_and(|key| failed.contains(key.as_bytes())));
+            taken.tried(|key| options.prefix.relative(key).is_none_or(|key| !failed.contains(key.as_bytes())));
         }
-        backlog.merge(batch);
+        drop(taken);
         self.settle(ran).await
     }
 
@@ -83,7 +85,7 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         let state = &*self.states.exports;
         let fenced = fence(&self.tree, &self.store, state, &options, policy, pending, mark, tries, progress).await;
         if fenced.is_err() {
-            self.follow().await?;
+            self.follow(Reads::Unproven).await?;
         }
         Ok(fenced?)
     }
@@ -112,6 +114,28 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         };
         let report = self.settle(ran).await?;
         Ok(Drift { report, repaired })
+    }
+}
+
+/// Keys that were taken out of a backlog. Whatever is not done goes back, also when the run is dropped.
+struct Taken<'b> {
+    backlog: &'b mut Backlog,
+    batch: Backlog,
+}
+
+impl Taken<'_> {
+    /// They were all tried, and these are done.
+    fn tried(&mut self, is_done: impl Fn(&str) -> bool) {
+        let mut tried = self.batch.take(usize::MAX);
+        tried.retain(|key| !is_done(key));
+        self.backlog.put_back(tried);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let batch = self.batch.take(usize::MAX);
+        self.backlog.merge(batch);
     }
 }
 

@@ -20,8 +20,16 @@ pub(super) enum Checked {
     Unknown(StoreError),
 }
 
-/// How many objects are looked at before it is said that none can be read.
-const SAMPLES: u16 = 3;
+/// Whether it is known that objects can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// Some were, a moment ago.
+    Proven,
+    Unproven,
+}
+
+/// How many objects are looked at before it is said that none can be read. They are taken from all over the first page.
+const SAMPLES: usize = 8;
 /// The key below the export path at which it is tried whether objects may be put. None is: the request asks for a version
 /// that no object has.
 const TRIED: &str = ".posix-s3-check";
@@ -39,7 +47,7 @@ pub async fn check_link<S: ObjectStore>(
     linked: &Linked,
     access: Access,
 ) -> Result<Option<(Misconfiguration, StoreError)>, StoreError> {
-    match check(store, linked, access).await {
+    match check(store, linked, access, Reads::Unproven).await {
         Checked::Sound => Ok(None),
         Checked::Broken(cause, error) => Ok(Some((cause, error))),
         Checked::Unknown(error) => Err(error),
@@ -47,8 +55,8 @@ pub async fn check_link<S: ObjectStore>(
 }
 
 /// Lists, looks at and, where that is wanted, tries to put an object. Nothing is changed by it.
-pub(super) async fn check<S: ObjectStore>(store: &S, linked: &Linked, access: Access) -> Checked {
-    match try_check(store, linked, access).await {
+pub(super) async fn check<S: ObjectStore>(store: &S, linked: &Linked, access: Access, reads: Reads) -> Checked {
+    match try_check(store, linked, access, reads).await {
         Ok(()) => Checked::Sound,
         Err(error) => match misconfiguration(&error) {
             Some(cause) => Checked::Broken(cause, error),
@@ -57,12 +65,12 @@ pub(super) async fn check<S: ObjectStore>(store: &S, linked: &Linked, access: Ac
     }
 }
 
-async fn try_check<S: ObjectStore>(store: &S, linked: &Linked, access: Access) -> Result<(), StoreError> {
-    let mut request = ListRequest { prefix: linked.import_prefix().as_str().to_owned(), ..ListRequest::default() };
-    request.max_keys = Some(SAMPLES);
+async fn try_check<S: ObjectStore>(store: &S, linked: &Linked, access: Access, reads: Reads) -> Result<(), StoreError> {
+    let request = ListRequest { prefix: linked.import_prefix().as_str().to_owned(), ..ListRequest::default() };
     let page = store.list(&request).await?;
+    let step = page.objects.len().div_ceil(SAMPLES).max(1);
     let mut denied = None;
-    for object in &page.objects {
+    for object in page.objects.iter().step_by(step).filter(|_| reads == Reads::Unproven) {
         match store.head(&object.key).await {
             Ok(_) => {
                 denied = None;

@@ -4,13 +4,15 @@ use super::{FirstImport, Linked};
 use crate::engine::session::StateError;
 use crate::engine::state::{Part, StateStore};
 use crate::repository::{LinkState, Tasks};
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// The version of the document.
 const VERSION: u32 = 1;
-/// The most bytes that are read of it: 64 MiB, far more than the queue of tasks and the backlog of changes come to.
+/// The most bytes of it: 64 MiB. A change that would make it longer is refused; tasks are what makes it long.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// What a repository knows of itself, as it is kept in [`Part::Link`]: JSON, for anybody to read.
@@ -46,7 +48,7 @@ pub enum LinkDocumentError {
         /// What it says.
         found: u32,
     },
-    /// It is longer than any that is written.
+    /// It is longer than any that is written, or would be.
     #[error("expected a link of at most {MAX_BYTES} bytes, found more")]
     TooLong,
     /// It is damaged.
@@ -55,6 +57,9 @@ pub enum LinkDocumentError {
     /// It could not be read or written.
     #[error("the document of the link could not be read or written")]
     State(#[from] StateError),
+    /// It could not be brought to the disk.
+    #[error("the document of the link could not be saved")]
+    Save(#[source] Arc<io::Error>),
 }
 
 /// What is read first: whatever else there is depends on it.
@@ -110,9 +115,16 @@ impl LinkDocument {
         Ok(serde_json::from_slice(&bytes)?)
     }
 
-    /// Puts it in the place of the one before, on the disk when this returns. After a crash there is the one or the other.
-    pub(super) async fn save(&self, state: &dyn StateStore) -> Result<(), LinkDocumentError> {
+    /// Begins to put it in the place of the one before; it is on the disk when what this answers has ended. After a crash
+    /// there is the one or the other.
+    pub(super) fn begin_save(
+        &self,
+        state: &dyn StateStore,
+    ) -> Result<BoxFuture<'static, io::Result<()>>, LinkDocumentError> {
         let bytes = serde_json::to_vec_pretty(self)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(LinkDocumentError::TooLong);
+        }
         // Nothing is waited for between these, so that a future that is dropped leaves no half of it.
         let syncer = {
             let mut document = state.create(Part::Link).map_err(StateError::from)?;
@@ -120,6 +132,6 @@ impl LinkDocument {
             document.flush().map_err(StateError::from)?;
             document.syncer()
         };
-        Ok(syncer().await.map_err(StateError::from)?)
+        Ok(syncer())
     }
 }

@@ -16,14 +16,15 @@ pub use check::check_link;
 pub use kept::{LinkDocument, LinkDocumentError};
 pub use linked::Linked;
 
-use self::check::{Checked, check, is_suspicious};
+use self::check::{Checked, Reads, check, is_suspicious};
+use self::data::count_released;
 use self::tasks::AtWork;
 use super::automatic::FenceError;
 use super::clock::Clock;
 use super::export::{ExportOptions, Imported, export_since, plan_export};
-use super::hsm::ReadError;
+use super::hsm::{ReadError, ReleaseError};
 use super::import::{ImportOptions, import_since};
-use super::report::{Progress, Report, RunError, RunErrorKind, Silent};
+use super::report::{Direction, Outcome, Progress, Report, RunError, RunErrorKind, Silent};
 use super::selection::Selection;
 use super::session::StateError;
 use super::state::{Part, StateStore};
@@ -35,8 +36,10 @@ use crate::repository::{
 };
 use crate::store::{ObjectStore, StoreError};
 use crate::timestamp::Timestamp;
-use crate::tree::{Tree, TreeError};
+use crate::tree::{Tree, TreeError, UnseenUsers};
+use futures_util::future::{BoxFuture, Shared};
 use futures_util::lock::Mutex as Turn;
+use futures_util::{FutureExt, TryFutureExt};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -70,7 +73,8 @@ use thiserror::Error;
 ///     FirstImport::None,
 /// )
 /// .await?;
-/// assert_eq!(repository.state().lifecycle(), Lifecycle::Available);
+/// assert_eq!(repository.state().lifecycle(), Lifecycle::Creating);
+/// assert_eq!(repository.check(&Silent).await?.state.lifecycle(), Lifecycle::Available);
 /// let report = repository.export(&Selection::all(), &Silent).await?;
 /// assert_eq!(report.entries, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -86,7 +90,12 @@ pub struct DataRepository<T, S> {
     /// Held by the run that is at work.
     turn: Turn<()>,
     at_work: Mutex<Option<AtWork>>,
+    /// Held by the change that is being kept, with the save itself.
+    saving: Turn<Option<Save>>,
 }
+
+/// A document on its way to the disk.
+type Save = Shared<BoxFuture<'static, Result<(), Arc<std::io::Error>>>>;
 
 impl<T, S> fmt::Debug for DataRepository<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,6 +160,8 @@ pub struct RepositoryOptions {
     pub file_system_id: Box<str>,
     /// Whether a task may wait for another one.
     pub queueing: Queueing,
+    /// What a release does where processes run that cannot be looked into; see [`ReleaseOptions`](crate::engine::ReleaseOptions).
+    pub unseen_users: UnseenUsers,
 }
 
 impl RepositoryOptions {
@@ -164,7 +175,15 @@ impl RepositoryOptions {
             access: Access::default(),
             file_system_id: "".into(),
             queueing: Queueing::default(),
+            unseen_users: UnseenUsers::default(),
         }
+    }
+
+    /// What a release does where processes run that cannot be looked into.
+    #[must_use]
+    pub const fn with_unseen_users(mut self, unseen: UnseenUsers) -> Self {
+        self.unseen_users = unseen;
+        self
     }
 
     /// What the file system is called.
@@ -191,6 +210,16 @@ pub enum FirstImport {
     None,
     /// Everything that [`RepositoryOptions::import`] says.
     All,
+}
+
+/// What came of a [`check`](DataRepository::check).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Checkup {
+    /// The state after it.
+    pub state: LinkState,
+    /// The report of the first import, if it was made now.
+    pub first_import: Option<Report>,
 }
 
 /// Something that was asked of a link and not done, or not to its end.
@@ -226,15 +255,27 @@ pub enum RepositoryError {
         /// Where exports go to.
         export: Box<str>,
     },
+    /// The tree is not the one that was linked.
+    #[error("the directory is another one than was linked")]
+    OtherDirectory,
+    /// The data of files is in the bucket alone.
+    #[error("{files} files have their data in the bucket alone: restore them first")]
+    Released {
+        /// How many.
+        files: u64,
+    },
     /// A link keeps its paths: another place is another link.
     #[error("the paths of a link do not change: delete it and make another one")]
     PathsChanged,
     /// The data of a file could not be had.
     #[error("the file cannot be read")]
     Read(#[from] ReadError),
-    /// Data could not be released, or the state of a file not be told.
-    #[error("the files could not be looked at")]
-    Release(#[source] RunErrorKind),
+    /// A release had to stop.
+    #[error("the release had to stop")]
+    Release(#[from] ReleaseError),
+    /// The state of a file could not be told.
+    #[error("the file could not be looked at")]
+    Hsm(#[source] RunErrorKind),
     /// Not everything is in the store.
     #[error("the fence does not stand")]
     Fence(#[from] FenceError),
@@ -251,12 +292,11 @@ pub enum RepositoryError {
 }
 
 impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
-    /// Makes a link: it is CREATING, its bucket is looked at, what is to be imported first is imported, and it is
-    /// AVAILABLE. Where the bucket does not let it in, it is MISCONFIGURED until it does.
+    /// Makes a link: it is CREATING, and kept. Nothing is asked of the store: [`check`](Self::check) looks at it, imports
+    /// what is to be imported first, and makes the link available.
     ///
     /// # Errors
-    /// When there is a link in the state already, or the state does not fit: nothing is kept then. When the bucket could not
-    /// be looked at, or the first import had to stop: the link is then there, CREATING, and [`open`](Self::open) goes on.
+    /// When there is a link in the state already, or the state does not fit: nothing is kept then.
     pub async fn create(
         tree: T,
         store: S,
@@ -272,17 +312,18 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         }
         let kept = LinkDocument::new(linked, LinkState::creating(clock.now()), first, tree.identity()?)
             .with_tasks(Tasks::new(&options.file_system_id).with_queueing(options.queueing));
-        kept.save(&*states.exports).await?;
         let repository = Self::of(tree, store, states, options, clock, kept);
-        repository.go_on().await?;
+        repository.commit(|_| Ok::<_, RepositoryError>(())).await?;
         Ok(repository)
     }
 
-    /// Opens a link that was made before, in the state in which it was left: what was begun is gone on with. A link whose
-    /// directory is another one now is FAILED.
+    /// Opens a link that was made before, in the state in which it was left. Nothing is asked of the store; a
+    /// [`check`](Self::check) goes on with what was begun.
     ///
     /// # Errors
-    /// When there is no link in the state or it cannot be read, and when what was begun cannot be gone on with.
+    /// When there is no link in the state or it cannot be read; [`RepositoryError::OtherDirectory`] when the tree is not the
+    /// one that was linked, such as a mount point on which nothing is mounted. Nothing has changed then; see
+    /// [`abandon`](Self::abandon).
     pub async fn open(
         tree: T,
         store: S,
@@ -292,15 +333,26 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     ) -> Result<Self, RepositoryError> {
         let mut kept = LinkDocument::load(&*states.exports)?;
         check_states(&kept.linked, &states)?;
-        let is_lost = kept.root != tree.identity()? && kept.state.lifecycle() != Lifecycle::Deleting;
-        kept.tasks.restart(clock.now());
-        let repository = Self::of(tree, store, states, options, clock, kept);
-        if is_lost {
-            repository.change(|state, now| state.lost("the linked directory is not there any more", now)).await?;
-        } else {
-            repository.go_on().await?;
+        if kept.root != tree.identity()? {
+            return Err(RepositoryError::OtherDirectory);
         }
-        Ok(repository)
+        let now = clock.now();
+        kept.tasks.restart(now);
+        kept.tasks.expire(now);
+        Ok(Self::of(tree, store, states, options, clock, kept))
+    }
+
+    /// Gives up a link whose directory is not there any more: it is FAILED from then on. What it kept of both sides stays,
+    /// and so does the link, until it is deleted: open it then with the directory that is there now.
+    ///
+    /// # Errors
+    /// When there is no link in the state, or it cannot be read or written.
+    pub async fn abandon(tree: &T, states: &States, clock: &dyn Clock) -> Result<(), RepositoryError> {
+        let mut kept = LinkDocument::load(&*states.exports)?;
+        kept.state.lost("the linked directory is not there any more", clock.now())?;
+        kept.root = tree.identity()?;
+        kept.begin_save(&*states.exports)?.await.map_err(|error| LinkDocumentError::Save(Arc::new(error)))?;
+        Ok(())
     }
 
     fn of(
@@ -311,17 +363,8 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         clock: Arc<dyn Clock>,
         kept: LinkDocument,
     ) -> Self {
-        let (kept, turn, at_work) = (Mutex::new(kept), Turn::default(), Mutex::default());
-        Self { tree, store, states, options, clock, kept, turn, at_work }
-    }
-
-    /// Goes on with what was begun: making the link, or changing it.
-    async fn go_on(&self) -> Result<(), RepositoryError> {
-        let _turn = self.turn.lock().await;
-        match self.state().lifecycle() {
-            Lifecycle::Creating | Lifecycle::Updating => self.check_now().await,
-            _ => Ok(()),
-        }
+        let (kept, turn, at_work, saving) = (Mutex::new(kept), Turn::default(), Mutex::default(), Turn::default());
+        Self { tree, store, states, options, clock, kept, turn, at_work, saving }
     }
 
     /// The state.
@@ -349,54 +392,62 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     }
 
     /// Looks whether the bucket lets the link do what it is for: whether it can be listed, objects can be read and, unless
-    /// [`Access::ReadOnly`] says otherwise, put. The state follows; what was begun is gone on with.
+    /// [`Access::ReadOnly`] says otherwise, put. The state follows. What was begun is gone on with: a link that is CREATING
+    /// imports what is to be imported first, and that and one that is UPDATING is AVAILABLE then.
     ///
-    /// A misconfigured link does this every [`LinkState::RECHECK`] seconds; see [`LinkState::is_due`].
+    /// A link that is not available does this every [`LinkState::RECHECK`] seconds; see [`LinkState::is_due`].
     ///
     /// # Errors
-    /// [`RepositoryError::Store`] when that could not be found out, and the state is as it was; when the state could not be
-    /// written.
-    pub async fn check(&self) -> Result<LinkState, RepositoryError> {
+    /// [`RepositoryError::Store`] when that could not be found out, and the state is as it was; [`RepositoryError::Run`] when
+    /// the first import had to stop; when the state could not be written.
+    pub async fn check(&self, progress: &dyn Progress) -> Result<Checkup, RepositoryError> {
         let _turn = self.turn.lock().await;
-        self.check_now().await?;
-        Ok(self.state())
+        let first_import = self.check_now(Reads::Unproven, progress).await?;
+        Ok(Checkup { state: self.state(), first_import })
     }
 
-    async fn check_now(&self) -> Result<(), RepositoryError> {
+    async fn check_now(&self, reads: Reads, progress: &dyn Progress) -> Result<Option<Report>, RepositoryError> {
         let lifecycle = self.state().lifecycle();
-        match self.look().await {
+        match self.look(reads).await {
             Checked::Broken(cause, error) if lifecycle.after(Happening::Broken).is_ok() => {
-                self.change(|state, now| state.broken(cause, Chain(&error), now)).await
+                self.change(|state, now| state.broken(cause, Chain(&error), now)).await?;
+                Ok(None)
             }
-            Checked::Sound => match lifecycle {
-                Lifecycle::Creating | Lifecycle::Updating => {
-                    self.import_first().await?;
-                    self.change(LinkState::built).await
-                }
-                Lifecycle::Misconfigured => {
-                    self.import_first().await?;
-                    self.change(LinkState::corrected).await
-                }
-                Lifecycle::Available | Lifecycle::Deleting | Lifecycle::Failed => Ok(()),
-            },
-            Checked::Broken(..) => Ok(()),
-            Checked::Unknown(error) => Err(error.into()),
+            Checked::Sound => {
+                let happening = match lifecycle {
+                    Lifecycle::Creating | Lifecycle::Updating => LinkState::built,
+                    Lifecycle::Misconfigured => LinkState::corrected,
+                    Lifecycle::Available | Lifecycle::Deleting | Lifecycle::Failed => return Ok(None),
+                };
+                let first = self.import_first(progress).await?;
+                self.commit(|kept| {
+                    kept.first = FirstImport::None;
+                    happening(&mut kept.state, self.clock.now())
+                })
+                .await?;
+                Ok(first)
+            }
+            Checked::Broken(..) => Ok(None),
+            Checked::Unknown(error) => {
+                // On the disk it may stay as it is: after a restart it is looked at once more.
+                self.kept().state.tried(self.clock.now());
+                Err(error.into())
+            }
         }
     }
 
     /// Imports what is to be imported before the link is available for the first time.
-    async fn import_first(&self) -> Result<(), RepositoryError> {
-        if self.kept().first == FirstImport::All {
-            let options = self.import_options(&Selection::all());
-            import_since(&self.store, &self.tree, &**self.states.imports(), &options, &Silent).await?;
-            self.kept().first = FirstImport::None;
+    async fn import_first(&self, progress: &dyn Progress) -> Result<Option<Report>, RepositoryError> {
+        if self.kept().first == FirstImport::None {
+            return Ok(None);
         }
-        Ok(())
+        let options = self.import_options(&Selection::all());
+        Ok(Some(import_since(&self.store, &self.tree, &**self.states.imports(), &options, progress).await?))
     }
 
-    async fn look(&self) -> Checked {
+    async fn look(&self, reads: Reads) -> Checked {
         let linked = self.linked();
-        check(&self.store, &linked, self.options.access).await
+        check(&self.store, &linked, self.options.access, reads).await
     }
 
     /// Imports what was created or changed in the bucket since the last import.
@@ -423,7 +474,9 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         self.settle(ran).await
     }
 
-    /// What is in the tree and not in the bucket, or not as it is in the tree.
+    /// What is in the tree and not in the bucket, or not as it is in the tree; also what can never be exported, such as a
+    /// file whose name is not UTF-8, but not devices, pipes and sockets. What is gone from the tree counts if the exports of
+    /// the link delete.
     ///
     /// # Errors
     /// When the tree or the state could not be read.
@@ -436,7 +489,14 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         let options = self.export_options(&Selection::all());
         let state: &dyn StateStore = &*self.states.exports;
         let planned = plan_export(&self.tree, &self.store, Some(state), &options, |_| {}).await?;
-        let changes = [planned.written, planned.metadata_only, planned.failed, planned.conflicts].iter().sum();
+        // What can never be exported is in the tree alone as well, but for what is not meant to be.
+        let never = planned
+            .problems
+            .iter()
+            .filter(|problem| problem.outcome == Outcome::Skipped && crate::engine::task::is_failure(problem.cause));
+        let Report { written, metadata_only, failed, conflicts, deleted, problems_omitted, .. } = planned;
+        let unlisted = [written, metadata_only, failed, conflicts, deleted, problems_omitted];
+        let changes = unlisted.iter().fold(never.count() as u64, |sum, count| sum.saturating_add(*count));
         Ok(Unsent::Known { changes, oldest: None })
     }
 
@@ -445,22 +505,26 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     /// has to follow.
     ///
     /// # Errors
-    /// [`RepositoryError::NotAllowed`] in a state that does not allow it; [`RepositoryError::PathsChanged`].
+    /// [`RepositoryError::NotAllowed`] in a state that does not allow it; [`RepositoryError::PathsChanged`]. As
+    /// [`check`](Self::check), which then goes on with the update.
     pub async fn update(&self, linked: Linked) -> Result<LinkState, RepositoryError> {
         let _turn = self.enter(Action::Update).await?;
-        {
-            let mut kept = self.kept();
+        self.commit(|kept| {
             if !kept.linked.is_of_the_same_place(&linked) {
                 return Err(RepositoryError::PathsChanged);
             }
+            kept.state.update(self.clock.now())?;
             kept.linked = linked;
-        }
-        self.change(LinkState::update).await?;
-        self.check_now().await?;
+            Ok(())
+        })
+        .await?;
+        self.check_now(Reads::Unproven, &Silent).await?;
         Ok(self.state())
     }
 
-    /// Deletes the link. Tree and bucket keep what they have; what is not in the bucket then is in the tree alone.
+    /// Deletes the link. Tree and bucket keep what they have: what is not in the bucket then is in the tree alone, and what was
+    /// released is in the bucket alone, with placeholders that nobody fetches the data of. Unless that is accepted, the link
+    /// stays as long as there is either.
     ///
     /// A deletion that was cut short is gone on with by deleting once more.
     ///
@@ -481,10 +545,20 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
                 Loss::Refused => self.count_unsent().await?,
                 Loss::Accepted => Unsent::Unknown,
             };
-            let tasks = self.tasks();
-            let tasks = tasks.iter().map(|task| (task.task_id.as_str(), task.lifecycle.name()));
-            check_deletion(self.linked().name(), tasks, unsent, loss)?;
-            self.change(LinkState::delete).await?;
+            if loss == Loss::Refused {
+                let files = count_released(&self.tree).await?;
+                if files > 0 {
+                    return Err(RepositoryError::Released { files });
+                }
+            }
+            self.commit(|kept| {
+                // Whatever is at work has this turn; a task that is said to be was dropped.
+                kept.tasks.restart(self.clock.now());
+                let tasks = kept.tasks.iter().map(|task| (task.task_id.as_str(), task.lifecycle.name()));
+                check_deletion(kept.linked.name(), tasks, unsent, loss)?;
+                Ok::<_, RepositoryError>(kept.state.delete(self.clock.now())?)
+            })
+            .await?;
         }
         // The link goes last: as long as it is there, the deletion is gone on with.
         for state in self.states.imports.iter().chain([&self.states.exports]) {
@@ -505,17 +579,20 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     /// Draws the conclusions from what became of a run.
     async fn settle(&self, ran: Result<Report, RunError>) -> Result<Report, RepositoryError> {
         if is_suspicious(ran.as_ref().map_err(RunError::kind)) {
-            self.follow().await?;
+            let report = ran.as_ref().unwrap_or_else(RunError::report);
+            let reads =
+                report.direction == Direction::Import && report.written.saturating_add(report.metadata_only) > 0;
+            self.follow(if reads { Reads::Proven } else { Reads::Unproven }).await?;
         }
         Ok(ran?)
     }
 
     /// Looks at the store, and has the state follow. What could not be found out is no reason to keep back what became of a
     /// run.
-    async fn follow(&self) -> Result<(), RepositoryError> {
-        match self.check_now().await {
-            Err(RepositoryError::Store(_)) => Ok(()),
-            checked => checked,
+    async fn follow(&self, reads: Reads) -> Result<(), RepositoryError> {
+        match self.check_now(reads, &Silent).await {
+            Err(RepositoryError::Store(_) | RepositoryError::Run(_)) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -524,12 +601,28 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         &self,
         change: impl FnOnce(&mut LinkState, Timestamp) -> Result<(), IllegalTransition>,
     ) -> Result<(), RepositoryError> {
-        let kept = {
-            let mut kept = self.kept();
-            change(&mut kept.state, self.clock.now())?;
-            kept.clone()
-        };
-        Ok(kept.save(&*self.states.exports).await?)
+        self.commit(|kept| change(&mut kept.state, self.clock.now())).await
+    }
+
+    /// Changes what is kept: on the disk, and then here. One change comes after the other, whoever makes it.
+    async fn commit<R, E>(&self, edit: impl FnOnce(&mut LinkDocument) -> Result<R, E>) -> Result<R, RepositoryError>
+    where
+        RepositoryError: From<E>,
+    {
+        let mut saving = self.saving.lock().await;
+        // A save that was dropped goes on by itself, and what comes after it waits until it has ended.
+        if let Some(before) = saving.take() {
+            let _ = before.await;
+        }
+        let mut next = self.kept().clone();
+        let answer = edit(&mut next)?;
+        let save = next.begin_save(&*self.states.exports)?.map_err(Arc::new).boxed().shared();
+        *saving = Some(save.clone());
+        let saved = save.await;
+        *saving = None;
+        saved.map_err(|error| LinkDocumentError::Save(error))?;
+        *self.kept() = next;
+        Ok(answer)
     }
 
     fn import_options(&self, selection: &Selection) -> ImportOptions {

@@ -1,6 +1,6 @@
 //! The tasks of a link.
 
-use super::check::is_suspicious;
+use super::check::{Reads, is_suspicious};
 use super::data::OfTask;
 use super::{DataRepository, RepositoryError};
 use crate::engine::cancel::Cancel;
@@ -23,7 +23,9 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     /// The tasks of the last 14 days, and those that have not ended.
     #[must_use]
     pub fn tasks(&self) -> Tasks {
-        self.kept().tasks.clone()
+        let mut tasks = self.kept().tasks.clone();
+        tasks.expire(self.clock.now());
+        tasks
     }
 
     /// Takes a request for a task: `CreateDataRepositoryTask` of the API. It waits until [`run_task`](Self::run_task).
@@ -32,16 +34,14 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     /// [`RepositoryError::NotAllowed`] in a state that does not allow what it does; [`RepositoryError::Task`] when it is
     /// refused.
     pub async fn create_task(&self, request: &CreateTask, id: TaskId) -> Result<Task, RepositoryError> {
-        let document = {
-            let mut kept = self.kept();
+        self.commit(|kept| {
             kept.state.permit(action(request.r#type))?;
             let (automatic, now) = (kept.linked.auto_export(), self.clock.now());
             kept.tasks.expire(now);
-            kept.tasks.create(request, id.clone(), automatic, now)?;
-            kept.clone()
-        };
-        document.save(&*self.states.exports).await?;
-        Ok(document.tasks.get(&id)?.clone())
+            let task = kept.tasks.create(request, id, automatic, now)?;
+            Ok::<_, RepositoryError>(task.clone())
+        })
+        .await
     }
 
     /// Cancels a task: `CancelDataRepositoryTask` of the API. What is in process is finished, and nothing is undone.
@@ -49,16 +49,19 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     /// # Errors
     /// [`RepositoryError::Task`] when there is none, or it has ended.
     pub async fn cancel_task(&self, id: &TaskId) -> Result<TaskLifecycle, RepositoryError> {
-        let (lifecycle, document) = {
-            let mut kept = self.kept();
+        // Whoever has no task at work while nobody else has the turn had one whose future was dropped.
+        let turn = self.turn.try_lock();
+        self.commit(|kept| {
+            if turn.is_some() {
+                kept.tasks.restart(self.clock.now());
+            }
             let lifecycle = kept.tasks.cancel(id, self.clock.now())?;
-            (lifecycle, kept.clone())
-        };
-        if let Some(at_work) = self.at_work().as_ref().filter(|at_work| at_work.id == *id) {
-            at_work.cancel.cancel();
-        }
-        document.save(&*self.states.exports).await?;
-        Ok(lifecycle)
+            if let Some(at_work) = self.at_work().as_ref().filter(|at_work| at_work.id == *id) {
+                at_work.cancel.cancel();
+            }
+            Ok::<_, RepositoryError>(lifecycle)
+        })
+        .await
     }
 
     /// Works on the task that is next, if one waits. Its numbers can be asked for meanwhile, from [`tasks`](Self::tasks).
@@ -68,31 +71,33 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
     pub async fn run_task(&self, progress: &dyn Progress) -> Result<Option<(Task, TaskOutcome)>, RepositoryError> {
         let _turn = self.turn.lock().await;
         let cancel = Cancel::default();
-        let (task, permitted, document) = {
-            let (mut kept, now) = (self.kept(), self.clock.now());
+        let started = self.commit(|kept| {
+            let now = self.clock.now();
             // Whatever is at work has this turn; a task that is said to be was dropped.
             kept.tasks.restart(now);
-            let Some(task) = kept.tasks.start_next(now) else { return Ok(None) };
-            *self.at_work() = Some(AtWork { id: task.task_id.clone(), cancel: cancel.clone() });
-            let permitted = kept.state.permit(action(task.r#type));
-            (task, permitted, kept.clone())
-        };
-        document.save(&*self.states.exports).await?;
+            kept.tasks.expire(now);
+            let task = kept.tasks.start_next(now);
+            *self.at_work() = task.as_ref().map(|task| AtWork { id: task.task_id.clone(), cancel: cancel.clone() });
+            Ok::<_, RepositoryError>(task.map(|task| {
+                let permitted = kept.state.permit(action(task.r#type));
+                (task, permitted)
+            }))
+        });
+        let Some((task, permitted)) = started.await? else { return Ok(None) };
         let outcome = match permitted {
             Ok(()) => self.work_on(&task, &cancel, progress).await,
             Err(refused) => TaskOutcome::refused(&refused),
         };
-        let document = {
-            let mut kept = self.kept();
+        let ended = self.commit(|kept| {
             *self.at_work() = None;
-            kept.tasks.end(&task.task_id, outcome.end.clone(), self.clock.now())?;
-            kept.clone()
-        };
-        document.save(&*self.states.exports).await?;
+            let ended = kept.tasks.end(&task.task_id, outcome.end.clone(), self.clock.now())?;
+            Ok::<_, RepositoryError>(ended.clone())
+        });
+        let ended = ended.await?;
         if outcome.report.as_ref().is_some_and(|report| is_suspicious(Ok(report))) || outcome.end.failure.is_some() {
-            self.follow().await?;
+            self.follow(Reads::Unproven).await?;
         }
-        Ok(Some((document.tasks.get(&task.task_id)?.clone(), outcome)))
+        Ok(Some((ended, outcome)))
     }
 
     async fn work_on(&self, task: &Task, cancel: &Cancel, progress: &dyn Progress) -> TaskOutcome {

@@ -8,7 +8,10 @@ use super::{EventKind, ObjectEvent, Sequencer};
 use crate::escape::{escape, excerpt};
 use crate::etag::ETag;
 use crate::timestamp::Timestamp;
-use serde_json::{Map, Value};
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use std::cell::Cell;
+use std::cmp::Ordering;
 use std::fmt;
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -19,6 +22,11 @@ use time::format_description::well_known::Rfc3339;
 const CARRIED: usize = 256 << 10;
 /// How many documents may be wrapped in each other, lists counted.
 const DEPTH: u8 = 8;
+/// The most events and errors of a message. S3 sends one event at a time, and an answer of SQS ten.
+const ITEMS: usize = 10_000;
+/// The most values of a document. A record of S3 has 26, and there are fewer than 6,000 in 4 MiB. A value takes a third of a
+/// KiB at most, which is far more than it takes in the text.
+const VALUES: usize = 200_000;
 
 /// What a message brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +87,14 @@ pub enum MessageFault {
     TooDeep {
         /// The limit.
         limit: usize,
+    },
+    /// There is too much in it.
+    #[error("expected at most {limit} {what}, found more")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+        /// Of what.
+        what: &'static str,
     },
     /// It ends before it is complete.
     #[error("expected the rest of a message, found {found}")]
@@ -152,6 +168,8 @@ impl InvalidMessage {
 /// - A record that cannot be read is one error, and those beside it are read all the same. Nothing is passed over in
 ///   silence.
 /// - A text within a message has at most 256 KiB; documents are wrapped in each other at most 8 times.
+/// - A document has at most 200,000 values, and a message brings at most 10,000 events and errors. The one that is too many
+///   is the last error, and what comes after it is not read.
 ///
 /// ```
 /// use posix_s3::repository::{Notice, read_message};
@@ -177,11 +195,37 @@ struct Reading {
 
 impl Reading {
     fn fault(&mut self, place: &str, fault: MessageFault) {
-        self.found.push(Err(InvalidMessage::new(None, place.into(), fault)));
+        self.take(place, Err(InvalidMessage::new(None, place.into(), fault)));
     }
 
     fn notice(&mut self, notice: Notice) {
-        self.found.push(Ok(notice));
+        self.take("", Ok(notice));
+    }
+
+    fn take(&mut self, place: &str, found: Result<Notice, InvalidMessage>) {
+        match self.found.len().cmp(&ITEMS) {
+            Ordering::Less => self.found.push(found),
+            Ordering::Equal => {
+                let fault = MessageFault::TooMany { limit: ITEMS, what: "events and errors" };
+                self.found.push(Err(InvalidMessage::new(None, place.into(), fault)));
+            }
+            Ordering::Greater => {}
+        }
+    }
+
+    /// Whether nothing more is read.
+    fn is_full(&self) -> bool {
+        self.found.len() > ITEMS
+    }
+
+    /// What is in a list.
+    fn items(&mut self, items: &[Value], place: &str, depth: u8) {
+        for (at, item) in items.iter().enumerate() {
+            if self.is_full() {
+                break;
+            }
+            self.value(item, &format!("{place}[{at}]"), depth);
+        }
     }
 
     /// A text that a service carries.
@@ -199,10 +243,9 @@ impl Reading {
     }
 
     fn json(&mut self, text: &[u8], place: &str, depth: u8) {
-        match serde_json::from_slice::<Value>(text) {
+        match parse(text) {
             Ok(value) => self.value(&value, place, depth),
-            // It quotes nothing of the text.
-            Err(error) => self.fault(place, MessageFault::Json { found: error.to_string().into() }),
+            Err(fault) => self.fault(place, fault),
         }
     }
 
@@ -211,11 +254,7 @@ impl Reading {
             return self.fault(place, MessageFault::TooDeep { limit: DEPTH.into() });
         };
         match value {
-            Value::Array(items) => {
-                for (at, item) in items.iter().enumerate() {
-                    self.value(item, &format!("{place}[{at}]"), deeper);
-                }
-            }
+            Value::Array(items) => self.items(items, place, deeper),
             Value::Object(map) => self.document(map, place, deeper),
             other => self.fault(place, MessageFault::Shape { found: kind(Some(other)) }),
         }
@@ -241,13 +280,13 @@ impl Reading {
             self.carried(map, "body", place, depth);
         } else if map.contains_key("detail-type") {
             let read = bridge_event(map, place);
-            self.found.push(read.map(Notice::Event));
+            self.take(place, read.map(Notice::Event));
         } else if map.contains_key("s3") {
             let read = record(map, place);
-            self.found.push(read.map(Notice::Event));
+            self.take(place, read.map(Notice::Event));
         } else {
             let names: Vec<&str> = map.keys().take(8).map(String::as_str).collect();
-            let found = format!("an object with the fields \"{}\"", escape(names.join(", ").as_bytes()));
+            let found = format!("an object with the fields \"{}\"", excerpt(names.join(", ").as_bytes()));
             self.fault(place, MessageFault::Shape { found: found.into() });
         }
     }
@@ -255,13 +294,89 @@ impl Reading {
     fn list(&mut self, map: &Map<String, Value>, name: &'static str, place: &str, depth: u8) {
         let place = within(place, name);
         match map.get(name) {
-            Some(Value::Array(items)) => {
-                for (at, item) in items.iter().enumerate() {
-                    self.value(item, &format!("{place}[{at}]"), depth);
-                }
-            }
+            Some(Value::Array(items)) => self.items(items, &place, depth),
             other => self.fault(&place, field("a list", other)),
         }
+    }
+}
+
+/// A document, if there is not too much in it.
+fn parse(text: &[u8]) -> Result<Value, MessageFault> {
+    let left = Cell::new(Some(VALUES));
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let read = Counted { left: &left }.deserialize(&mut deserializer);
+    match read.and_then(|value| deserializer.end().map(|()| value)) {
+        Ok(value) => Ok(value),
+        Err(_) if left.get().is_none() => Err(MessageFault::TooMany { limit: VALUES, what: "values" }),
+        // It quotes nothing of the text.
+        Err(error) => Err(MessageFault::Json { found: error.to_string().into() }),
+    }
+}
+
+/// Reads a value as serde_json would, as long as there are any left.
+#[derive(Clone, Copy)]
+struct Counted<'c> {
+    /// How many more there may be; nothing when there were more.
+    left: &'c Cell<Option<usize>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Counted<'_> {
+    type Value = Value;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.left.set(self.left.get().and_then(|left| left.checked_sub(1)));
+        match self.left.get() {
+            Some(_) => deserializer.deserialize_any(self),
+            None => Err(de::Error::custom("too many values")),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Counted<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element_seed(self)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(name) = object.next_key::<String>()? {
+            map.insert(name, object.next_value_seed(self)?);
+        }
+        Ok(Value::Object(map))
     }
 }
 
@@ -275,7 +390,7 @@ fn kind(value: Option<&Value>) -> Box<str> {
         Some(Value::Null) => "null".into(),
         Some(Value::Bool(_)) => "a truth value".into(),
         Some(Value::Number(number)) => format!("the number {number}").into(),
-        Some(Value::String(text)) => format!("\"{}\"", escape(text.as_bytes())).into(),
+        Some(Value::String(text)) => format!("\"{}\"", excerpt(text.as_bytes())).into(),
         Some(Value::Array(_)) => "a list".into(),
         Some(Value::Object(_)) => "an object".into(),
     }
@@ -425,7 +540,7 @@ fn form_decoded(text: &str) -> Result<String, Box<str>> {
                 });
                 let Some((high, low)) = digits else {
                     let at = text.len().saturating_sub(after.len()).saturating_sub(1);
-                    return Err(format!("\"{}\" with a bad escape at byte {at}", escape(text.as_bytes())).into());
+                    return Err(format!("\"{}\" with a bad escape at byte {at}", excerpt(text.as_bytes())).into());
                 };
                 bytes.push(high << 4 | low);
                 rest = after.get(2..).unwrap_or_default();
@@ -433,7 +548,7 @@ fn form_decoded(text: &str) -> Result<String, Box<str>> {
             other => bytes.push(other),
         }
     }
-    String::from_utf8(bytes).map_err(|_| format!("\"{}\", which is not UTF-8", escape(text.as_bytes())).into())
+    String::from_utf8(bytes).map_err(|_| format!("\"{}\", which is not UTF-8", excerpt(text.as_bytes())).into())
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -520,6 +635,44 @@ mod tests {
             fault(r#"{"detail-type":"Object Created","source":"aws.ec2"}"#),
             "invalid message at source: expected \"aws.s3\", found \"aws.ec2\""
         );
+    }
+
+    #[test]
+    fn a_message_of_too_much_ends_with_one_error() {
+        let zeros = |count: usize| format!("[{}0]", "0,".repeat(count.saturating_sub(1)));
+        assert_eq!(read_message(zeros(ITEMS).as_bytes()).len(), ITEMS);
+        let found = read_message(zeros(ITEMS + 5).as_bytes());
+        assert_eq!(found.len(), ITEMS + 1);
+        let last = found.last().unwrap().as_ref().unwrap_err();
+        assert_eq!(
+            last.to_string(),
+            "invalid message at [10000]: expected at most 10000 events and errors, found more"
+        );
+        // Events and errors, and however deep they are, count together.
+        let half = vec![r#"{"Event":"s3:TestEvent"},0"#; ITEMS / 4].join(",");
+        let found = read_message(format!(r#"[{{"Records":[{half}]}},{{"Messages":[{half},0]}},[0,0]]"#).as_bytes());
+        assert_eq!((found.len(), found.iter().filter(|found| found.is_ok()).count()), (ITEMS + 1, ITEMS / 2));
+        assert_eq!(fault(&zeros(2_000_000)), "invalid message: expected at most 200000 values, found more");
+        let empty = format!(r#"{{"Records":[],"Rest":{}}}"#, zeros(VALUES - 3));
+        assert_eq!(fault(&empty), "");
+    }
+
+    #[test]
+    fn a_long_text_is_quoted_in_part() {
+        let long = "x".repeat(200_000);
+        for message in [
+            format!(r#"["{long}"]"#),
+            format!(r#"{{"{long}":1}}"#),
+            format!(
+                r#"{{"s3":{{"bucket":{{"name":"b"}},"object":{{"key":"{long}%"}}}},"eventVersion":"2.1","eventName":"a"}}"#
+            ),
+            format!(
+                r#"{{"s3":{{"bucket":{{"name":"b"}},"object":{{"key":"{long}%ff"}}}},"eventVersion":"2.1","eventName":"a"}}"#
+            ),
+        ] {
+            let fault = fault(&message);
+            assert!(fault.contains("xxx") && fault.len() < 1000, "{fault}");
+        }
     }
 
     #[test]

@@ -5,13 +5,14 @@ mod message;
 mod sequencer;
 mod stream;
 
-pub use backlog::{Backlog, BacklogCounts, Overdue};
+pub use backlog::{Backlog, BacklogCounts, InvalidBacklog, Overdue};
 pub use message::{InvalidMessage, MessageFault, MessagePosition, Notice, read_message};
 pub use sequencer::{InvalidSequencer, Sequencer};
 pub use stream::{MessageStream, StreamError};
 
 use crate::etag::ETag;
 use crate::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Something that happened to an object.
 ///
@@ -29,7 +30,8 @@ use crate::timestamp::Timestamp;
 ///   the current one now is imported;
 /// - of a deletion that was taken back S3 documents no event. The object is imported when its key is next heard of, or by a
 ///   [`sweep`](crate::engine::sweep).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct ObjectEvent {
     /// The name of the bucket.
@@ -41,14 +43,19 @@ pub struct ObjectEvent {
     /// What happened, as it was found: `ObjectCreated:Put`, or `Object Created` from `EventBridge`.
     pub name: Box<str>,
     /// Which of two events of one key is the later one. Only what puts or deletes has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequencer: Option<Sequencer>,
     /// When it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<Timestamp>,
     /// The size of the object in bytes, where it is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// The version of its bytes, where it is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<ETag>,
     /// The version of the object in a bucket with versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_id: Option<Box<str>>,
 }
 
@@ -59,7 +66,7 @@ impl ObjectEvent {
 }
 
 /// What happened to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum EventKind {
     /// It was put, whether there was one before or not.
@@ -156,7 +163,7 @@ impl EventKind {
 }
 
 /// How an object was put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Creation {
     /// In one piece.
@@ -172,7 +179,7 @@ pub enum Creation {
 }
 
 /// How an object was deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Removal {
     /// The object; in a bucket with versions one of them, for good.
@@ -194,7 +201,7 @@ impl Removal {
 }
 
 /// What became of a copy from an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Restoration {
     /// It was asked for.

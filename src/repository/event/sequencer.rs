@@ -1,6 +1,7 @@
 //! [`Sequencer`]: which of two events of one key is the later one.
 
 use crate::escape::{escape, found_byte};
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +22,8 @@ use thiserror::Error;
 /// assert_eq!(refused.to_string(), "invalid sequencer \"55AEG\": expected a hexadecimal digit, found `G` at byte 4");
 /// # Ok::<(), posix_s3::repository::InvalidSequencer>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Box<str>", into = "String")]
 pub struct Sequencer(Box<str>);
 
 /// A sequencer that is no hexadecimal number of 1 to 1,024 digits.
@@ -59,6 +61,20 @@ impl FromStr for Sequencer {
             1..=Self::MAX_DIGITS => Ok(Self(text.trim_start_matches('0').to_ascii_uppercase().into())),
             digits => Err(invalid(format!("at most {} digits, found {digits}", Self::MAX_DIGITS))),
         }
+    }
+}
+
+impl TryFrom<Box<str>> for Sequencer {
+    type Error = InvalidSequencer;
+
+    fn try_from(text: Box<str>) -> Result<Self, InvalidSequencer> {
+        text.parse()
+    }
+}
+
+impl From<Sequencer> for String {
+    fn from(sequencer: Sequencer) -> Self {
+        sequencer.to_string()
     }
 }
 

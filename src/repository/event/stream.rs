@@ -12,7 +12,9 @@ const DEPTH: usize = 64;
 /// Messages one after the other, each JSON, with whatever white space between them: a line each, or printed over many.
 ///
 /// - Each message is read as [`read_message`] does.
-/// - A message has at most [`LIMIT`](Self::LIMIT) bytes; memory does not grow beyond that.
+/// - A message has at most [`LIMIT`](Self::LIMIT) bytes, and of what is in it [`read_message`] reads only so much. So memory is
+///   bounded: one message is held at a time, with what it brings, in less than 100 MiB for the worst that a stranger can
+///   send.
 /// - A message that cannot be read is an error that says where it begins, and the next one is read. The next one begins at
 ///   a line whose first byte is `{`; after a message that ends within a text, at the next line.
 ///

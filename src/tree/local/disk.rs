@@ -5,7 +5,7 @@
 
 use super::staging::StagedFile;
 use super::sys::{self, Stat};
-use super::users;
+use super::users::{self, Asked, Users};
 use crate::timestamp::Timestamp;
 use futures_channel::oneshot;
 use std::fs::File;
@@ -24,7 +24,7 @@ pub(super) struct Disk {
     settled: Arc<Mutex<Settled>>,
     staged: Turns<StagedFile, io::Result<StagedFile>>,
     opened: Turns<File, (File, io::Result<Stat>)>,
-    used: Turns<Vec<u8>, io::Result<bool>>,
+    used: Turns<Asked, io::Result<Users>>,
 }
 
 impl Disk {
@@ -51,13 +51,13 @@ impl Disk {
             .unwrap_or_else(|| Err(panicked()))
     }
 
-    /// Whether anybody has a file open whose path ends so. Finding out is a look at every process, for all who ask together.
-    pub(super) async fn in_use(&self, path: Vec<u8>) -> io::Result<bool> {
-        let look = |paths: Vec<Vec<u8>>, answer: Answer<'_, io::Result<bool>>| match users::in_use(&paths) {
+    /// Who has a file open. Finding out is a look at every process, for all who ask together.
+    pub(super) async fn in_use(&self, file: Asked) -> io::Result<Users> {
+        let look = |files: Vec<Asked>, answer: Answer<'_, io::Result<Users>>| match users::in_use(&files) {
             Ok(used) => used.into_iter().enumerate().for_each(|(place, used)| answer(place, Ok(used))),
-            Err(error) => (0..paths.len()).for_each(|place| answer(place, Err(error.kind().into()))),
+            Err(error) => (0..files.len()).for_each(|place| answer(place, Err(error.kind().into()))),
         };
-        self.used.take(path, look).await.unwrap_or_else(|| Err(panicked()))
+        self.used.take(file, look).await.unwrap_or_else(|| Err(panicked()))
     }
 
     /// A run begins. What was brought to the disk before says nothing about it.

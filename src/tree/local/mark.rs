@@ -88,12 +88,15 @@ impl Marks {
         let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
         let value = match read(&fd, TRUSTED_ATTRIBUTE)? {
             Some(value) => value,
+            None if self.trust(&fd) == Trust::Superuser => {
+                if !is_set(&fd, USER_ATTRIBUTE)? {
+                    return Ok(Residence::Here);
+                }
+                let why = "it was marked by a user, who may have written anything, and not by the superuser";
+                return Err(invalid(why.into()));
+            }
             None => match read(&fd, USER_ATTRIBUTE)? {
                 None => return Ok(Residence::Here),
-                Some(_) if self.trust(&fd) == Trust::Superuser => {
-                    let why = "it was marked by a user, who may have written anything, and not by the superuser";
-                    return Err(invalid(why.into()));
-                }
                 Some(value) => value,
             },
         };
@@ -110,13 +113,27 @@ fn read(fd: impl AsFd, name: &str) -> io::Result<Option<Vec<u8>>> {
     match rustix::fs::fgetxattr(fd, name, rustix::buffer::spare_capacity(&mut value)) {
         Ok(_) => Ok(Some(value)),
         Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+        Err(Errno::RANGE) => {
+            let why = format!("its attribute \"{name}\" has more than {LONGEST} bytes, and is no mark");
+            Err(io::Error::new(io::ErrorKind::InvalidData, why))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether an attribute is set, whatever its value and however long that is.
+fn is_set(fd: impl AsFd, name: &str) -> io::Result<bool> {
+    let mut nothing: [u8; 0] = [];
+    match rustix::fs::fgetxattr(fd, name, &mut nothing[..]) {
+        Ok(_) | Err(Errno::RANGE) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Whether a file is marked at all, whatever its mark says.
 pub(super) fn is_marked(fd: impl AsFd) -> io::Result<bool> {
-    Ok(read(&fd, TRUSTED_ATTRIBUTE)?.is_some() || read(&fd, USER_ATTRIBUTE)?.is_some())
+    Ok(is_set(&fd, TRUSTED_ATTRIBUTE)? || is_set(&fd, USER_ATTRIBUTE)?)
 }
 
 /// Whether a file holds any bytes. A file system that keeps no holes says that all do.
@@ -128,17 +145,29 @@ pub(super) fn data(fd: impl AsFd) -> io::Result<Data> {
     }
 }
 
-/// An extended attribute or access list that a new inode would not have, if there is one. A label that the kernel gives to
-/// every new inode is none.
-pub(super) fn extra(fd: impl AsFd) -> io::Result<Option<String>> {
+/// The extended attributes and access lists that a new inode would not have. A label that the kernel gives to every new inode
+/// is none.
+pub(super) fn extras(fd: impl AsFd) -> io::Result<Vec<String>> {
     let mut names = Vec::with_capacity(1 << 16);
     match rustix::fs::flistxattr(fd, rustix::buffer::spare_capacity(&mut names)) {
         Ok(_) => {}
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(None),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     }
-    let names = names.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     let ours = [TRUSTED_ATTRIBUTE, USER_ATTRIBUTE];
     let given = |name: &str| name.is_empty() || ours.contains(&name) || name == "security.selinux";
-    Ok(names.map(|name| name.into_owned()).find(|name| !given(name)))
+    let names = names.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    Ok(names.map(|name| name.into_owned()).filter(|name| !given(name)).collect())
+}
+
+/// Gives a file an extended attribute of another.
+pub(super) fn copy(name: &str, from: impl AsFd, to: impl AsFd) -> io::Result<()> {
+    // The longest that Linux keeps: XATTR_SIZE_MAX.
+    let mut value = Vec::with_capacity(1 << 16);
+    match rustix::fs::fgetxattr(from, name, rustix::buffer::spare_capacity(&mut value)) {
+        Ok(_) => Ok(rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty())?),
+        // It was removed meanwhile.
+        Err(Errno::NODATA) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

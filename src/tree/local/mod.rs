@@ -13,6 +13,7 @@
 mod buffers;
 mod directories;
 mod disk;
+mod exchange;
 mod look;
 mod mark;
 mod staging;
@@ -22,13 +23,15 @@ mod users;
 
 use self::buffers::Buffers;
 use self::directories::Directories;
+use self::exchange::{Exchange, Exchanged};
 use self::mark::Marks;
-use self::staging::{Staged, StagedFile, Staging};
+use self::staging::{StagedFile, Staging};
 use self::sys::{Mount, Name, Stat, failed};
 use self::threads::Threads;
+use self::users::{Asked, Users};
 use super::{
-    Applied, Data, Fingerprint, Found, NameList, OpenFile, Place, Present, Residence, Shortfall, SourceError, Standing,
-    Tree, TreeError, TreeErrorKind, TreeOp, Visit,
+    Applied, Around, Data, Fingerprint, Found, NameList, OpenFile, Place, Present, Residence, Shortfall, SourceError,
+    Standing, Tree, TreeError, TreeErrorKind, TreeOp, UnseenUsers, Visit,
 };
 use crate::entry::{Entry, EntryKind};
 use crate::escape::escape;
@@ -235,13 +238,86 @@ impl LocalTree {
             let source = format!("expected {} bytes, found {}", entry.object_size(), staged.length());
             return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(source));
         }
-        let finish = async {
-            staged.end()?;
-            let applied = set_attributes(staged.descriptor(), entry.attributes())?;
-            let mut staged = self.disk.bring(staged).await?;
-            Ok(as_it_stands(applied, &staged.publish(&parent, Name::last_of(entry.key())?, standing)?))
+        let error = |error| failed(ATTEMPT, path, error);
+        staged.end().map_err(error)?;
+        let mut applied = set_attributes(staged.descriptor(), entry.attributes()).map_err(error)?;
+        let replaced = self.replaced(ATTEMPT, entry, &parent, standing)?;
+        if keep_extras(ATTEMPT, entry, &replaced, staged.descriptor())? {
+            applied = set_attributes(staged.descriptor(), entry.attributes()).map_err(error)?;
+        }
+        let staged = self.disk.bring(staged).await.map_err(error)?;
+        self.publish(ATTEMPT, entry.key(), staged, &parent, standing, replaced, applied).await
+    }
+
+    /// What a file that is about to be published will replace.
+    fn replaced(
+        &self,
+        attempt: &'static str,
+        entry: &Entry,
+        parent: &OwnedFd,
+        standing: Standing,
+    ) -> Result<Replaced, TreeError> {
+        let error = |error| failed(attempt, entry.key().as_str().as_bytes(), error);
+        let Standing::Version(found) = standing else { return Ok(Replaced::Any) };
+        if found.file_type != FileType::File || !mark::is_marked(&*self.root).map_err(error)? {
+            return Ok(Replaced::Any);
+        }
+        let file = match sys::open_file(parent, Name::last_of(entry.key()).map_err(error)?) {
+            Ok(file) => file,
+            // Nothing that could be lost; publishing finds out.
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(Replaced::Any),
+            // It may be one all the same.
+            Err(_) => return Ok(Replaced::Placeholder { file: None, found }),
         };
-        finish.await.map_err(|error| failed(ATTEMPT, path, error))
+        if !mark::is_marked(&file).map_err(error)? {
+            return Ok(Replaced::Any);
+        }
+        // What is not believed, or was written to, is not what the new file stands for.
+        let residence = sys::look(&file).and_then(|stat| self.marks.residence(&file, &stat));
+        let same = matches!(residence, Ok(Residence::Released(released))
+            if (released.size, released.mtime) == (entry.object_size(), entry.attributes().mtime));
+        Ok(Replaced::Placeholder { file: same.then_some(file), found })
+    }
+
+    /// Gives a staged file its name.
+    #[allow(clippy::too_many_arguments, reason = "they are of one file")]
+    async fn publish(
+        &self,
+        attempt: &'static str,
+        key: &Key,
+        mut staged: StagedFile,
+        parent: &OwnedFd,
+        standing: Standing,
+        replaced: Replaced,
+        applied: Applied,
+    ) -> Result<Applied, TreeError> {
+        let path = key.as_str().as_bytes();
+        let error = |error| failed(attempt, path, error);
+        let kind = |kind| TreeError::new(attempt, path, kind);
+        let name = Name::last_of(key).map_err(error)?;
+        let Replaced::Placeholder { found, .. } = replaced else {
+            return Ok(as_it_stands(applied, &staged.publish(parent, name, standing).map_err(error)?));
+        };
+        // Nobody has it open any more who could be taken for a writer.
+        let exchange = Exchanged::begin(staged.into_staged(), parent, key, &found).map_err(error)?;
+        let mut exchanged = match exchange {
+            Exchange::Done(exchanged) => exchanged,
+            Exchange::Changed => return Err(kind(TreeErrorKind::Conflict)),
+            Exchange::Unsupported(mut staged, _) => {
+                return Ok(as_it_stands(applied, &staged.publish(parent, name, standing).map_err(error)?));
+            }
+        };
+        self.unsynced.store(true, Ordering::Relaxed);
+        // Whoever reads it reads zeros, and whoever is not seen is taken not to be there: else nothing could be fetched
+        // where others are at work.
+        match self.disk.in_use(exchanged.asked()).await {
+            Ok(users) if users.writes => return Err(undone(kind(TreeErrorKind::InUse), exchanged.undo())),
+            Ok(_) if exchanged.holds(&found) => exchanged.let_go(),
+            Ok(_) => return Err(undone(kind(TreeErrorKind::Conflict), exchanged.undo())),
+            Err(why) => return Err(undone(error(why), exchanged.undo())),
+        }
+        let made = exchanged.made().ok_or_else(|| kind(TreeErrorKind::Conflict))?;
+        Ok(as_it_stands(Applied { around: exchanged.around(), ..applied }, made))
     }
 
     /// A placeholder that has no name yet: a hole, marked, with its attributes, on the disk.
@@ -250,6 +326,7 @@ impl LocalTree {
         attempt: &'static str,
         entry: &Entry,
         released: &Released,
+        replaced: &Replaced,
     ) -> Result<(StagedFile, Applied), TreeError> {
         let path = entry.key().as_str().as_bytes();
         let error = |error| failed(attempt, path, error);
@@ -263,10 +340,13 @@ impl LocalTree {
         let file = staged.descriptor();
         file.set_len(released.size).map_err(error)?;
         // What is marked is the mtime that is kept, and a mark is set by whoever may still write.
-        sys::change_times(file, entry.attributes()).map_err(error)?;
+        sys::change_times(file, entry.attributes().atime, entry.attributes().mtime).map_err(error)?;
         let mtime = sys::look(file).map_err(error)?.mtime();
         self.marks.set(file, &Released { mtime, ..released.clone() }).map_err(unsupported)?;
-        let applied = set_attributes(file, entry.attributes()).map_err(error)?;
+        let mut applied = set_attributes(file, entry.attributes()).map_err(error)?;
+        if keep_extras(attempt, entry, replaced, file)? {
+            applied = set_attributes(file, entry.attributes()).map_err(error)?;
+        }
         if mark::data(file).map_err(unsupported)? == Data::Some {
             return Err(unsupported(io::Error::other("the file system keeps no holes")));
         }
@@ -275,11 +355,10 @@ impl LocalTree {
 
     async fn place(&self, entry: &Entry, released: &Released, standing: Standing) -> Result<Applied, TreeError> {
         const ATTEMPT: &str = "placing";
-        let (parent, name) = self.parent_made(ATTEMPT, entry.key())?;
-        let (mut staged, applied) = self.hollow(ATTEMPT, entry, released).await?;
-        let published = staged.publish(&parent, name, standing);
-        let published = published.map_err(|error| failed(ATTEMPT, entry.key().as_str().as_bytes(), error))?;
-        Ok(as_it_stands(applied, &published))
+        let (parent, _) = self.parent_made(ATTEMPT, entry.key())?;
+        let replaced = self.replaced(ATTEMPT, entry, &parent, standing)?;
+        let (staged, applied) = self.hollow(ATTEMPT, entry, released, &replaced).await?;
+        self.publish(ATTEMPT, entry.key(), staged, &parent, standing, replaced, applied).await
     }
 
     /// Gives the data of a file back.
@@ -287,7 +366,13 @@ impl LocalTree {
     /// The old inode and the placeholder change places. From then on nobody can come to the old one any more, which is in
     /// the staging directory, so that who has it open now is all who ever will. If it is open, or is not what was found,
     /// they change back; else it goes.
-    async fn release(&self, entry: &Entry, released: &Released, found: &Status) -> Result<Applied, TreeError> {
+    async fn release(
+        &self,
+        entry: &Entry,
+        released: &Released,
+        found: &Status,
+        unseen: UnseenUsers,
+    ) -> Result<Applied, TreeError> {
         const ATTEMPT: &str = "releasing";
         let key = entry.key();
         let path = key.as_str().as_bytes();
@@ -301,31 +386,42 @@ impl LocalTree {
         let name = Name::last_of(key).map_err(error)?;
         {
             let file = sys::open_file(&parent, name).map_err(error)?;
-            if let Some(extra) = mark::extra(&file).map_err(error)? {
+            if let Some(extra) = mark::extras(&file).map_err(error)?.first() {
                 let why =
                     format!("it has the extended attribute \"{}\", which would be lost", escape(extra.as_bytes()));
                 return Err(kind(TreeErrorKind::Unsupported).with_source(why));
             }
         }
+        let in_use = |users: Users| match unseen {
+            _ if users.any => Some(kind(TreeErrorKind::InUse)),
+            UnseenUsers::Refuse if users.unseen => Some(kind(TreeErrorKind::InUse).with_source(UNSEEN)),
+            _ => None,
+        };
         // Most of what is open is found out before anything is moved.
-        if self.disk.in_use([b"/", key.path().as_bytes()].concat()).await.map_err(error)? {
-            return Err(kind(TreeErrorKind::InUse));
+        let asked = Asked { path: [b"/", key.path().as_bytes()].concat(), inode: Some(found.inode) };
+        let used = self.disk.in_use(asked).await.map_err(error)?;
+        if let Some(used) = in_use(used) {
+            return Err(used);
         }
-        let (staged, applied) = self.hollow(ATTEMPT, entry, released).await?;
-        let staged = staged.into_staged();
-        let made = staged.exchange(&parent, name, found).map_err(error)?;
-        let Some(made) = made else { return Err(kind(TreeErrorKind::Changed)) };
+        let (staged, applied) = self.hollow(ATTEMPT, entry, released, &Replaced::Any).await?;
+        let mut exchanged = match Exchanged::begin(staged.into_staged(), &parent, key, found).map_err(error)? {
+            Exchange::Done(exchanged) => exchanged,
+            Exchange::Changed => return Err(kind(TreeErrorKind::Changed)),
+            Exchange::Unsupported(_, why) => return Err(kind(TreeErrorKind::Unsupported).with_source(why)),
+        };
         self.unsynced.store(true, Ordering::Relaxed);
-        let mut exchanged = Exchanged { old: Some(staged), parent: &parent, key, made: &made };
-        let used = self.disk.in_use(exchanged.path()).await;
+        let used = self.disk.in_use(exchanged.asked()).await;
         // Also a write of somebody who has closed it by now.
-        match used {
-            Ok(false) if exchanged.holds(found) => exchanged.let_go(),
-            Ok(false) => return exchanged.undo().map_err(error).and(Err(kind(TreeErrorKind::Changed))),
-            Ok(true) => return exchanged.undo().map_err(error).and(Err(kind(TreeErrorKind::InUse))),
-            Err(why) => return exchanged.undo().map_err(error).and(Err(error(why))),
+        match used.map(in_use) {
+            Ok(Some(used)) => return Err(undone(used, exchanged.undo())),
+            Ok(None) if exchanged.holds(found) => exchanged.let_go(),
+            Ok(None) => return Err(undone(kind(TreeErrorKind::Changed), exchanged.undo())),
+            Err(why) => return Err(undone(error(why), exchanged.undo())),
         }
-        Ok(Applied { freed: before.saturating_sub(made.disk_bytes()), ..as_it_stands(applied, &made) })
+        let applied = Applied { around: exchanged.around(), ..applied };
+        // Somebody who has removed or renamed the placeholder at once has it, and no other.
+        let Some(made) = exchanged.made() else { return Ok(applied) };
+        Ok(Applied { freed: before.saturating_sub(made.disk_bytes()), ..as_it_stands(applied, made) })
     }
 
     fn symlink(&self, entry: &Entry, standing: Standing) -> Result<Applied, TreeError> {
@@ -375,6 +471,26 @@ impl LocalTree {
         let applied = set_attributes(&descriptor, entry.attributes()).map_err(error)?;
         rustix::fs::fsync(&descriptor).map_err(|errno| error(errno.into()))?;
         Ok(as_it_stands(applied, &sys::look(&descriptor).map_err(error)?))
+    }
+
+    fn set_times(
+        &self,
+        key: &Key,
+        atime: Timestamp,
+        mtime: Timestamp,
+        found: &Fingerprint,
+    ) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "setting the times of";
+        self.check_reserved(ATTEMPT, key)?;
+        let error = |error| failed(ATTEMPT, key.as_str().as_bytes(), error);
+        let directory = self.directory(ATTEMPT, key.path())?;
+        let now = sys::look(&directory).map_err(error)?.fingerprint();
+        if (now.inode, now.ctime) != (found.inode, found.ctime) {
+            return Err(TreeError::new(ATTEMPT, key.as_str().as_bytes(), TreeErrorKind::Changed));
+        }
+        sys::change_times(&directory, atime, mtime).map_err(error)?;
+        self.unsynced.store(true, Ordering::Relaxed);
+        Ok(as_it_stands(Applied::default(), &sys::look(&directory).map_err(error)?))
     }
 
     /// What has a name, if it is still what was found: of a directory the inode, of anything else the version.
@@ -553,8 +669,9 @@ impl Tree for LocalTree {
             TreeOp::CreateDirectory { key, attributes } => self.make_directory(key, attributes.as_ref()),
             TreeOp::CreateSymlink { entry, standing } => self.symlink(entry, *standing),
             TreeOp::CreatePlaceholder { entry, released, standing } => self.place(entry, released, *standing).await,
-            TreeOp::Release { entry, released, found } => self.release(entry, released, found).await,
+            TreeOp::Release { entry, released, found, unseen } => self.release(entry, released, found, *unseen).await,
             TreeOp::SetAttributes { entry, found } => self.set_attributes(entry, found),
+            TreeOp::SetTimes { key, atime, mtime, found } => self.set_times(key, *atime, *mtime, found),
             TreeOp::Remove { key, found } => self.remove(key, found),
             TreeOp::Rename { key, to, found } => self.rename(key, to, found),
         }
@@ -592,48 +709,43 @@ impl Tree for LocalTree {
     }
 }
 
-/// A file that has changed places with its placeholder. It gets its name back unless it is let go: also when whoever
-/// waits for it to be looked at is dropped.
-struct Exchanged<'r> {
-    old: Option<Staged>,
-    parent: &'r OwnedFd,
-    key: &'r Key,
-    /// The placeholder, as it came to the name.
-    made: &'r Stat,
+/// What a staged file is to replace.
+enum Replaced {
+    /// Nothing, or what no more is done about.
+    Any,
+    /// A placeholder, or what may be one. The file is the placeholder itself, if the new one stands for the same content.
+    Placeholder { file: Option<OwnedFd>, found: Status },
 }
 
-impl Exchanged<'_> {
-    fn path(&self) -> Vec<u8> {
-        self.old.as_ref().map(Staged::path).unwrap_or_default()
-    }
+/// Why a file may be in use of which that cannot be told.
+const UNSEEN: &str = "a process that cannot be looked into may have it open";
 
-    fn holds(&self, found: &Status) -> bool {
-        self.old.as_ref().is_some_and(|old| old.holds(found))
-    }
-
-    fn let_go(&mut self) {
-        drop(self.old.take());
-    }
-
-    fn undo(&mut self) -> io::Result<()> {
-        let Some(old) = self.old.take() else { return Ok(()) };
-        let name = Name::last_of(self.key)?;
-        if let Ok(placed) = self.made.status()
-            && old.exchange_back(self.parent, name, &placed).unwrap_or(false)
-        {
-            return Ok(());
+/// A failure after which files have changed back, and where one of them is if it could not.
+fn undone(error: TreeError, undone: io::Result<Option<String>>) -> TreeError {
+    match undone {
+        Ok(None) => error,
+        Ok(Some(beside)) => {
+            error.with_source(format!("what it was, or was written to it, is in \"{}\"", escape(beside.as_bytes())))
         }
-        // Somebody has written to the placeholder, or it has another name: both stay.
-        let beside = format!("{}.local-{}", self.key.name(), self.made.mtime().nanoseconds());
-        let beside = Name::new(beside.as_bytes()).ok_or(io::ErrorKind::InvalidInput)?;
-        old.keep_as(self.parent, beside)
+        Err(why) => {
+            error.with_source(format!("what it was is in the staging directory, and the next run sees to it: {why}"))
+        }
     }
 }
 
-impl Drop for Exchanged<'_> {
-    fn drop(&mut self) {
-        let _ = self.undo();
+/// Gives a staged file the extended attributes and access lists of the placeholder that it is to replace. Says whether there
+/// are any: then permissions and times are to be set once more.
+fn keep_extras(attempt: &'static str, entry: &Entry, replaced: &Replaced, staged: &File) -> Result<bool, TreeError> {
+    let Replaced::Placeholder { file: Some(file), .. } = replaced else { return Ok(false) };
+    let path = entry.key().as_str().as_bytes();
+    let extras = mark::extras(file).map_err(|error| failed(attempt, path, error))?;
+    for name in &extras {
+        mark::copy(name, file, staged).map_err(|why| {
+            let why = format!("its extended attribute \"{}\" would be lost: {why}", escape(name.as_bytes()));
+            TreeError::new(attempt, path, TreeErrorKind::Unsupported).with_source(why)
+        })?;
     }
+    Ok(!extras.is_empty())
 }
 
 /// What was done to something, and what has come of it.
@@ -682,7 +794,7 @@ fn set_attributes(fd: impl AsFd, attributes: &Attributes) -> io::Result<Applied>
     }
     // After the owner: a change of owner clears bits on files, and does not on directories.
     sys::change_permissions(&fd, permissions)?;
-    sys::change_times(&fd, attributes)?;
+    sys::change_times(&fd, attributes.atime, attributes.mtime)?;
     let kept = sys::look(&fd)?;
     if kept.permissions() != attributes.permissions {
         shortfalls.push(Shortfall::Permissions { wanted: attributes.permissions, kept: kept.permissions() });
@@ -813,7 +925,8 @@ mod tests {
 
     fn give_back(tree: &LocalTree, name: &str, found: Status) -> Result<Applied, TreeError> {
         let entry = entry(name, found.size);
-        block_on(tree.apply(&TreeOp::Release { released: released(&entry), entry, found }))
+        let unseen = UnseenUsers::Accept;
+        block_on(tree.apply(&TreeOp::Release { released: released(&entry), entry, found, unseen }))
     }
 
     #[test]
@@ -891,14 +1004,14 @@ mod tests {
             let found = write(&tree, "a", b"hello");
             let old = File::options().write(true).open(directory.path().join("a")).unwrap();
             let entry = entry("a", 5);
-            let (staged, _) = block_on(tree.hollow("testing", &entry, &released(&entry))).unwrap();
-            let staged = staged.into_staged();
-            let (parent, name) = tree.parent("testing", entry.key()).unwrap();
-            let made = staged.exchange(&parent, name, &found).unwrap().unwrap();
+            let (staged, _) = block_on(tree.hollow("testing", &entry, &released(&entry), &Replaced::Any)).unwrap();
+            let (parent, _) = tree.parent("testing", entry.key()).unwrap();
+            let exchange = Exchanged::begin(staged.into_staged(), &parent, entry.key(), &found).unwrap();
+            let Exchange::Done(exchanged) = exchange else { panic!("not exchanged") };
             assert!(matches!(residence(&tree, "a"), Residence::Released(_)));
-            assert!(block_on(tree.disk.in_use(staged.path())).unwrap());
+            let users = block_on(tree.disk.in_use(exchanged.asked())).unwrap();
+            assert!(users.any && users.writes);
             old.write_at(b"H", 0).unwrap();
-            let exchanged = Exchanged { old: Some(staged), parent: &parent, key: entry.key(), made: &made };
             assert!(!exchanged.holds(&found));
             if what == "other" {
                 fs::write(directory.path().join("a"), "new").unwrap();
@@ -941,6 +1054,116 @@ mod tests {
         let found = Fingerprint { inode: made.inode, ctime: made.ctime, links: 1 };
         let op = TreeOp::SetAttributes { entry: entry("a", 5), found };
         assert_eq!(block_on(tree.apply(&op)).unwrap_err().kind(), TreeErrorKind::NeedsNewInode);
+        block_on(tree.finish()).unwrap();
+    }
+
+    #[test]
+    fn where_a_process_cannot_be_looked_into_a_release_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = LocalTree::open(directory.path()).unwrap();
+        let found = write(&tree, "a", b"hello");
+        let entry = entry("a", 5);
+        let unseen = users::in_use(&[Asked { path: b"/a".to_vec(), inode: None }]).unwrap()[0].unseen;
+        let op = TreeOp::Release { released: released(&entry), entry, found, unseen: UnseenUsers::Refuse };
+        match block_on(tree.apply(&op)) {
+            Ok(_) => assert!(!unseen),
+            Err(error) => {
+                assert!(unseen && error.kind() == TreeErrorKind::InUse, "{error:?}");
+                assert_eq!(std::error::Error::source(&error).unwrap().to_string(), UNSEEN);
+                assert_eq!(fs::read(directory.path().join("a")).unwrap(), b"hello");
+            }
+        }
+        block_on(tree.finish()).unwrap();
+    }
+
+    fn writer(path: std::path::PathBuf) -> File {
+        File::options().write(true).open(path).unwrap()
+    }
+
+    #[test]
+    fn a_placeholder_is_not_replaced_under_whoever_may_write_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = LocalTree::open(directory.path()).unwrap();
+        let made = place(&tree, &entry("a", 5)).unwrap().made.unwrap();
+        let restore = |found: Status| {
+            let body = stream::iter([Ok(Bytes::from_static(b"hello"))]).boxed();
+            block_on(tree.write_file(&entry("a", 5), body, Standing::Version(found)))
+        };
+        let mark_again = |found: Status| {
+            let (entry, standing) = (entry("a", 5), Standing::Version(found));
+            block_on(tree.apply(&TreeOp::CreatePlaceholder { released: released(&entry), entry, standing }))
+        };
+        let open = writer(directory.path().join("a"));
+        assert_eq!(restore(made).unwrap_err().kind(), TreeErrorKind::InUse);
+        let status = |file: &File| sys::look(file).unwrap().status().unwrap();
+        assert_eq!(mark_again(status(&open)).unwrap_err().kind(), TreeErrorKind::InUse);
+        // It has its name still, and what is written to it is there.
+        open.write_at(b"HELLO", 0).unwrap();
+        assert_eq!(fs::read(directory.path().join("a")).unwrap(), b"HELLO");
+        assert!(matches!(residence(&tree, "a"), Residence::Written(_)));
+        // One that is read by somebody is.
+        fs::remove_file(directory.path().join("a")).unwrap();
+        let made = place(&tree, &entry("a", 5)).unwrap().made.unwrap();
+        let _reader = File::open(directory.path().join("a")).unwrap();
+        let applied = restore(made).unwrap();
+        assert!(applied.around.is_some() && applied.made.is_some());
+        assert_eq!(fs::read(directory.path().join("a")).unwrap(), b"hello");
+        block_on(tree.finish()).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_set_on_a_placeholder_is_on_what_replaces_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = LocalTree::open(directory.path()).unwrap();
+        place(&tree, &entry("a", 5)).unwrap();
+        let file = File::open(directory.path().join("a")).unwrap();
+        let set = |name, value: &[u8]| rustix::fs::fsetxattr(&file, name, value, rustix::fs::XattrFlags::empty());
+        set("user.mine", b"x").unwrap();
+        let body = || stream::iter([Ok(Bytes::from_static(b"hello"))]).boxed();
+        let found = sys::look(&file).unwrap().status().unwrap();
+        let made = block_on(tree.write_file(&entry("a", 5), body(), Standing::Version(found))).unwrap().made.unwrap();
+        assert_eq!((made.attributes, residence(&tree, "a")), (found.attributes, Residence::Here));
+        let file = File::open(directory.path().join("a")).unwrap();
+        assert_eq!(mark::extras(&file).unwrap(), ["user.mine"]);
+        assert!(!mark::is_marked(&file).unwrap());
+        block_on(tree.finish()).unwrap();
+    }
+
+    #[test]
+    fn a_mark_that_is_too_long_is_no_mark() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut tree = LocalTree::open(directory.path()).unwrap();
+        write(&tree, "a", b"hello");
+        let file = File::open(directory.path().join("a")).unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        let set = rustix::fs::fsetxattr(&file, crate::released::USER_ATTRIBUTE, &[b'x'; 3000], flags);
+        set.and_then(|()| rustix::fs::fsetxattr(&file, crate::released::USER_ATTRIBUTE, &[b'x'; 5000], flags))
+            .or_else(|error| if error == rustix::io::Errno::NOSPC { Ok(()) } else { Err(error) })
+            .unwrap();
+        for trust in [Trust::Superuser, Trust::Anybody] {
+            tree.marks = Marks::with_trust(trust);
+            assert_eq!(block_on(tree.open(&key("a"))).err().unwrap().kind(), TreeErrorKind::Mark);
+        }
+        block_on(tree.finish()).unwrap();
+    }
+
+    #[test]
+    fn the_times_of_a_directory_are_set_only_if_nobody_has_changed_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = LocalTree::open(directory.path()).unwrap();
+        let mode = fs::Permissions::from_mode(0o700);
+        fs::create_dir(directory.path().join("d")).unwrap();
+        let look = || block_on(tree.lookup(&key("d/"))).unwrap();
+        let Present::Entry(found) = look() else { panic!("no entry") };
+        let at = Timestamp::from_unix(1, 2).unwrap();
+        let op = TreeOp::SetTimes { key: key("d/"), atime: at, mtime: at, found: found.fingerprint };
+        let made = block_on(tree.apply(&op)).unwrap().made.unwrap();
+        assert_eq!((made.attributes.mtime, made.attributes.permissions), (at, found.entry.attributes().permissions));
+        // Until the clock of the file system has moved, that cannot be told.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::set_permissions(directory.path().join("d"), mode).unwrap();
+        assert_eq!(block_on(tree.apply(&op)).unwrap_err().kind(), TreeErrorKind::Changed);
         block_on(tree.finish()).unwrap();
     }
 }

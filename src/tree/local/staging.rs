@@ -1,11 +1,11 @@
 //! The private directory in which new files and links grow until they are renamed into place.
 
 use super::super::{Applied, Shortfall, Standing};
+use super::exchange::{Note, recover};
 use super::sys::{self, Name, Stat};
 use crate::io::SparseFile;
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
-use crate::status::Status;
 use crate::symlink::SymlinkTarget;
 use rustix::fs::FlockOperation;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -13,8 +13,8 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the name of every staging directory starts with. Names that do are neither exported nor imported.
 const PREFIX: &str = ".posix-s3-staging-";
@@ -32,6 +32,8 @@ pub(super) struct Staging {
     name: String,
     directory: OwnedFd,
     files: AtomicU64,
+    /// Held by who exchanges files, so that what a directory's times were before and after is of one exchange.
+    exchanging: Mutex<()>,
 }
 
 impl Staging {
@@ -41,7 +43,9 @@ impl Staging {
             let name = random_name()?;
             sys::create_directory(&root, checked(&name)?)?;
             match Self::take(&root, &name) {
-                Ok(directory) => return Ok(Self { root, name, directory, files: AtomicU64::new(0) }),
+                Ok(directory) => {
+                    return Ok(Self { root, name, directory, files: AtomicU64::new(0), exchanging: Mutex::default() });
+                }
                 // Before it was locked, another run took it for a leftover.
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::WouldBlock) => {}
                 Err(error) => return Err(error),
@@ -97,12 +101,22 @@ impl Staging {
         Ok(staged)
     }
 
+    /// As if this process had ended.
+    #[cfg(test)]
+    pub(super) fn unlock(&self) {
+        rustix::fs::flock(&self.directory, FlockOperation::Unlock).unwrap();
+    }
+
     fn next_name(&self) -> String {
         self.files.fetch_add(1, Ordering::Relaxed).to_string()
     }
 
-    /// Removes the directory, in which nothing but the marker is left once every staged file is published or dropped.
+    /// Removes the directory, in which nothing but the marker is left once every staged file is published or dropped. What
+    /// could get no name stays in it, and is the next run's to see to.
     pub(super) fn remove(&self) -> io::Result<()> {
+        if sys::names(&self.directory)?.iter().any(|name| file_of_note(name).is_some()) {
+            return Ok(());
+        }
         match sys::remove(&self.directory, checked(MARKER)?) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => sys::remove_directory(&self.root, checked(&self.name)?),
@@ -136,16 +150,20 @@ fn checked(name: &str) -> io::Result<Name<'_>> {
 ///
 /// Without the marker it may be anybody's directory that was given the name, and goes only if it is empty. What cannot be
 /// removed stays, and so does the whole.
-fn remove_leftovers(root: impl AsFd) -> io::Result<()> {
-    for name in sys::names(&root)? {
+fn remove_leftovers(root: &OwnedFd) -> io::Result<()> {
+    for name in sys::names(root)? {
         let Some(name) = Name::new(&name).filter(|name| is_staging(name.as_bytes())) else { continue };
-        let Ok(directory) = sys::open_directory(&root, name) else { continue };
+        let Ok(directory) = sys::open_directory(root, name) else { continue };
         let locked = rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok();
         if !locked || !is_ours(&sys::look(&directory)?) {
             continue;
         }
         let marker = sys::look_at(&directory, checked(MARKER)?).ok().filter(is_marker);
         if marker.is_some() {
+            // What had changed places may be somebody's only copy. What cannot be seen to is left for a later run.
+            if recover_all(root, &directory, name).is_err() {
+                continue;
+            }
             for staged in sys::names(&directory)?.into_iter().filter(|staged| **staged != *MARKER.as_bytes()) {
                 let Some(staged) = Name::new(&staged) else { continue };
                 if sys::remove(&directory, staged).is_err() {
@@ -155,9 +173,29 @@ fn remove_leftovers(root: impl AsFd) -> io::Result<()> {
             // Last, so that a removal that is cut short can be gone on with.
             let _ = sys::remove(&directory, checked(MARKER)?);
         }
-        let _ = sys::remove_directory(&root, name);
+        let _ = sys::remove_directory(root, name);
     }
     Ok(())
+}
+
+/// Sees to every file in a staging directory of which there is a note, and removes the notes.
+fn recover_all(root: &OwnedFd, directory: &OwnedFd, staging: Name<'_>) -> io::Result<()> {
+    for name in sys::names(directory)? {
+        let Some(file) = file_of_note(&name).and_then(Name::new) else { continue };
+        let note_name = Name::new(&name).ok_or(io::ErrorKind::InvalidInput)?;
+        let note = sys::read_link(directory, note_name).ok().and_then(|text| Note::decode(&text));
+        let path = [b"/", staging.as_bytes(), b"/", file.as_bytes()].concat();
+        recover(root, directory, file, &path, note.as_ref())?;
+        sys::remove(directory, note_name)?;
+    }
+    Ok(())
+}
+
+/// What the name of a note ends in; before it comes that of the file. A note is a link, so that it is there whole or not.
+const NOTE: &str = ".exchanged";
+
+fn file_of_note(name: &[u8]) -> Option<&[u8]> {
+    name.strip_suffix(NOTE.as_bytes())
 }
 
 /// The file that shows that a directory was made for staging.
@@ -211,41 +249,58 @@ impl Staged {
         Ok(after)
     }
 
-    /// Changes places with a file, if that is the version that was found; `None` if it is not. Answers what has the name now.
-    pub(super) fn exchange(&self, parent: impl AsFd, name: Name<'_>, found: &Status) -> io::Result<Option<Stat>> {
-        let staged = checked(&self.name)?;
-        let standing = sys::look_at(&parent, name)?.status();
-        if !standing.is_ok_and(|standing| standing.is_same_version(found)) {
-            return Ok(None);
-        }
-        sys::exchange(&self.staging.directory, staged, &parent, name)?;
-        sys::look_at(&parent, name).map(Some)
+    /// What is staged now.
+    pub(super) fn look(&self) -> io::Result<Stat> {
+        sys::look_at(&self.staging.directory, checked(&self.name)?)
     }
 
-    /// Whether what is staged now is a file that was found under its own name, and nobody has written to it. Changing
-    /// places has moved its ctime.
-    pub(super) fn holds(&self, found: &Status) -> bool {
-        let now = checked(&self.name).and_then(|name| sys::look_at(&self.staging.directory, name));
-        now.ok()
-            .and_then(|now| now.status().ok())
-            .is_some_and(|now| Status { ctime: now.ctime, ..*found }.is_same_version(&now))
+    /// Changes places with whatever has a name.
+    pub(super) fn exchange(&self, parent: impl AsFd, name: Name<'_>) -> io::Result<()> {
+        sys::exchange(&self.staging.directory, checked(&self.name)?, parent, name)
     }
 
-    /// Changes back, if what has the name is still what came there; what was written to it would be lost.
-    pub(super) fn exchange_back(&self, parent: impl AsFd, name: Name<'_>, placed: &Status) -> io::Result<bool> {
-        let standing = sys::look_at(&parent, name)?.status();
-        if !standing.is_ok_and(|standing| standing.is_same_version(placed)) {
-            return Ok(false);
-        }
-        sys::exchange(&self.staging.directory, checked(&self.name)?, &parent, name)?;
-        Ok(true)
+    /// Waits until nobody else exchanges files.
+    pub(super) fn one_exchange(&self) -> MutexGuard<'_, ()> {
+        self.staging.exchanging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves it to a name that must not be taken.
-    pub(super) fn keep_as(mut self, parent: impl AsFd, name: Name<'_>) -> io::Result<()> {
-        // Whatever comes of it, it is not removed here.
+    /// Notes that it is to change places.
+    pub(super) fn note(&self, note: &Note) -> io::Result<()> {
+        sys::create_symlink(&self.staging.directory, checked(&self.note_name())?, note.encode().as_bytes())
+    }
+
+    /// Removes the note.
+    pub(super) fn forget_note(&self) {
+        // What is left of it is a note of nothing.
+        let _ = checked(&self.note_name()).and_then(|note| sys::remove(&self.staging.directory, note));
+    }
+
+    fn note_name(&self) -> String {
+        format!("{}{NOTE}", self.name)
+    }
+
+    /// From here on it is not removed when dropped.
+    #[must_use]
+    pub(super) fn kept(mut self) -> Self {
         self.published = true;
-        sys::rename_new(&self.staging.directory, checked(&self.name)?, &parent, name)
+        self
+    }
+
+    /// Removes it, and the note of it.
+    pub(super) fn discard(mut self) {
+        self.published = true;
+        // The note first would leave a file that nobody asks about. If it cannot be removed, the next run sees to it.
+        if checked(&self.name).and_then(|name| sys::remove(&self.staging.directory, name)).is_ok() {
+            self.forget_note();
+        }
+    }
+
+    /// Moves it to a name like the one that it was to have; see [`keep_beside`]. If that fails, it stays, with its note.
+    pub(super) fn keep_beside(self, parent: &OwnedFd, name: Name<'_>) -> io::Result<String> {
+        let staged = self.kept();
+        let kept = keep_beside(&staged.staging.directory, checked(&staged.name)?, parent, &staged.staging.root, name)?;
+        staged.forget_note();
+        Ok(kept)
     }
 
     /// The end of the path that it has in the file system.
@@ -273,6 +328,46 @@ impl Staged {
         }
         Ok(Applied { shortfalls, ..Applied::default() })
     }
+}
+
+/// Moves a staged file to a name that nobody has, in the directory of `name`, or in the root if that directory is gone:
+/// `NAME.local-MTIME`, with a number if that is taken. Answers the name.
+pub(super) fn keep_beside(
+    staging: &OwnedFd,
+    staged: Name<'_>,
+    parent: &OwnedFd,
+    root: &OwnedFd,
+    name: Name<'_>,
+) -> io::Result<String> {
+    /// How many names are tried.
+    const TRIED: u32 = 1000;
+    let mtime = sys::look_at(staging, staged)?.mtime().nanoseconds();
+    let mut failed = io::Error::from(io::ErrorKind::AlreadyExists);
+    for directory in [parent, root] {
+        for number in 0..TRIED {
+            let beside = beside(name, mtime, number);
+            match sys::rename_new(staging, staged, directory, checked(&beside)?) {
+                Ok(()) => return Ok(beside),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    failed = error;
+                    break;
+                }
+            }
+        }
+    }
+    Err(failed)
+}
+
+/// A name beside another, as long as a name may be at most.
+fn beside(name: Name<'_>, mtime: i128, number: u32) -> String {
+    /// The longest name, in bytes: `NAME_MAX` of Linux.
+    const LONGEST: usize = 255;
+    let number = if number == 0 { String::new() } else { format!("-{number}") };
+    let end = format!(".local-{mtime}{number}");
+    let mut stem = String::from_utf8_lossy(name.as_bytes()).into_owned();
+    while stem.len().saturating_add(end.len()) > LONGEST && stem.pop().is_some() {}
+    stem + &end
 }
 
 impl Drop for Staged {
@@ -328,5 +423,18 @@ impl StagedFile {
     /// Moves it to its name.
     pub(super) fn publish(&mut self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<Stat> {
         self.staged.publish(parent, name, standing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_beside_another_is_never_too_long() {
+        let name = "\u{e4}".repeat(127);
+        let long = beside(Name::new(name.as_bytes()).unwrap(), -1, 12);
+        assert!(long.len() <= 255 && long.ends_with("\u{e4}.local--1-12"), "{long}");
+        assert_eq!(beside(Name::new(b"a").unwrap(), 5, 0), "a.local-5");
     }
 }

@@ -317,19 +317,19 @@ pub(super) fn change_permissions(fd: impl AsFd, permissions: Permissions) -> io:
 }
 
 /// Sets the times of an inode.
-pub(super) fn change_times(fd: impl AsFd, attributes: &Attributes) -> io::Result<()> {
-    Ok(rustix::fs::futimens(fd, &times(attributes))?)
+pub(super) fn change_times(fd: impl AsFd, atime: Timestamp, mtime: Timestamp) -> io::Result<()> {
+    Ok(rustix::fs::futimens(fd, &times(atime, mtime))?)
 }
 
 /// As [`change_times`], for a link.
 pub(super) fn change_times_of_link(directory: impl AsFd, name: Name<'_>, attributes: &Attributes) -> io::Result<()> {
-    Ok(rustix::fs::utimensat(directory, name.0, &times(attributes), AtFlags::SYMLINK_NOFOLLOW)?)
+    Ok(rustix::fs::utimensat(directory, name.0, &times(attributes.atime, attributes.mtime), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-fn times(attributes: &Attributes) -> Timestamps {
+fn times(atime: Timestamp, mtime: Timestamp) -> Timestamps {
     // Invariant: a Timestamp's nanoseconds are below 10^9, so neither special value can come out of data.
     let spec = |time: Timestamp| Timespec { tv_sec: time.seconds(), tv_nsec: time.subsecond_nanos().into() };
-    Timestamps { last_access: spec(attributes.atime), last_modification: spec(attributes.mtime) }
+    Timestamps { last_access: spec(atime), last_modification: spec(mtime) }
 }
 
 /// Removes access-control lists that an inode inherited from its directory.
