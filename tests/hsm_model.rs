@@ -38,7 +38,7 @@ use trouble::restamped::Restamped;
 use trouble::{Request, Trouble, TroubledState, TroubledStore, TroubledTree};
 
 /// Of the directories there are two at first.
-const NAMES: [&str; 7] = ["a", "b", "d/a", "d/c", "e/a", "e/c", "z/a"];
+const NAMES: [&str; 8] = ["a", "b", "d/a", "d/c", "e/a", "e/c", "z/a", "z/c"];
 const DIRECTORIES: [&str; 3] = ["d/", "e/", "z/"];
 const BUCKET: &str = "memory://model";
 
