@@ -295,8 +295,12 @@ impl World {
         };
         // All names of a file are written to at once.
         let names = |name: usize| {
-            let inode = |name| self.found(name).map(|found| found.fingerprint.inode);
-            (0..NAMES.len()).filter(move |other| inode(*other).is_some() && inode(*other) == inode(name))
+            let inode = |key: &Key| match block_on_ready(self.tree.lookup(key)) {
+                Ok(Present::Entry(found)) => Some(found.fingerprint.inode),
+                _ => None,
+            };
+            let is_one = move |other: &Key| inode(other).is_some() && inode(other) == inode(&key(name));
+            self.files().into_iter().filter(is_one)
         };
         let mtime = self.mtime();
         match act {
@@ -309,7 +313,8 @@ impl World {
             Act::Overwrite(name) => {
                 let text = self.text();
                 if self.tree.set_content(&key(name), text.clone()).is_ok() {
-                    names(name).for_each(|name| put(name, Some(Held::Text(text.clone()))));
+                    let written = names(name).map(|key| (key, Held::Text(text.clone())));
+                    self.held.lock().unwrap().files.extend(written);
                 }
             }
             Act::Patch(name) => {
@@ -317,11 +322,18 @@ impl World {
                 let mut here = vec![0; usize::try_from(released.size).unwrap()];
                 here[0] = b'X';
                 self.tree.set_content(&key(name), here).unwrap();
-                names(name).for_each(|name| put(name, self.logical(&key(name))));
+                for key in names(name) {
+                    let held = self.logical(&key);
+                    let files = &mut self.held.lock().unwrap().files;
+                    match held {
+                        Some(held) => files.insert(key, held),
+                        None => files.remove(&key),
+                    };
+                }
             }
             Act::Rename(from, to) if from != to => {
                 // Two names of one file both stay.
-                if !names(from).any(|name| name == to) && self.tree.rename(&key(from), &key(to)).is_ok() {
+                if !names(from).any(|other| other == key(to)) && self.tree.rename(&key(from), &key(to)).is_ok() {
                     let held = self.held.lock().unwrap().files.remove(&key(from));
                     put(to, held);
                 }
