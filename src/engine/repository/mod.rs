@@ -620,7 +620,7 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         *saving = Some(save.clone());
         let saved = save.await;
         *saving = None;
-        saved.map_err(|error| LinkDocumentError::Save(error))?;
+        saved.map_err(LinkDocumentError::Save)?;
         *self.kept() = next;
         Ok(answer)
     }
