@@ -519,7 +519,7 @@ fn run(world: &Arc<World>, state: &Arc<MemoryState>, capabilities: posix_s3::sto
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_that_was_written_is_lost(

@@ -756,3 +756,19 @@ fn s46_the_lifecycle_is_a_member_of_the_data_repository_configuration() {
     });
     assert_eq!(configuration, &expected);
 }
+
+#[test]
+fn the_table_of_the_documentation_names_a_test_for_every_sentence_in_scope() {
+    let page = include_str!("../src/docs/semantics.md");
+    let tests = [include_str!("requirements.rs"), include_str!("hsm.rs")].concat();
+    let out_of_scope = ["S06", "S12", "S45"];
+    for number in 1..=46 {
+        let row =
+            page.lines().find(|line| line.starts_with(&format!("| S{number:02} |"))).expect("every sentence has a row");
+        let named = row.split('`').find(|part| part.starts_with(&format!("s{number:02}_")));
+        match named {
+            Some(name) => assert!(tests.contains(&format!("fn {name}()")), "{name}"),
+            None => assert!(out_of_scope.contains(&format!("S{number:02}").as_str()), "{row}"),
+        }
+    }
+}
