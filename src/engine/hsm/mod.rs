@@ -12,16 +12,21 @@
 //! 3. *A file that has become another inode has not changed*, nor has the directory around it: that gets its times back, unless
 //!    somebody else has changed it meanwhile.
 
+mod options;
+mod report;
+
+pub use options::{DataOptions, ReleaseMode, ReleaseOptions};
+pub use report::{Kept, KeptCause, ReleaseError, ReleaseReport};
+
+use self::report::Ending;
 use super::agreed::{age_of, fresh_since};
-use super::cancel::{Cancel, Stop};
+use super::cancel::Stop;
 use super::cause::Cause;
 use super::contents::{Contents, Unsent, WRITTEN};
 use super::export::{ExportOptions, SameTimes, export_since};
 use super::journal::Urgency;
 use super::placeholder::{Fetched, Places, fetch_back};
-use super::report::{
-    Direction, Ended, EndedEntry, Jobs, Outcome, Problem, Progress, Reason, Recorder, Report, RunError, RunErrorKind,
-};
+use super::report::{Direction, Ended, Outcome, Progress, Reason, Recorder, Report, RunError, RunErrorKind};
 use super::scan::{Directories, Scan, ScanError, Sight};
 use super::selection::Selection;
 use super::session::{Reader, Seen, Session, StateError};
@@ -29,18 +34,15 @@ use super::state::StateStore;
 use crate::entry::{Chain, Entry, EntryKind};
 use crate::escape::escape;
 use crate::hsm::HsmState;
-use crate::key::{Key, Prefix};
+use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{Change, MetadataChange, Step, step};
-use crate::profile::Profile;
 use crate::released::Released;
 use crate::snapshot::{Local, Record, Remote};
 use crate::status::Status;
-use crate::store::{Counted, ObjectStore, StoreCalls, StoreErrorKind, Support};
+use crate::store::{Counted, ObjectStore, StoreErrorKind, Support};
 use crate::timestamp::Timestamp;
-use crate::tree::{
-    Around, Fingerprint, Found, OpenFile, Present, Residence, Tree, TreeError, TreeErrorKind, TreeOp, UnseenUsers,
-};
+use crate::tree::{Around, Fingerprint, Found, OpenFile, Present, Residence, Tree, TreeError, TreeErrorKind, TreeOp};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use std::fmt;
@@ -53,267 +55,6 @@ const ATTEMPTS: u32 = 3;
 
 /// How many files are done before they are brought to the disk and recorded.
 const UNRECORDED: usize = 4096;
-
-/// Which files, of which link.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DataOptions {
-    /// The rules of the mapping.
-    pub profile: Profile,
-    /// Where in the bucket; the whole of it by default.
-    pub prefix: Prefix,
-    /// Where in the bucket imports come from, if that is another part: what was released there is fetched from there.
-    pub imports: Option<Prefix>,
-    /// How many files at once.
-    pub jobs: Jobs,
-    /// Which part of the tree.
-    pub selection: Selection,
-    /// What the bucket is called; see [`ExportOptions::bucket`].
-    pub bucket: Box<str>,
-    /// Tells the run to come to an end.
-    pub cancel: Cancel,
-}
-
-impl DataOptions {
-    /// All files, of the whole bucket.
-    #[must_use]
-    pub fn new(profile: Profile) -> Self {
-        Self {
-            profile,
-            prefix: Prefix::default(),
-            imports: None,
-            jobs: Jobs::default(),
-            selection: Selection::default(),
-            bucket: "".into(),
-            cancel: Cancel::default(),
-        }
-    }
-
-    /// Below a prefix.
-    #[must_use]
-    pub fn with_prefix(mut self, prefix: Prefix) -> Self {
-        self.prefix = prefix;
-        self
-    }
-
-    /// Also from below this prefix, from which imports come.
-    #[must_use]
-    pub fn with_imports(mut self, prefix: Prefix) -> Self {
-        self.imports = Some(prefix);
-        self
-    }
-
-    /// So many files at once.
-    #[must_use]
-    pub const fn with_jobs(mut self, jobs: Jobs) -> Self {
-        self.jobs = jobs;
-        self
-    }
-
-    /// This part of the tree.
-    #[must_use]
-    pub fn with_selection(mut self, selection: Selection) -> Self {
-        self.selection = selection;
-        self
-    }
-
-    /// What the bucket is called.
-    #[must_use]
-    pub fn with_bucket(mut self, bucket: &str) -> Self {
-        self.bucket = bucket.into();
-        self
-    }
-
-    /// What tells the run to come to an end.
-    #[must_use]
-    pub fn with_cancel(mut self, cancel: &Cancel) -> Self {
-        self.cancel = cancel.clone();
-        self
-    }
-}
-
-/// Which files are released.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ReleaseOptions {
-    /// Of which part of which link.
-    pub data: DataOptions,
-    /// How many days a file must not have been used for, at least: neither read, nor written, nor changed in any attribute.
-    /// Exactly so long ago is not enough; 0 is any age.
-    pub minimum_days: u64,
-    /// Whether anything is done.
-    pub mode: ReleaseMode,
-    /// What is done where processes run that may have files open and cannot be looked into.
-    pub unseen_users: UnseenUsers,
-}
-
-/// Whether a release does anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum ReleaseMode {
-    /// It gives the data back.
-    #[default]
-    Release,
-    /// It says what it would give back, and does nothing.
-    Foresee,
-}
-
-impl ReleaseOptions {
-    /// Files of any age, where every process can be looked into.
-    #[must_use]
-    pub const fn new(data: DataOptions) -> Self {
-        Self { data, minimum_days: 0, mode: ReleaseMode::Release, unseen_users: UnseenUsers::Refuse }
-    }
-
-    /// Only files that were not used for more than so many days.
-    #[must_use]
-    pub const fn with_minimum_days(mut self, days: u64) -> Self {
-        self.minimum_days = days;
-        self
-    }
-
-    /// Whether anything is done.
-    #[must_use]
-    pub const fn with_mode(mut self, mode: ReleaseMode) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// What is done where processes run that may have files open and cannot be looked into: those of other users, for one
-    /// who is not the superuser. Processes of other PID namespaces and other machines are not known of at all.
-    #[must_use]
-    pub const fn with_unseen_users(mut self, unseen: UnseenUsers) -> Self {
-        self.unseen_users = unseen;
-        self
-    }
-}
-
-/// What a release did. The entries are those released, those that were before, and those kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct ReleaseReport {
-    /// How many entries were looked at.
-    pub entries: u64,
-    /// How many files were released, or would be.
-    pub released: u64,
-    /// How many were released before.
-    pub already: u64,
-    /// How many stay as they are.
-    pub kept: u64,
-    /// How many bytes on the disk were given back; of what would be, the sizes of the files.
-    pub bytes: u64,
-    /// How often each call of the store was made.
-    pub store_calls: StoreCalls,
-    /// What stays, and why, in the order of the keys; up to [`Report::PROBLEMS`] of it.
-    pub reasons: Vec<Kept>,
-    /// How many of those are not listed.
-    pub omitted: u64,
-}
-
-/// An entry that was not released.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Kept {
-    /// The key, safe to print.
-    pub key: Box<str>,
-    /// Why.
-    pub cause: KeptCause,
-    /// More of it, in words; empty where there is nothing to add.
-    pub detail: Box<str>,
-    /// The key as it is.
-    #[cfg_attr(feature = "serde", serde(skip))]
-    path: Box<[u8]>,
-}
-
-impl fmt::Display for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.cause)?;
-        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
-    }
-}
-
-/// Why an entry was not released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Error)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
-#[non_exhaustive]
-pub enum KeptCause {
-    /// A directory, link, or something that has no object.
-    #[error("it is no file")]
-    NotAFile,
-    /// Its size is 0.
-    #[error("it has no data")]
-    Empty,
-    /// It was used not long enough ago.
-    #[error("it was used too short a time ago")]
-    Recent,
-    /// It was never exported, or nothing is known of that.
-    #[error("it was never exported")]
-    NeverExported,
-    /// It has changed since it was exported, in its content or its attributes, or that cannot be told.
-    #[error("it has changed since it was exported")]
-    Dirty,
-    /// It has several names.
-    #[error("it has several names")]
-    HardLinked,
-    /// Somebody has it open, or changed it a moment ago.
-    #[error("it is in use")]
-    InUse,
-    /// Its object is gone.
-    #[error("its object was deleted")]
-    ObjectGone,
-    /// Its object is another version than was exported.
-    #[error("its object has changed")]
-    ObjectChanged,
-    /// Its object is in an archived storage class, and could not be fetched back at once.
-    #[error("its object is archived")]
-    ObjectArchived,
-    /// The file system, or this file, is not such that it could become a placeholder.
-    #[error("it cannot be a placeholder")]
-    Unsupported,
-    /// The store did not answer.
-    #[error("its object could not be looked at")]
-    StoreFailed,
-    /// The store does not permit a look at the object.
-    #[error("its object may not be looked at")]
-    StoreDenied,
-    /// The tree failed.
-    #[error("the tree failed")]
-    TreeFailed,
-}
-
-impl KeptCause {
-    /// The same as one of the causes of all runs.
-    #[must_use]
-    pub const fn cause(self) -> Cause {
-        match self {
-            Self::NotAFile | Self::Empty | Self::Recent | Self::HardLinked => Cause::NotReleasable,
-            Self::NeverExported | Self::Dirty => Cause::NotExported,
-            Self::InUse => Cause::Busy,
-            Self::ObjectGone | Self::ObjectChanged => Cause::SourceDeleted,
-            Self::ObjectArchived => Cause::Archived,
-            Self::Unsupported | Self::TreeFailed => Cause::Tree,
-            Self::StoreFailed => Cause::Store,
-            Self::StoreDenied => Cause::AccessDenied,
-        }
-    }
-
-    /// The error code of an FSx completion report; `None` for what is no failure there: no file, no data, too recent.
-    #[must_use]
-    pub const fn error_code(self) -> Option<&'static str> {
-        match self {
-            Self::NotAFile | Self::Empty | Self::Recent => None,
-            Self::NeverExported | Self::Dirty | Self::HardLinked | Self::ObjectChanged | Self::ObjectArchived => {
-                Some("OperationNotPermitted")
-            }
-            Self::InUse => Some("ResourceBusy"),
-            Self::ObjectGone => Some("SourceObjectDeletedBeforeReleasing"),
-            Self::StoreDenied => Some("S3AccessDenied"),
-            Self::StoreFailed => Some("S3Error"),
-            Self::Unsupported | Self::TreeFailed => Some("InternalError"),
-        }
-    }
-}
 
 /// Why a file could not be read.
 #[derive(Debug, Error)]
@@ -411,17 +152,6 @@ pub async fn release<T: Tree, S: ObjectStore + ?Sized>(
         Ok(()) => Ok(report),
         Err(kind) => Err(ReleaseError { kind, report: Box::new(report) }),
     }
-}
-
-/// A release that had to stop, with what it had done by then.
-#[derive(Debug, Error)]
-#[error("the release stopped")]
-pub struct ReleaseError {
-    /// Why.
-    #[source]
-    pub kind: RunErrorKind,
-    /// What was released by then.
-    pub report: Box<ReleaseReport>,
 }
 
 /// Opens a file to be read, with its data: if that is in the store alone, it is fetched first.
@@ -561,23 +291,6 @@ struct Touched {
     /// As it was before.
     before: Arc<Found>,
     moves: Vec<Around>,
-}
-
-/// What has become of a file that was to be released.
-enum Ending {
-    Released { key: Key, bytes: u64 },
-    Already { key: Key },
-    Kept(Kept),
-}
-
-impl Kept {
-    fn new(key: &Key, cause: KeptCause) -> Self {
-        Self { key: key.to_string().into(), cause, detail: "".into(), path: key.as_str().as_bytes().into() }
-    }
-
-    fn because(self, detail: impl fmt::Display) -> Self {
-        Self { detail: detail.to_string().into(), ..self }
-    }
 }
 
 impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
@@ -897,50 +610,6 @@ impl<E> From<E> for Done<E> {
     }
 }
 
-impl ReleaseReport {
-    /// Adds what an earlier run over the same files has done, by what another state knows.
-    #[cfg(feature = "repository")]
-    pub(super) fn add_earlier(&mut self, earlier: &Self, mode: ReleaseMode) {
-        self.released = self.released.saturating_add(earlier.released);
-        self.bytes = self.bytes.saturating_add(earlier.bytes);
-        self.store_calls = self.store_calls.plus(earlier.store_calls);
-        // What was released then is released already now, or is kept if nothing was done.
-        match mode {
-            ReleaseMode::Release => self.already = self.already.saturating_sub(earlier.released),
-            ReleaseMode::Foresee => self.kept = self.kept.saturating_sub(earlier.released),
-        }
-    }
-
-    fn end(&mut self, ending: Ending, progress: &dyn Progress) {
-        self.entries = self.entries.saturating_add(1);
-        match ending {
-            Ending::Released { key, bytes } => {
-                self.released = self.released.saturating_add(1);
-                self.bytes = self.bytes.saturating_add(bytes);
-                let shown = key.to_string();
-                tell(progress, &shown, key.as_str().as_bytes(), Outcome::MetadataOnly, &[]);
-            }
-            Ending::Already { key } => {
-                self.already = self.already.saturating_add(1);
-                let shown = key.to_string();
-                tell(progress, &shown, key.as_str().as_bytes(), Outcome::Unchanged, &[]);
-            }
-            Ending::Kept(kept) => {
-                self.kept = self.kept.saturating_add(1);
-                let outcome = if kept.cause.error_code().is_some() { Outcome::Failed } else { Outcome::Skipped };
-                let reason = kept.cause.to_string().into();
-                let problem = Problem { key: kept.key.clone(), outcome, cause: kept.cause.cause(), reason };
-                tell(progress, &kept.key, &kept.path, outcome, &[problem]);
-                if self.reasons.len() < Report::PROBLEMS {
-                    self.reasons.push(kept);
-                } else {
-                    self.omitted = self.omitted.saturating_add(1);
-                }
-            }
-        }
-    }
-}
-
 /// The records of a snapshot, for keys that mostly come in order.
 struct Beside {
     reader: Reader,
@@ -1017,13 +686,6 @@ async fn put_times_back<T: Tree>(tree: &T, touched: Touched) {
 
 fn file_entry(key: &Key, status: &Status) -> Option<Entry> {
     Entry::new(key.clone(), EntryKind::File { size: status.size }, status.attributes).ok()
-}
-
-/// Tells of an entry that has ended.
-fn tell(progress: &dyn Progress, shown: &str, key: &[u8], outcome: Outcome, problems: &[Problem]) {
-    progress.ended(shown, outcome);
-    progress.entry(&EndedEntry { key, outcome, problems, bytes: 0 });
-    problems.iter().for_each(|problem| progress.problem(problem));
 }
 
 fn not(path: &[u8], cause: impl Into<Cause>, why: &dyn fmt::Display, failed: bool) -> Item {
