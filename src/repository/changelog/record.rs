@@ -94,7 +94,7 @@ record_types! {
     SetExtendedAttribute = 15 "XATTR",
     /// Something happened between the file and its archive. Nothing to export.
     Hsm = 16 "HSM",
-    /// The time of modification was set, and nothing of which there is a record of its own; see [`MtimeRecords`].
+    /// The time of modification was set, and nothing of which there is a record of its own; see [`MtimeRecords`](super::MtimeRecords).
     Mtime = 17 "MTIME",
     /// The time of change was set, and nothing else. It is not exported.
     Ctime = 18 "CTIME",
@@ -136,7 +136,7 @@ pub struct RenameSource {
 /// A record of a changelog.
 ///
 /// - Names have at least one byte and no line feed. They are not checked otherwise: what is made of them is for
-///   [`Changelog`] to say.
+///   [`Changelog`](super::Changelog) to say.
 /// - What a later Lustre adds is kept: types in [`RecordType::Other`], fields in `other`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangelogRecord {
