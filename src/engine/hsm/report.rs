@@ -1,5 +1,6 @@
 //! [`ReleaseReport`]: what was released, and why the rest was not.
 
+#[cfg(feature = "repository")]
 use super::options::ReleaseMode;
 use crate::engine::cause::Cause;
 use crate::engine::report::{EndedEntry, Outcome, Problem, Progress, Report, RunErrorKind};
