@@ -6,6 +6,7 @@
 
 mod agreed;
 mod audit;
+mod beside;
 mod bytes;
 mod cancel;
 mod cause;

@@ -1,10 +1,11 @@
 //! [`Imported`]: what an import from another part of the bucket has brought need not be exported.
 
 use super::Export;
+use crate::engine::beside::Beside;
 use crate::engine::contents::Unsent;
 use crate::engine::journal::Urgency;
 use crate::engine::report::{Ended, RunErrorKind};
-use crate::engine::session::{Reader, Session, StateError};
+use crate::engine::session::{Session, StateError};
 use crate::engine::state::StateStore;
 use crate::key::{Key, Prefix};
 use crate::plan::{self, Change, MetadataChange, Step};
@@ -33,6 +34,13 @@ impl Imported {
         Self { state, prefix }
     }
 
+    /// Opens the records; `None` where nothing was imported, or nothing that can be believed.
+    pub(super) async fn open<T: Tree>(&self, tree: &T, bucket: &str) -> Result<Option<Beside>, RunErrorKind> {
+        let session = Session::of(tree, Some(&*self.state), bucket, &self.prefix).await?;
+        let reader = session.as_ref().map(Session::reader).transpose()?.flatten();
+        Ok(reader.map(Beside::new))
+    }
+
     /// The part of the bucket.
     pub(super) const fn prefix(&self) -> &Prefix {
         &self.prefix
@@ -42,41 +50,6 @@ impl Imported {
 impl fmt::Debug for Imported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Imported").field("prefix", &self.prefix).finish_non_exhaustive()
-    }
-}
-
-/// The records of an import, beside which an export goes on.
-pub(super) struct Beside {
-    reader: Reader,
-    /// The first record that is not behind the last key that was asked for.
-    next: Option<Record>,
-    last: Option<Key>,
-}
-
-impl Beside {
-    /// Opens the records; `None` where nothing was imported, or nothing that can be believed.
-    pub(super) async fn open<T: Tree>(
-        imported: &Imported,
-        tree: &T,
-        bucket: &str,
-    ) -> Result<Option<Self>, RunErrorKind> {
-        let session = Session::of(tree, Some(&*imported.state), bucket, &imported.prefix).await?;
-        let Some(mut reader) = session.as_ref().map(Session::reader).transpose()?.flatten() else { return Ok(None) };
-        let next = reader.next().map_err(StateError::from)?;
-        Ok(Some(Self { reader, next, last: None }))
-    }
-
-    /// The record of a key. Keys are best asked for in their order.
-    pub(super) fn find(&mut self, key: &Key) -> Result<Option<Record>, StateError> {
-        if self.last.as_ref().is_some_and(|last| key < last) {
-            self.reader.seek(key.as_str())?;
-            self.next = self.reader.next()?;
-        }
-        while self.next.as_ref().is_some_and(|record| record.key < *key) {
-            self.next = self.reader.next()?;
-        }
-        self.last = Some(key.clone());
-        Ok(self.next.clone().filter(|record| record.key == *key))
     }
 }
 

@@ -13,10 +13,11 @@ mod put;
 pub use imported::Imported;
 pub use plan::{Planned, plan_export};
 
-use self::imported::{AsImported, Beside};
+use self::imported::AsImported;
 use self::needed::{Needed, Replace};
 use self::put::Copies;
 use crate::engine::agreed::fresh_since;
+use crate::engine::beside::Beside;
 use crate::engine::cancel::{Cancel, Stop, and};
 use crate::engine::cause::Cause;
 use crate::engine::contents::{Contents, Dubious, Subject, Unsent};
@@ -378,7 +379,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         let dubious = if options.on_conflict == OnConflict::Local { Dubious::Send } else { Dubious::Refuse };
         let contents = Contents::new(tree, md5, options.same_times, fresh_since(started)).with_dubious(dubious);
         let imported = match &options.imported {
-            Some(imported) => Beside::open(imported, tree, &options.bucket).await?,
+            Some(imported) => imported.open(tree, &options.bucket).await?,
             None => None,
         };
         let imported = Mutex::new(imported);

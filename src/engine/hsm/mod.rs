@@ -20,6 +20,7 @@ pub use report::{Kept, KeptCause, ReleaseError, ReleaseReport};
 
 use self::report::Ending;
 use super::agreed::{age_of, fresh_since};
+use super::beside::Beside;
 use super::cancel::Stop;
 use super::cause::Cause;
 use super::contents::{Contents, Unsent, WRITTEN};
@@ -29,7 +30,7 @@ use super::placeholder::{Fetched, Places, fetch_back};
 use super::report::{Direction, Ended, Outcome, Progress, Reason, Recorder, Report, RunError, RunErrorKind};
 use super::scan::{Directories, Scan, ScanError, Sight};
 use super::selection::Selection;
-use super::session::{Reader, Seen, Session, StateError};
+use super::session::{Seen, Session};
 use super::state::StateStore;
 use crate::entry::{Chain, Entry, EntryKind};
 use crate::escape::escape;
@@ -309,7 +310,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
     /// Everything that is selected, in key order, beside what is recorded of it.
     fn items(&self) -> Result<BoxStream<'r, Result<Item, RunErrorKind>>, RunErrorKind> {
         let reader = self.session.map(Session::reader).transpose()?.flatten();
-        let (tree, records) = (self.tree, reader.map(|reader| Beside { reader, record: None }));
+        let (tree, records) = (self.tree, reader.map(Beside::new));
         let sights = Scan::new(tree, None, &self.options.selection, Directories::Read, 1).sights();
         let around: Vec<Arc<Found>> = Vec::new();
         let items =
@@ -607,37 +608,6 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
 impl<E> From<E> for Done<E> {
     fn from(ended: E) -> Self {
         Self { ended, record: None, around: None, moved: None }
-    }
-}
-
-/// The records of a snapshot, for keys that mostly come in order.
-struct Beside {
-    reader: Reader,
-    /// The first that is not before the last key asked for.
-    record: Option<Record>,
-}
-
-impl Beside {
-    fn find(&mut self, key: &Key) -> Result<Option<Record>, StateError> {
-        /// How many records are passed over before it is quicker to seek.
-        const PASSED: usize = 512;
-        if self.record.as_ref().is_none_or(|record| record.key > *key) {
-            self.seek(key)?;
-        }
-        for _ in 0..PASSED {
-            match &self.record {
-                Some(record) if record.key < *key => self.record = self.reader.next()?,
-                _ => return Ok(self.record.clone().filter(|record| record.key == *key)),
-            }
-        }
-        self.seek(key)?;
-        Ok(self.record.clone().filter(|record| record.key == *key))
-    }
-
-    fn seek(&mut self, key: &Key) -> Result<(), StateError> {
-        self.reader.seek(key.as_str())?;
-        self.record = self.reader.next()?;
-        Ok(())
     }
 }
 
