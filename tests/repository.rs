@@ -14,9 +14,10 @@
 use bytes::Bytes;
 use futures_executor::block_on;
 use posix_s3::engine::{
-    Cancel, Clock, DataOptions, DataRepository, ExportOptions, Fetch, FileState, FirstImport, ImportOptions, Imported,
-    LinkDocumentError, Linked, MemoryState, Outcome, Part, Progress, ReleaseOptions, Report, RepositoryError,
-    RepositoryOptions, RunErrorKind, Selection, Silent, States, export_since, import_since, plan_export, release,
+    Cancel, Clock, DataOptions, DataRepository, EndedEntry, ExportOptions, Fetch, FileState, FirstImport,
+    ImportOptions, Imported, LinkDocumentError, Linked, MemoryState, Outcome, Part, Progress, ReleaseOptions, Report,
+    RepositoryError, RepositoryOptions, RunErrorKind, Selection, Silent, States, export_since, import_since,
+    plan_export, release,
 };
 use posix_s3::repository::{
     Action, Backlog, CompletionReport, CreateTask, EventType, Lifecycle, Link, LinkState, Loss, Misconfiguration,
@@ -692,4 +693,24 @@ fn requests_that_would_make_the_document_too_long_are_refused() {
     assert!(matches!(refused, Some(RepositoryError::Document(LinkDocumentError::TooLong))), "{refused:?}");
     drop(repository);
     assert!(parts.open().is_ok());
+}
+
+#[test]
+fn a_sweep_tells_of_each_entry_that_ends() {
+    #[derive(Default)]
+    struct Entries(Mutex<Vec<String>>);
+
+    impl Progress for Entries {
+        fn entry(&self, entry: &EndedEntry<'_>) {
+            self.0.lock().unwrap().push(String::from_utf8(entry.key.to_vec()).unwrap());
+        }
+    }
+
+    let parts = Parts::new();
+    put(&parts.store, "in/a", "one");
+    let repository = parts.create(FirstImport::None).unwrap();
+    let entries = Entries::default();
+    let drift = block_on(repository.sweep(None, &entries)).unwrap();
+    assert_eq!(*drift.repaired, ["a".into()]);
+    assert_eq!(*entries.0.lock().unwrap(), ["a"]);
 }

@@ -2,7 +2,7 @@
 
 use super::cause::Cause;
 use super::export::{Among, ExportOptions, Wanted, export_among};
-use super::report::{Direction, EndedEntry, Outcome, Problem, Progress, Recorder, Report, RunError};
+use super::report::{Direction, EndedEntry, Outcome, Overheard, Problem, Progress, Recorder, Report, RunError};
 use super::scan::Reach;
 use super::state::StateStore;
 use crate::entry::Chain;
@@ -84,8 +84,9 @@ async fn send<T: Tree, S: ObjectStore + ?Sized>(
         changed: wanted(EventType::Changed),
     };
     let options = options.clone().with_deletes(deletes);
-    let watch = Watch::new(progress, &paths);
-    let report = export_among(tree, store, state, &options, &among, &watch).await;
+    let watch = Watch::new(&paths);
+    let overheard = Overheard { progress, hear: |entry: &EndedEntry<'_>| watch.hear(entry) };
+    let report = export_among(tree, store, state, &options, &among, &overheard).await;
     let mut failed = watch.failed();
     match &report {
         Ok(report) => {
@@ -109,17 +110,16 @@ async fn send<T: Tree, S: ObjectStore + ?Sized>(
 }
 
 /// Sees which of the paths fail.
-struct Watch<'p> {
-    progress: &'p dyn Progress,
+struct Watch {
     /// The paths without trailing slashes, each with its place.
     paths: HashMap<Box<str>, (usize, Depth)>,
     failed: Mutex<HashMap<usize, Box<str>>>,
 }
 
-impl<'p> Watch<'p> {
-    fn new(progress: &'p dyn Progress, paths: &[(Box<str>, Depth)]) -> Self {
+impl Watch {
+    fn new(paths: &[(Box<str>, Depth)]) -> Self {
         let paths = paths.iter().enumerate().map(|(at, (path, depth))| (path.clone(), (at, *depth))).collect();
-        Self { progress, paths, failed: Mutex::default() }
+        Self { paths, failed: Mutex::default() }
     }
 
     /// Which of the paths a key belongs to.
@@ -137,18 +137,8 @@ impl<'p> Watch<'p> {
         }
     }
 
-    fn failed(self) -> HashMap<usize, Box<str>> {
-        self.failed.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Progress for Watch<'_> {
-    fn ended(&self, key: &str, outcome: Outcome) {
-        self.progress.ended(key, outcome);
-    }
-
-    fn entry(&self, entry: &EndedEntry<'_>) {
-        self.progress.entry(entry);
+    /// An entry has ended.
+    fn hear(&self, entry: &EndedEntry<'_>) {
         let waits = |problem: &Problem| matches!(problem.cause, Cause::Busy | Cause::OnlyCopy);
         match entry.outcome {
             Outcome::Failed | Outcome::Conflict => {}
@@ -163,16 +153,8 @@ impl Progress for Watch<'_> {
         }
     }
 
-    fn unchanged(&self, count: u64) {
-        self.progress.unchanged(count);
-    }
-
-    fn bytes(&self, count: u64) {
-        self.progress.bytes(count);
-    }
-
-    fn problem(&self, problem: &Problem) {
-        self.progress.problem(problem);
+    fn failed(self) -> HashMap<usize, Box<str>> {
+        self.failed.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,8 +1,9 @@
 //! [`apply_events`]: what has happened in the bucket, taken over; [`sweep`]: what nobody was told of.
 
 use super::import::{ImportOptions, Takes, Touched, import_since, import_touched};
-use super::report::{Outcome, Problem, Progress, Report, RunError};
+use super::report::{EndedEntry, Outcome, Overheard, Progress, Report, RunError};
 use super::state::StateStore;
+use crate::escape::escape;
 use crate::key::Key;
 use crate::plan::{Brake, Deletes};
 use crate::repository::{Backlog, EventType, EventTypes};
@@ -112,40 +113,18 @@ pub async fn sweep<S: ObjectStore + ?Sized, T: Tree>(
         Some(path) => options.selection.clone().of_path(path),
         None => options.selection.clone(),
     };
-    let watched = Repaired { progress, keys: Mutex::default() };
-    let options = options.clone().with_selection(selection);
-    let report = import_since(store, tree, state, &options, &watched).await?;
-    let mut repaired = watched.keys.into_inner().unwrap_or_else(PoisonError::into_inner);
-    repaired.sort();
-    Ok(Drift { report, repaired })
-}
-
-/// Takes down what is repaired.
-struct Repaired<'p> {
-    progress: &'p dyn Progress,
-    keys: Mutex<Vec<Box<str>>>,
-}
-
-impl Progress for Repaired<'_> {
-    fn ended(&self, key: &str, outcome: Outcome) {
-        if matches!(outcome, Outcome::Written | Outcome::MetadataOnly) {
-            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+    let repaired = Mutex::new(Vec::new());
+    let hear = |entry: &EndedEntry<'_>| {
+        if matches!(entry.outcome, Outcome::Written | Outcome::MetadataOnly) {
+            let mut keys = repaired.lock().unwrap_or_else(PoisonError::into_inner);
             if keys.len() < Report::PROBLEMS {
-                keys.push(key.into());
+                keys.push(Box::<str>::from(escape(entry.key).to_string()));
             }
         }
-        self.progress.ended(key, outcome);
-    }
-
-    fn unchanged(&self, count: u64) {
-        self.progress.unchanged(count);
-    }
-
-    fn bytes(&self, count: u64) {
-        self.progress.bytes(count);
-    }
-
-    fn problem(&self, problem: &Problem) {
-        self.progress.problem(problem);
-    }
+    };
+    let options = options.clone().with_selection(selection);
+    let report = import_since(store, tree, state, &options, &Overheard { progress, hear }).await?;
+    let mut repaired = repaired.into_inner().unwrap_or_else(PoisonError::into_inner);
+    repaired.sort();
+    Ok(Drift { report, repaired })
 }

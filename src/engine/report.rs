@@ -389,6 +389,37 @@ pub struct Silent;
 
 impl Progress for Silent {}
 
+/// A [`Progress`] of somebody else, with one more who hears of each entry that ends, and before.
+#[cfg(feature = "repository")]
+pub(super) struct Overheard<'p, F> {
+    pub(super) progress: &'p dyn Progress,
+    pub(super) hear: F,
+}
+
+#[cfg(feature = "repository")]
+impl<F: Fn(&EndedEntry<'_>) + Send + Sync> Progress for Overheard<'_, F> {
+    fn ended(&self, key: &str, outcome: Outcome) {
+        self.progress.ended(key, outcome);
+    }
+
+    fn entry(&self, entry: &EndedEntry<'_>) {
+        (self.hear)(entry);
+        self.progress.entry(entry);
+    }
+
+    fn unchanged(&self, count: u64) {
+        self.progress.unchanged(count);
+    }
+
+    fn bytes(&self, count: u64) {
+        self.progress.bytes(count);
+    }
+
+    fn problem(&self, problem: &Problem) {
+        self.progress.problem(problem);
+    }
+}
+
 /// How many entries are worked on at once, 1 or more.
 ///
 /// The memory that a run takes grows with it: up to 2 MiB each.

@@ -3,9 +3,8 @@
 use super::check::Reads;
 use super::{DataRepository, RepositoryError};
 use crate::engine::automatic::{Fenced, Mark, export_changes, fence};
-use crate::engine::cause::Cause;
 use crate::engine::events::{Drift, apply_events, sweep};
-use crate::engine::report::{EndedEntry, Outcome, Problem, Progress, Report};
+use crate::engine::report::{EndedEntry, Outcome, Overheard, Progress, Report};
 use crate::engine::selection::Selection;
 use crate::key::Key;
 use crate::repository::{Action, Backlog, Misconfiguration, Overdue, Pending};
@@ -44,11 +43,20 @@ impl<T: Tree, S: ObjectStore> DataRepository<T, S> {
         let mut taken = Taken { batch: backlog.take(BATCH), backlog };
         let options = self.import_options(&Selection::all());
         let state = &**self.states.imports();
-        let failures = Failures { progress, keys: Mutex::default() };
+        // What may yet come to another end.
+        let failed = Mutex::new(BTreeSet::<Box<[u8]>>::new());
+        let hear = |entry: &EndedEntry<'_>| {
+            let may_pass = entry.problems.iter().any(|problem| problem.cause.may_pass());
+            if entry.outcome == Outcome::Failed && may_pass {
+                // Whatever is in it is whole after every statement.
+                failed.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.key.into());
+            }
+        };
+        let overheard = Overheard { progress, hear };
         let policy = self.linked().auto_import();
-        let ran = apply_events(&self.store, &self.tree, state, &options, policy, &taken.batch, &failures).await;
+        let ran = apply_events(&self.store, &self.tree, state, &options, policy, &taken.batch, &overheard).await;
         if ran.is_ok() {
-            let failed = failures.keys.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
             taken.tried(|key| options.prefix.relative(key).is_none_or(|key| !failed.contains(key.as_bytes())));
         }
         drop(taken);
@@ -136,39 +144,5 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         let batch = self.batch.take(usize::MAX);
         self.backlog.merge(batch);
-    }
-}
-
-/// Takes down what may yet come to another end.
-struct Failures<'p> {
-    progress: &'p dyn Progress,
-    /// Relative to the prefix.
-    keys: Mutex<BTreeSet<Box<[u8]>>>,
-}
-
-impl Progress for Failures<'_> {
-    fn ended(&self, key: &str, outcome: Outcome) {
-        self.progress.ended(key, outcome);
-    }
-
-    fn entry(&self, entry: &EndedEntry<'_>) {
-        let may_pass = entry.problems.iter().any(|problem| Cause::may_pass(problem.cause));
-        if entry.outcome == Outcome::Failed && may_pass {
-            // Whatever is in it is whole after every statement.
-            self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.key.into());
-        }
-        self.progress.entry(entry);
-    }
-
-    fn unchanged(&self, count: u64) {
-        self.progress.unchanged(count);
-    }
-
-    fn bytes(&self, count: u64) {
-        self.progress.bytes(count);
-    }
-
-    fn problem(&self, problem: &Problem) {
-        self.progress.problem(problem);
     }
 }
