@@ -711,6 +711,6 @@ fn a_sweep_tells_of_each_entry_that_ends() {
     let repository = parts.create(FirstImport::None).unwrap();
     let entries = Entries::default();
     let drift = block_on(repository.sweep(None, &entries)).unwrap();
-    assert_eq!(*drift.repaired, ["a".into()]);
+    assert_eq!(drift.repaired, [Box::<str>::from("a")]);
     assert_eq!(*entries.0.lock().unwrap(), ["a"]);
 }
