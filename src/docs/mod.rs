@@ -8,3 +8,6 @@ pub mod design {}
 
 #[doc = include_str!("snapshot.md")]
 pub mod snapshot {}
+
+#[doc = include_str!("reliability.md")]
+pub mod reliability {}
