@@ -2,9 +2,9 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use std::fmt::Write as _;
+use std::io::Write;
 use std::path::Path;
-use std::{env, fs};
+use std::{env, fs, io};
 
 /// How many times the usual amount is tried: `POSIX_S3_EFFORT`, 1 without it.
 pub(crate) fn effort() -> u64 {
@@ -18,13 +18,22 @@ pub(crate) fn seed() -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("POSIX_S3_SEED is \"{text}\": {error}")))
 }
 
-/// Holds a count to the least that it may be, and writes it down in the directory that `POSIX_S3_FIGURES` names, if it
-/// names one: a file for each name, with one line.
+/// Holds a count to the least that it may be, and tells it: on standard error, also where a test's output is not shown,
+/// and in the directory that `POSIX_S3_FIGURES` names, if it names one, in a file of its own.
 pub(crate) fn record(name: &str, count: u64, at_least: u64) {
     assert!(count >= at_least, "{name}: {count}, and at least {at_least} are promised");
-    let mut line = String::new();
-    writeln!(line, "{name}: {count}").unwrap();
-    print!("{line}");
+    tell(name, count);
+}
+
+/// As [`record`], for what may not be more.
+pub(crate) fn record_at_most(name: &str, count: u64, at_most: u64) {
+    assert!(count <= at_most, "{name}: {count}, and at most {at_most} are promised");
+    tell(name, count);
+}
+
+fn tell(name: &str, count: u64) {
+    let line = format!("figure: {name}: {count}\n");
+    io::stderr().write_all(line.as_bytes()).unwrap();
     if let Some(directory) = env::var_os("POSIX_S3_FIGURES") {
         fs::create_dir_all(&directory).unwrap();
         fs::write(Path::new(&directory).join(name.replace(' ', "-")), line).unwrap();
