@@ -75,7 +75,7 @@ pub(super) fn read(xml: &[u8], mut on: impl FnMut(Step<'_>) -> Result<(), Invali
                 if open.len() >= MAX_DEPTH {
                     return Err(InvalidAnswer::Depth);
                 }
-                let name = String::from_utf8_lossy(start.local_name().as_ref()).into_owned();
+                let name = start.local_name().as_ref().to_owned();
                 on(Step::Open(&name))?;
                 open.push(name);
                 text.clear();
@@ -87,12 +87,12 @@ pub(super) fn read(xml: &[u8], mut on: impl FnMut(Step<'_>) -> Result<(), Invali
                 text.clear();
                 is_over = open.is_empty();
             }
-            Event::Text(part) => text.push_str(&part.decode().map_err(unreadable)?),
-            Event::CData(part) => text.push_str(&part.decode().map_err(unreadable)?),
+            Event::Text(part) => text.push_str(&part),
+            Event::CData(part) => text.push_str(&part),
             Event::GeneralRef(reference) => {
-                let name = reference.decode().map_err(unreadable)?;
+                let name: &str = &reference;
                 let character = reference.resolve_char_ref().map_err(unreadable)?;
-                match (character, resolve_predefined_entity(&name)) {
+                match (character, resolve_predefined_entity(name)) {
                     (Some(character), _) => text.push(character),
                     (None, Some(resolved)) => text.push_str(resolved),
                     (None, None) => return Err(InvalidAnswer::Reference(crate::escape::excerpt(name.as_bytes()))),

@@ -61,11 +61,11 @@ impl Element {
             let top = open.last_mut().ok_or_else(Refusal::malformed_xml)?;
             match reader.read_event().map_err(malformed)? {
                 Event::Start(start) => {
-                    let name = String::from_utf8_lossy(start.local_name().as_ref()).into_owned();
+                    let name = start.local_name().as_ref().to_owned();
                     open.push(Self { name, ..Self::default() });
                 }
                 Event::Empty(start) => {
-                    let name = String::from_utf8_lossy(start.local_name().as_ref()).into_owned();
+                    let name = start.local_name().as_ref().to_owned();
                     top.children.push(Self { name, ..Self::default() });
                 }
                 Event::End(_) => {
@@ -73,17 +73,17 @@ impl Element {
                     open.last_mut().ok_or_else(Refusal::malformed_xml)?.children.push(closed);
                 }
                 // Line ends that are not written as references are read as one line feed each.
-                Event::Text(text) => top.text.push_str(&text.xml_content().map_err(|_| Refusal::malformed_xml())?),
-                Event::CData(text) => top.text.push_str(&text.xml_content().map_err(|_| Refusal::malformed_xml())?),
+                Event::Text(text) => top.text.push_str(&text.xml10_content()),
+                Event::CData(text) => top.text.push_str(&text.xml10_content()),
                 Event::GeneralRef(reference) => {
                     let character = match reference.resolve_char_ref().map_err(malformed)? {
                         Some(character) => character,
                         None => match &*reference {
-                            b"amp" => '&',
-                            b"lt" => '<',
-                            b"gt" => '>',
-                            b"quot" => '"',
-                            b"apos" => '\'',
+                            "amp" => '&',
+                            "lt" => '<',
+                            "gt" => '>',
+                            "quot" => '"',
+                            "apos" => '\'',
                             _ => return Err(Refusal::malformed_xml()),
                         },
                     };
