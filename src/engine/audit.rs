@@ -95,7 +95,17 @@ pub async fn audit<S: ObjectStore + ?Sized>(
     let everything = Selection::all();
     let mut listing = Listing::new(store, None, Stretch::of(&everything), &everything, prefix, profile.clash)?;
     while let Some(item) = listing.next().await? {
-        let Item::Claim(claim) = item else { continue };
+        let claim = match item {
+            Item::Claim(claim) => claim,
+            Item::Unreadable { key, error } => {
+                count(&mut audit.objects);
+                count(&mut audit.refused);
+                let key = escape(&key).to_string().into();
+                remark(Remark { key, verdict: Verdict::Refused, reason: error.to_string().into() });
+                continue;
+            }
+            Item::Replaced(_) => continue,
+        };
         if !matches!(claim, Claim::ImpliedDirectory { .. }) {
             count(&mut audit.objects);
         }
