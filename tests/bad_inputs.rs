@@ -14,8 +14,11 @@
 )]
 
 mod bad_inputs {
+    mod bodies;
     mod cases;
     mod headers;
     mod keys;
+    mod rows;
     mod run;
+    mod trees;
 }

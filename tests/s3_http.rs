@@ -5,6 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test")]
 
+#[path = "bad_inputs/cases.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests of bad inputs use all of it")]
+mod cases;
+#[path = "s3_http/replies.rs"]
+mod replies;
+
 use bytes::Bytes;
 use futures_util::future::{Either, join_all, select};
 use http::{HeaderMap, HeaderValue};

@@ -173,6 +173,7 @@ impl Case {
                 continue;
             };
             let (end, words) = expected.split_once(": ").unwrap_or((expected, ""));
+            let words = &words.replace("\"a/\"", &format!("\"{at}a/\""));
             if end != outcome.name() {
                 wrong.push(format!("\"{key}\" is {outcome}, and not {end}: {reasons:?}"));
             }
@@ -207,6 +208,7 @@ impl Case {
                 continue;
             };
             let (expected_verdict, words) = expected.split_once(": ").unwrap();
+            let words = &words.replace("\"a/\"", &format!("\"{at}a/\""));
             if expected_verdict != verdict.to_string() || words.split(" | ").any(|words| !reason.contains(words)) {
                 wrong.push(format!("expected `{expected}`, the audit says {line}"));
             }

@@ -1,22 +1,19 @@
 //! The bad keys, K1 to K67.
 
 use super::cases::{self, Case, Hearing, Stranger};
-use super::run::{Place, is_superuser, open, run_all};
+use super::run::{MOUNTS, Place, SHELL, child, in_a_child, is_superuser, open, run_all};
 use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
-use posix_s3::engine::{ImportOptions, MemoryState, Outcome, RunErrorKind, Silent, audit, import, import_since};
+use posix_s3::engine::{FileState, ImportOptions, MemoryState, Outcome, RunErrorKind, Silent, audit, import, import_since};
 use posix_s3::plan::{Brake, Deletes};
 use posix_s3::store::{
     Body, Capabilities, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, MemoryStore, ObjectMeta,
     ObjectStore, Precondition, PutOptions, PutOutput, StoreError,
 };
 use posix_s3::{Prefix, Profile, Timestamp};
-use std::env;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 
 #[test]
@@ -120,36 +117,6 @@ fn keys_that_are_not_utf8_have_to_be_in_order_and_asked_for() {
     }
 }
 
-/// Runs a test of this file once more, in a shell with mounts of its own if need be, after what prepares for it. The test
-/// finds `BAD_INPUTS_CHILD`.
-fn in_a_child(test: &str, shell: &[&str], before: &str, place: &Path) {
-    let (program, arguments) = shell.split_first().unwrap();
-    let script = format!("{{ {before}; }} 2>&1 || {{ echo cannot prepare; exit 1; }}\nexec \"$0\" --exact {test} --nocapture");
-    let shell = Command::new(program)
-        .args(arguments)
-        .args(["-c", &script])
-        .arg(env::current_exe().unwrap())
-        .env("BAD_INPUTS_CHILD", place)
-        .current_dir(place)
-        .output()
-        .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&shell.stdout), String::from_utf8_lossy(&shell.stderr));
-    let is_prepared = !said.contains("cannot prepare");
-    assert!(!is_prepared || (shell.status.success() && said.contains("1 passed")), "{said}");
-    if !is_prepared {
-        assert!(env::var_os("POSIX_S3_MUST_RUN").is_none(), "{test} has to run: {said}");
-        eprintln!("NOT RUN: {test}: {said}");
-    }
-}
-
-const SHELL: &[&str] = &["sh"];
-const MOUNTS: &[&str] = &["unshare", "--mount", "sh"];
-
-/// Where the child of a test works, if this is the child.
-fn child() -> Option<std::path::PathBuf> {
-    env::var_os("BAD_INPUTS_CHILD").map(Into::into)
-}
-
 #[test]
 fn k39_at_most_256_descriptors() {
     let Some(place) = child() else {
@@ -160,6 +127,33 @@ fn k39_at_most_256_descriptors() {
     let options = ImportOptions::new(Profile::fsx());
     let report = block_on(import(&Stranger::new(&case("K39")), &open(&place), &options, &Silent)).unwrap();
     assert_eq!((report.written, report.failed), (1, 0), "{:?}", report.problems);
+}
+
+#[test]
+fn k55_an_object_of_the_name_of_a_state_in_the_root_is_not_believed() {
+    let (place, bucket) = (Place::new(), MemoryStore::new());
+    let path = place.root().join("state");
+    let options = ImportOptions::new(Profile::fsx()).with_bucket("b").with_deletes(Deletes::Apply(Brake::RELEASED));
+    let run = || {
+        let state = FileState::open(&path).unwrap();
+        block_on(import_since(&bucket, &open(&place.root()), &state, &options, &Silent)).unwrap()
+    };
+    put(&bucket, "kept");
+    run();
+    // A state of another root and another bucket, in which nothing is as it is here.
+    let (other, elsewhere) = (Place::new(), MemoryStore::new());
+    put(&elsewhere, "other");
+    let forged = other.root().join("forged");
+    block_on(import_since(&elsewhere, &open(&other.root()), &FileState::open(&forged).unwrap(), &options, &Silent)).unwrap();
+    let forged = Bytes::from(fs::read(forged).unwrap());
+    for name in ["state", "state.journal", "state.previous"] {
+        block_on(bucket.put(name, Body::from(forged.clone()), &PutOptions::default())).unwrap();
+    }
+    for _ in 0..3 {
+        let report = run();
+        assert_eq!((report.deleted, report.gone), (0, 0), "{report:?}");
+        assert_eq!(fs::read(place.root().join("kept")).unwrap(), b"x");
+    }
 }
 
 #[test]

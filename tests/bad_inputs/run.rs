@@ -6,8 +6,10 @@ use posix_s3::engine::{ImportOptions, Report, RunErrorKind, audit, import};
 use posix_s3::tree::{LocalTree, MemoryTree, Tree};
 use posix_s3::{EntryKind, Prefix, Profile};
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Whether owners can be given away and real directories take whatever is asked for; said loudly where it is not so.
 pub fn is_superuser(what: &str) -> bool {
@@ -151,4 +153,34 @@ fn stops(case: &Case, profile: Profile, why: &str) -> Vec<String> {
 /// A root that is opened.
 pub fn open(root: &Path) -> LocalTree {
     LocalTree::open(root).unwrap()
+}
+
+/// Runs a test once more, in a shell with mounts of its own if need be, after what prepares for it. The test
+/// finds `BAD_INPUTS_CHILD`.
+pub fn in_a_child(test: &str, shell: &[&str], before: &str, place: &Path) {
+    let (program, arguments) = shell.split_first().unwrap();
+    let script = format!("{{ {before}; }} 2>&1 || {{ echo cannot prepare; exit 1; }}\nexec \"$0\" --exact {test} --nocapture");
+    let shell = Command::new(program)
+        .args(arguments)
+        .args(["-c", &script])
+        .arg(env::current_exe().unwrap())
+        .env("BAD_INPUTS_CHILD", place)
+        .current_dir(place)
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&shell.stdout), String::from_utf8_lossy(&shell.stderr));
+    let is_prepared = !said.contains("cannot prepare");
+    assert!(!is_prepared || (shell.status.success() && said.contains("1 passed")), "{said}");
+    if !is_prepared {
+        assert!(env::var_os("POSIX_S3_MUST_RUN").is_none(), "{test} has to run: {said}");
+        eprintln!("NOT RUN: {test}: {said}");
+    }
+}
+
+pub const SHELL: &[&str] = &["sh"];
+pub const MOUNTS: &[&str] = &["unshare", "--mount", "sh"];
+
+/// Where the child of a test works, if this is the child.
+pub fn child() -> Option<PathBuf> {
+    env::var_os("BAD_INPUTS_CHILD").map(Into::into)
 }

@@ -123,6 +123,13 @@ fn number(what: &'static str, text: &str) -> Result<u64, InvalidAnswer> {
     text.trim().parse().map_err(|_| invalid(what, text))
 }
 
+/// The size of an object, as far as a signed number goes: there is no larger one anywhere.
+fn size(text: &str) -> Result<u64, InvalidAnswer> {
+    let size = number("a size", text)?;
+    i64::try_from(size).map_err(|_| invalid("a size", text))?;
+    Ok(size)
+}
+
 fn meta(headers: &HeaderMap, size: u64) -> Result<ObjectMeta, InvalidAnswer> {
     let time = headers.get(LAST_MODIFIED).and_then(|value| value.to_str().ok());
     let last_modified = time_of_header(time.ok_or(InvalidAnswer::Missing("Last-Modified"))?)?;
@@ -295,7 +302,7 @@ pub(super) fn list(answer: Answer) -> Result<ListPage, CallError> {
                 current = None;
             }
             (Step::Close { name: "Key", text }, Some(fields)) => fields.key = Some(text.to_owned()),
-            (Step::Close { name: "Size", text }, Some(fields)) => fields.size = Some(number("a size", text)?),
+            (Step::Close { name: "Size", text }, Some(fields)) => fields.size = Some(size(text)?),
             (Step::Close { name: "ETag", text }, Some(fields)) => fields.etag = Some(etag(text)),
             (Step::Close { name: "LastModified", text }, Some(fields)) => {
                 fields.last_modified = Some(time_of_xml(text)?);
