@@ -316,6 +316,9 @@ pub enum Field {
 }
 
 impl Field {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Permissions, Self::Owner, Self::Group, Self::Atime, Self::Mtime];
+
     /// The name of the header.
     #[must_use]
     pub fn header(self) -> &'static HeaderName {

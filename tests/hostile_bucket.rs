@@ -561,7 +561,7 @@ impl Liar {
             pages.iter().map(|keys| keys.iter().map(|key| listed(key)).collect()).collect();
         let answer = move |call: usize| {
             let next = (call + 1 < pages.len()).then(|| format!("token {call}"));
-            ListPage { objects: pages[call].clone(), next }
+            ListPage { objects: pages[call].clone(), next, ..ListPage::default() }
         };
         Self { pages: Some(Box::new(answer)), ..Self::new(memory_store(bucket)) }
     }
@@ -724,13 +724,13 @@ fn a_listing_with_a_key_outside_the_prefix_stops_the_run() {
 
 #[test]
 fn a_listing_that_never_ends_stops_the_run() {
-    let empty = |_| ListPage { objects: Vec::new(), next: Some("again".to_owned()) };
+    let empty = |_| ListPage { next: Some("again".to_owned()), ..ListPage::default() };
     let store = Liar { pages: Some(Box::new(empty)), ..Liar::new(MemoryStore::new()) };
     assert!(matches!(stops(&store, ""), RunErrorKind::Endless { .. }));
     assert!(store.calls.load(Ordering::Relaxed) < 10_000);
 
     // One that has keys, but always the same.
-    let same = |_| ListPage { objects: vec![listed("a")], next: Some("again".to_owned()) };
+    let same = |_| ListPage { objects: vec![listed("a")], next: Some("again".to_owned()), ..ListPage::default() };
     let store = Liar { pages: Some(Box::new(same)), ..Liar::new(memory_store(&three())) };
     assert!(matches!(stops(&store, ""), RunErrorKind::Disorder(_)));
 }

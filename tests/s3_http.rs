@@ -5,6 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a test")]
 
+#[path = "bad_inputs/cases.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests of bad inputs use all of it")]
+mod cases;
+#[path = "s3_http/replies.rs"]
+mod replies;
+
 use bytes::Bytes;
 use futures_util::future::{Either, join_all, select};
 use http::{HeaderMap, HeaderValue};
@@ -774,9 +780,9 @@ fn a_listing_that_does_not_say_how_it_goes_on() {
 #[test]
 fn a_key_that_is_none() {
     for (key, message) in [
-        ("%FF", "expected a key of UTF-8, found \"%FF\""),
-        ("%zz", "expected a key of UTF-8, found \"%zz\""),
-        ("a%", "expected a key of UTF-8, found \"a%\""),
+        ("%zz", "expected an encoded key, found \"%zz\""),
+        ("%4", "expected an encoded key, found \"%4\""),
+        ("a%", "expected an encoded key, found \"a%\""),
         ("&nbsp;", "expected a character reference, found \"nbsp\""),
     ] {
         assert_corrupt(call(listing(&format!("{}{LAST}", listed(key))), list), message);

@@ -4,13 +4,16 @@ use super::import::{decode, link_body};
 use super::listing::{Item, Listing, ROOT, Stretch, shadowed};
 use super::report::RunErrorKind;
 use super::selection::Selection;
-use crate::entry::Chain;
+use crate::entry::{Chain, Finding};
 use crate::escape::escape;
 use crate::key::{Key, Prefix};
+use crate::metadata::{Field, Origin};
 use crate::mode::FileType;
 use crate::plan::Claim;
 use crate::profile::Profile;
 use crate::store::{GetOptions, ListedObject, ObjectStore, Operation, StoreError, StoreErrorKind};
+use crate::tree::SkipReason;
+use crate::tree::names::is_reserved;
 use std::fmt;
 
 /// What an audit found, in numbers.
@@ -38,7 +41,7 @@ pub struct Audit {
     pub failed: u64,
 }
 
-/// Something an audit has to say about an object.
+/// What an audit has to say about an object, if there is anything: all of it at once, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Remark {
@@ -46,7 +49,7 @@ pub struct Remark {
     pub key: Box<str>,
     /// What an import would do.
     pub verdict: Verdict,
-    /// Why, in words.
+    /// Why, in words, with the values that are at fault; safe to print. What is more than one thing is joined by `; `.
     pub reason: Box<str>,
 }
 
@@ -95,16 +98,33 @@ pub async fn audit<S: ObjectStore + ?Sized>(
     let everything = Selection::all();
     let mut listing = Listing::new(store, None, Stretch::of(&everything), &everything, prefix, profile.clash)?;
     while let Some(item) = listing.next().await? {
-        let Item::Claim(claim) = item else { continue };
+        let claim = match item {
+            Item::Claim(claim) => claim,
+            Item::Unreadable { key, error } => {
+                count(&mut audit.objects);
+                count(&mut audit.refused);
+                let key = escape(&key).to_string().into();
+                remark(Remark { key, verdict: Verdict::Refused, reason: error.to_string().into() });
+                continue;
+            }
+            Item::Replaced(_) => continue,
+        };
         if !matches!(claim, Claim::ImpliedDirectory { .. }) {
             count(&mut audit.objects);
         }
         match claim {
+            Claim::Object { key, .. } if is_in_staging(&key) => {
+                count(&mut audit.refused);
+                let reason = SkipReason::Reserved.to_string().into();
+                remark(Remark { key: key.to_string().into(), verdict: Verdict::Refused, reason });
+            }
             Claim::Object { key, object } => {
-                for (verdict, reason) in judge(store, profile, &key, &object.object, &mut audit).await {
+                if let Some((verdict, reason)) = judge(store, profile, &key, &object.object, &mut audit).await {
                     remark(Remark { key: key.to_string().into(), verdict, reason });
                 }
             }
+            // What is in it is refused.
+            Claim::ImpliedDirectory { key, .. } if is_in_staging(&key) => {}
             Claim::ImpliedDirectory { key, .. } => {
                 count(&mut audit.implied);
                 let reason = "it has no object and gets the defaults".into();
@@ -129,6 +149,10 @@ pub async fn audit<S: ObjectStore + ?Sized>(
     Ok(audit)
 }
 
+fn is_in_staging(key: &Key) -> bool {
+    key.segments().next().is_some_and(|first| is_reserved(first.as_bytes()))
+}
+
 fn count(number: &mut u64) {
     *number = number.saturating_add(1);
 }
@@ -141,7 +165,7 @@ async fn judge<S: ObjectStore + ?Sized>(
     key: &Key,
     object: &ListedObject,
     audit: &mut Audit,
-) -> Vec<Said> {
+) -> Option<Said> {
     let meta = match store.head(&object.key).await {
         Ok(meta) => meta,
         Err(error) => return failed(&error, audit),
@@ -175,25 +199,32 @@ async fn judge<S: ObjectStore + ?Sized>(
         FileType::Symlink => &mut audit.symlinks,
         _ => &mut audit.files,
     });
-    let mut said = Vec::new();
-    let defaulted: Vec<&str> = origins.defaulted().collect();
-    if !defaulted.is_empty() {
+    let verdict = if origins.defaulted().next().is_some() { Verdict::Defaulted } else { Verdict::Repaired };
+    if verdict == Verdict::Defaulted {
         count(&mut audit.defaulted);
-        said.push((Verdict::Defaulted, format!("no usable header for {}", defaulted.join(", ")).into()));
     }
     if !findings.is_empty() {
         count(&mut audit.repaired);
-        said.extend(findings.iter().map(|finding| (Verdict::Repaired, finding.to_string().into())));
     }
-    said
+    // A header that is there and damaged is a finding.
+    let is_damaged =
+        |field| findings.iter().any(|finding| matches!(finding, Finding::Damaged { error, .. } if error.field() == field));
+    let missing = Field::ALL.into_iter().filter(|field| origins.of(*field) != Origin::Header && !is_damaged(*field));
+    let missing: Vec<String> = missing.map(|field| format!("{field} (used {})", origins.of(field))).collect();
+    let mut said = Vec::new();
+    if !missing.is_empty() {
+        said.push(format!("no header {}", missing.join(", ")));
+    }
+    said.extend(findings.iter().map(ToString::to_string));
+    (!said.is_empty()).then(|| (verdict, said.join("; ").into()))
 }
 
-fn refused(refusal: &dyn std::error::Error, audit: &mut Audit) -> Vec<Said> {
+fn refused(refusal: &dyn std::error::Error, audit: &mut Audit) -> Option<Said> {
     count(&mut audit.refused);
-    vec![(Verdict::Refused, Chain(refusal).to_string().into())]
+    Some((Verdict::Refused, Chain(refusal).to_string().into()))
 }
 
-fn failed(error: &StoreError, audit: &mut Audit) -> Vec<Said> {
+fn failed(error: &StoreError, audit: &mut Audit) -> Option<Said> {
     count(&mut audit.failed);
-    vec![(Verdict::Failed, Chain(error).to_string().into())]
+    Some((Verdict::Failed, Chain(error).to_string().into()))
 }

@@ -6,8 +6,8 @@ use super::selection::{Selection, in_path};
 use super::session::{Reader, Session, StateError};
 use super::spool::Spool;
 use crate::escape::escape;
-use crate::key::{Key, Prefix};
-use crate::plan::{Claim, Claims};
+use crate::key::{InvalidKey, Key, Prefix};
+use crate::plan::{Claim, Claims, Disorder};
 use crate::profile::Clash;
 use crate::snapshot::{Age, Record, Remote};
 use crate::store::{ListRequest, ListedObject, ObjectStore, Support};
@@ -72,6 +72,8 @@ impl Listed {
 #[derive(Debug)]
 pub(super) enum Item {
     Claim(Claim<Listed>),
+    /// A key that is not UTF-8.
+    Unreadable { key: Box<[u8]>, error: InvalidKey },
     /// A recorded file or link is not listed any more, and its path is now that of a directory.
     Replaced(Record),
 }
@@ -114,24 +116,40 @@ pub(super) struct Pages<'s, S: ?Sized> {
     store: &'s S,
     prefix: &'s Prefix,
     request: ListRequest,
+    /// The last key that was not UTF-8.
+    unreadable: Option<Box<[u8]>>,
     empty: u32,
     ended: bool,
+}
+
+/// A page of a listing, with keys behind the prefix.
+pub(super) struct Page {
+    pub(super) objects: Vec<(String, ListedObject)>,
+    /// Keys that are not UTF-8.
+    pub(super) unreadable: Vec<Box<[u8]>>,
+}
+
+impl Page {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.unreadable.is_empty()
+    }
 }
 
 impl<'s, S: ObjectStore + ?Sized> Pages<'s, S> {
     pub(super) fn new(store: &'s S, prefix: &'s Prefix, start: &str, max_keys: Option<u16>) -> Self {
         let request =
             ListRequest { prefix: format!("{prefix}{start}", prefix = prefix.as_str()), max_keys, token: None };
-        Self { store, prefix, request, empty: 0, ended: false }
+        Self { store, prefix, request, unreadable: None, empty: 0, ended: false }
     }
 
-    /// The next page, each object with its key behind the prefix; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<(String, ListedObject)>>, RunErrorKind> {
+    /// The next page; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Page>, RunErrorKind> {
         if self.ended {
             return Ok(None);
         }
         let page = self.store.list(&self.request).await?;
-        self.empty = if page.objects.is_empty() { self.empty.saturating_add(1) } else { 0 };
+        let is_empty = page.objects.is_empty() && page.unreadable.is_empty();
+        self.empty = if is_empty { self.empty.saturating_add(1) } else { 0 };
         if self.empty > EMPTY_PAGES {
             return Err(RunErrorKind::Endless { pages: self.empty });
         }
@@ -143,9 +161,27 @@ impl<'s, S: ObjectStore + ?Sized> Pages<'s, S> {
                 None => return Err(RunErrorKind::Foreign { key: escape(object.key.as_bytes()).to_string().into() }),
             }
         }
+        let mut unreadable = Vec::with_capacity(page.unreadable.len());
+        for key in page.unreadable {
+            unreadable.push(self.pass_unreadable(key)?);
+        }
         self.ended = page.next.is_none();
         self.request.token = page.next;
-        Ok(Some(objects))
+        Ok(Some(Page { objects, unreadable }))
+    }
+
+    /// A key that is not UTF-8 without the prefix. Such keys come in order too, so that a listing of them has an end.
+    fn pass_unreadable(&mut self, key: Box<[u8]>) -> Result<Box<[u8]>, RunErrorKind> {
+        let relative = key.strip_prefix(self.prefix.as_str().as_bytes());
+        let Some(relative) = relative.filter(|_| key.starts_with(self.request.prefix.as_bytes())) else {
+            return Err(RunErrorKind::Foreign { key: escape(&key).to_string().into() });
+        };
+        if let Some(last) = self.unreadable.as_deref().filter(|last| *last >= &*key) {
+            return Err(Disorder::new(last, &key).into());
+        }
+        let relative = relative.into();
+        self.unreadable = Some(key);
+        Ok(relative)
     }
 
     /// The rest is listed in pages as long as the store likes.
@@ -163,7 +199,7 @@ pub(super) async fn look<S: ObjectStore + ?Sized>(
     let mut pages = Pages::new(store, prefix, key, Some(1));
     while let Some(page) = pages.next().await? {
         // The key itself is the first of those that start with it.
-        if let Some((first, object)) = page.into_iter().next() {
+        if let Some((first, object)) = page.objects.into_iter().next() {
             return Ok((first == key).then_some(object));
         }
     }
@@ -239,7 +275,14 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
             match &mut self.pages {
                 Some((start, pages)) => match pages.next().await? {
                     Some(page) => {
-                        for (key, object) in page {
+                        // Before the objects of the page: what they lead to may depend on it.
+                        for key in page.unreadable {
+                            // Invariant: a store answers here what is no text.
+                            if let Err(error) = Key::from_bytes(&key) {
+                                self.ready.push_back(Item::Unreadable { key, error });
+                            }
+                        }
+                        for (key, object) in page.objects {
                             if !self.selection.leaves_out(&key) {
                                 let record = self.record_of(&key)?;
                                 self.claim(&key, Listed { object, record, use_for: Use::Import })?;

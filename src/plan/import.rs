@@ -103,6 +103,13 @@ pub struct Disorder {
     key: String,
 }
 
+impl Disorder {
+    pub(crate) fn new(last: &[u8], key: &[u8]) -> Self {
+        let shown = |key: &[u8]| crate::escape::escape(key).to_string();
+        Self { last: shown(last), key: shown(key) }
+    }
+}
+
 impl<O: Clone> Claims<O> {
     /// Starts before the first key.
     #[must_use]
@@ -116,8 +123,7 @@ impl<O: Clone> Claims<O> {
     /// [`Disorder`] when it is not behind the one before.
     pub fn next(&mut self, key: &str, object: O) -> Result<(), Disorder> {
         if let Some(last) = self.last.as_deref().filter(|last| *last >= key) {
-            let shown = |key: &str| crate::escape::escape(key.as_bytes()).to_string();
-            return Err(Disorder { last: shown(last), key: shown(key) });
+            return Err(Disorder::new(last.as_bytes(), key.as_bytes()));
         }
         self.last = Some(key.into());
         if key.is_empty() {

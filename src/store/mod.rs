@@ -55,6 +55,7 @@ pub trait ObjectStore: Send + Sync {
     /// - The pages of one listing joined by [`ListPage::next`] hold every key that was there during the whole of it. What
     ///   was put or deleted while it ran may or may not be on the pages after.
     /// - A token may be used again, so that a page that was lost on the way can be asked for once more.
+    /// - A key that is there and is not UTF-8 is in [`ListPage::unreadable`]. A listing that cannot be read is an error.
     ///
     /// # Errors
     /// [`StoreErrorKind::InvalidRequest`] for a token that this store did not make.
@@ -205,6 +206,9 @@ pub struct ListRequest {
 pub struct ListPage {
     /// The objects, in key order.
     pub objects: Vec<ListedObject>,
+    /// Keys on this page that are not UTF-8, in key order. S3 has no such keys, and nothing can be asked about them; a
+    /// server that has them all the same is not to hide the others.
+    pub unreadable: Vec<Box<[u8]>>,
     /// The token for the next page; `None` when this is the last.
     pub next: Option<String>,
 }

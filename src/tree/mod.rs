@@ -3,7 +3,7 @@
 #[cfg(all(feature = "local", target_os = "linux"))]
 mod local;
 mod memory;
-mod names;
+pub(crate) mod names;
 
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub use local::LocalTree;

@@ -2,6 +2,14 @@
 
 use std::fmt;
 
+/// What the name of every staging directory starts with. Names that do are neither exported nor imported.
+pub(crate) const STAGING: &str = ".posix-s3-staging-";
+
+/// Whether a name directly below the root is kept for staging.
+pub(crate) fn is_reserved(name: &[u8]) -> bool {
+    name.starts_with(STAGING.as_bytes())
+}
+
 /// The names in a directory, in key order, in one piece of memory.
 ///
 /// - The names of directories end in `/`, which counts in the order: `a-`, `a/`, `a0`.

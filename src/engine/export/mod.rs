@@ -370,7 +370,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
                 let prefix = options.prefix.as_str().to_owned();
                 let request = ListRequest { prefix, max_keys: Some(1), ..ListRequest::default() };
                 let page = store.list(&request).await?;
-                !page.objects.is_empty() || page.next.is_some()
+                !page.objects.is_empty() || !page.unreadable.is_empty() || page.next.is_some()
             }
             _ => false,
         };

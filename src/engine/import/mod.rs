@@ -284,6 +284,8 @@ pub(super) struct Import<'r, S: ?Sized, T> {
     takes: Takes,
     /// What is done and not yet known to be on the disk.
     done: Mutex<Vec<Edit>>,
+    /// What listed keys have in common that are not UTF-8, as far as it is: each may stand for any key that starts so.
+    unreadable: Mutex<Option<Box<str>>>,
 }
 
 /// How many entries are done before they are brought to the disk and recorded.
@@ -367,7 +369,8 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
         };
         let contents = Contents::new(tree, Support::No, SameTimes::Compare, fresh_since(started)).with_dubious(dubious);
         let takes = Takes::ALL;
-        Self { store, tree, session, options, progress, contents, stop, started, takes, done: Mutex::default() }
+        let (done, unreadable) = (Mutex::default(), Mutex::default());
+        Self { store, tree, session, options, progress, contents, stop, started, takes, done, unreadable }
     }
 
     async fn all(&self, touched: Option<Touched<'_>>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
@@ -569,6 +572,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             Headed::Item(Item::Claim(Claim::Object { object: Listed { use_for: Use::Context, .. }, .. })) => {
                 return Prepared::Done(Done::default());
             }
+            Headed::Item(Item::Unreadable { key, error }) => return Prepared::Done(self.unreadable(&key, &error).into()),
             Headed::Item(Item::Claim(claim)) => claim,
         };
         match claim {

@@ -1,6 +1,7 @@
 //! [`plan_import`]: what an import would do, and why.
 
 use super::object::{Decision, Why};
+use super::remove::not_seen_to_be_gone;
 use super::{Import, ImportOptions, Turn, decode, refused, store_failure, tree_failure};
 use crate::engine::cause::Cause;
 use crate::engine::export::Planned;
@@ -65,6 +66,10 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
         }
         let mut position = 0;
         while let Some(Record { key, .. }) = absent.next(&mut position)? {
+            if run.may_be_unreadable(&key) {
+                recorder.end(not_seen_to_be_gone(&key));
+                continue;
+            }
             let (step, reason) = if checked == Some(Ok(())) {
                 recorder.deleted();
                 (Step::Delete, "its object is gone")
@@ -94,10 +99,12 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let skipped =
             |key: &[u8], cause: Cause, why: String| (None, Some(Ended::new(key, Outcome::Skipped).because(cause, why)));
         match item {
+            Item::Replaced(record) if self.may_be_unreadable(&record.key) => (None, Some(not_seen_to_be_gone(&record.key))),
             Item::Replaced(record) => (
                 Some(planned(&record.key, Step::Delete, "its object is gone, and its path is that of a directory")),
                 None,
             ),
+            Item::Unreadable { key, error } => (None, Some(self.unreadable(&key, &error))),
             Item::Claim(Claim::ImpliedDirectory { .. }) => (None, None),
             Item::Claim(Claim::Root) => skipped(self.options.prefix.as_str().as_bytes(), Cause::Root, ROOT.to_owned()),
             Item::Claim(Claim::Refused { key, error }) => skipped(key.as_bytes(), (&error).into(), error.to_string()),

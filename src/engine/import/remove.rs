@@ -1,12 +1,12 @@
 //! What is gone from the bucket: removed from the tree if it is as both sides agreed on, and if that is wanted.
 
-use super::{Done, Import, Missing, Removals, RunErrorKind, Turn, tree_failure};
+use super::{Done, Import, Missing, Removals, RunErrorKind, Turn, lock, tree_failure};
 use crate::engine::cause::Cause;
 use crate::engine::listing::Listed;
 use crate::engine::report::{Ended, Outcome, Recorder};
 use crate::engine::spool::Spool;
 use crate::entry::Chain;
-use crate::key::Key;
+use crate::key::{InvalidKey, Key};
 use crate::plan::{Deletes, OnConflict};
 use crate::snapshot::{Edit, Record};
 use crate::store::{ObjectStore, StoreErrorKind};
@@ -21,6 +21,12 @@ pub(super) struct Late {
 }
 
 const NOT_EMPTY: &str = "its object is gone; it stays, since it is not empty";
+
+/// Nobody knows whether the object is gone, so it is not.
+pub(super) fn not_seen_to_be_gone(key: &Key) -> Ended {
+    let why = "it was not listed, but what was is not UTF-8 and may be it; it stays";
+    Ended::new(key, Outcome::Skipped).because(Cause::NotUtf8, why)
+}
 
 /// What came of something that is gone from the bucket.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time")]
@@ -53,6 +59,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         while let Some(record) = absent.pop()? {
             if self.stop.leaves_out() {
                 return Ok(());
+            }
+            if self.may_be_unreadable(&record.key) {
+                recorder.end(not_seen_to_be_gone(&record.key));
+                continue;
             }
             if checked != Some(Ok(())) {
                 recorder.gone();
@@ -143,8 +153,29 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         self.is_as_agreed(&record.key, record, found).await
     }
 
+    /// Takes a listed key that is not UTF-8 for one that is refused.
+    pub(super) fn unreadable(&self, key: &[u8], error: &InvalidKey) -> Ended {
+        let text = key.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        let mut common = lock(&self.unreadable);
+        let shared: String = match &*common {
+            Some(common) => common.chars().zip(text.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect(),
+            None => text.to_owned(),
+        };
+        *common = Some(shared.into());
+        Ended::new(key, Outcome::Skipped).because(error, error)
+    }
+
+    /// Whether a listed key that is not UTF-8 may be this one, as a server shows it that has mangled its text. A head of the
+    /// key as it was would find nothing.
+    pub(super) fn may_be_unreadable(&self, key: &Key) -> bool {
+        lock(&self.unreadable).as_deref().is_some_and(|common| key.as_str().starts_with(common))
+    }
+
     /// Removes a file whose object is gone and whose path is that of a directory now.
     pub(super) async fn make_way(&self, record: &Record) -> Done {
+        if self.may_be_unreadable(&record.key) {
+            return not_seen_to_be_gone(&record.key).into();
+        }
         match self.remove(record).await {
             Removed::Yes => {
                 Done { edit: Some(Edit::Remove(record.key.clone())), removed: Removals::One, ..Done::default() }

@@ -341,7 +341,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         // The directory's own object comes first, and then usually what is looked for.
         let mut pages = Pages::new(self.store, &self.options.prefix, directory, Some(2));
         while let Some(page) = pages.next().await? {
-            for (key, object) in page {
+            for (key, object) in page.objects {
                 if key == directory {
                     own = Some(object);
                 } else if Key::parse(&key).is_ok() && self.is_meant(&key) {

@@ -357,7 +357,7 @@ impl ObjectStore for DirectoryStore {
         while objects.len() < page_size(request) {
             let Some((key, path)) = walk.next_key().map_err(failed)? else {
                 self.check_bucket(Operation::List, &request.prefix)?;
-                return Ok(ListPage { objects, next: None });
+                return Ok(ListPage { objects, ..ListPage::default() });
             };
             match File::open(&path).and_then(|file| StoredObject::read(&file)) {
                 Ok(StoredObject { meta: ObjectMeta { size, etag, last_modified, .. }, .. }) => {
@@ -376,7 +376,7 @@ impl ObjectStore for DirectoryStore {
             }
         }
         let next = objects.last().map(|last| self.keep_walk(&last.key, walk));
-        Ok(ListPage { objects, next })
+        Ok(ListPage { objects, next, ..ListPage::default() })
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {

@@ -13,7 +13,7 @@
 
 use super::calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
 use super::error::CallError;
-use super::wire::{PATH, decoded_key, etag, is_encoded, is_of_object, retry_after, survives_xml};
+use super::wire::{PATH, decoded_key, etag, is_encoded, is_of_object, listed_key, retry_after, survives_xml};
 use crate::escape::excerpt;
 use crate::etag::ETag;
 use crate::store::{ListPage, ListRequest, ListedObject, ObjectMeta, Precondition, PutOutput, StoreErrorKind};
@@ -108,23 +108,23 @@ impl S3Calls for SdkCalls {
             return Err(CallError::unanswered(StoreErrorKind::Transient, OtherCount { count, found }));
         }
         let encoded = page.encoding_type() == Some(&EncodingType::Url);
-        let objects = page.contents().iter().map(|object| {
-            let key = decode(present(object.key(), "Key")?, encoded)?;
+        let (mut objects, mut unreadable) = (Vec::with_capacity(found), Vec::new());
+        for object in page.contents() {
             let size = present(object.size(), "Size")?;
-            Ok(ListedObject {
-                size: u64::try_from(size).map_err(|_| Unreadable::new("Size", &size.to_string()))?,
-                etag: etag(present(object.e_tag(), "ETag")?),
-                last_modified: timestamp(present(object.last_modified(), "LastModified")?)?,
-                key,
-            })
-        });
-        let objects = objects.collect::<Result<_, CallError>>()?;
+            let size = u64::try_from(size).map_err(|_| Unreadable::new("Size", &size.to_string()))?;
+            let etag = etag(present(object.e_tag(), "ETag")?);
+            let last_modified = timestamp(present(object.last_modified(), "LastModified")?)?;
+            match listed_key(decode(present(object.key(), "Key")?, encoded)?) {
+                Ok(key) => objects.push(ListedObject { key, size, etag, last_modified }),
+                Err(key) => unreadable.push(key),
+            }
+        }
         let next = if present(page.is_truncated(), "IsTruncated")? {
             Some(present(page.next_continuation_token(), "NextContinuationToken")?.to_owned())
         } else {
             None
         };
-        Ok(ListPage { objects, next })
+        Ok(ListPage { objects, unreadable, next })
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, CallError> {
@@ -385,7 +385,7 @@ impl S3Calls for SdkCalls {
         let encoded = is_encoded(said, page.uploads().iter().filter_map(|upload| upload.key()));
         let uploads = page.uploads().iter().map(|upload| {
             Ok(UnfinishedUpload {
-                key: decode(present(upload.key(), "Key")?, encoded)?,
+                key: decoded_text(present(upload.key(), "Key")?, encoded)?,
                 id: present(upload.upload_id(), "UploadId")?.to_owned(),
                 initiated: timestamp(present(upload.initiated(), "Initiated")?)?,
             })
@@ -635,12 +635,16 @@ fn copy_source(bucket: &str, key: &str) -> String {
     format!("{}{between}{}", utf8_percent_encode(bucket, PATH), utf8_percent_encode(key, PATH))
 }
 
-/// The key that a listing names. Where the server did not say that it encoded, it did not.
-fn decode(text: &str, encoded: bool) -> Result<String, CallError> {
+/// The bytes of the key that a listing names. Where the server did not say that it encoded, it did not.
+fn decode(text: &str, encoded: bool) -> Result<Vec<u8>, CallError> {
     if !encoded {
-        return Ok(text.to_owned());
+        return Ok(text.as_bytes().to_vec());
     }
     Ok(decoded_key(text).ok_or_else(|| Unreadable::new("Key", text))?)
+}
+
+fn decoded_text(text: &str, encoded: bool) -> Result<String, CallError> {
+    Ok(listed_key(decode(text, encoded)?).map_err(|_| Unreadable::new("Key", text))?)
 }
 
 fn range_header(range: &Range<u64>) -> Result<String, CallError> {
@@ -778,11 +782,11 @@ mod tests {
 
     #[test]
     fn keys_of_a_listing_are_decoded_once_and_only_if_encoded() {
-        assert_eq!(decode("a+b%2Bc%2541%C3%A9%0A", true).unwrap(), "a b+c%41é\n");
-        assert_eq!(decode("a+b%2B", false).unwrap(), "a+b%2B");
-        assert_eq!(decode(" x ", true).unwrap(), " x ");
+        assert_eq!(decoded_text("a+b%2Bc%2541%C3%A9%0A", true).unwrap(), "a b+c%41é\n");
+        assert_eq!(decoded_text("a+b%2B", false).unwrap(), "a+b%2B");
+        assert_eq!(decoded_text(" x ", true).unwrap(), " x ");
         assert_eq!(decode("100%", true).unwrap_err().kind(), StoreErrorKind::Corrupt);
-        let error = decode("caf%E9", true).unwrap_err();
+        let error = decoded_text("caf%E9", true).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt);
         assert_eq!(source(&error), "expected a readable Key in the answer, found \"caf%E9\"");
     }

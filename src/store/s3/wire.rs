@@ -26,18 +26,23 @@ pub(super) fn etag(text: &str) -> ETag {
     if text.starts_with('"') || text.starts_with("W/") { ETag::new(text) } else { ETag::new(&format!("\"{text}\"")) }
 }
 
-/// A key as a listing with `encoding-type=url` shows it; `None` when it is no UTF-8, or not encoded like that: `%zz` is
-/// not taken for itself, which is `%25zz`.
+/// A key as a listing shows it: text, or bytes that are none.
+pub(super) fn listed_key(bytes: Vec<u8>) -> Result<String, Box<[u8]>> {
+    String::from_utf8(bytes).map_err(|error| error.into_bytes().into())
+}
+
+/// The bytes of a key as a listing with `encoding-type=url` shows it; `None` when it is not encoded like that: `%zz` is not
+/// taken for itself, which is `%25zz`.
 ///
 /// The encoding is that of forms: `+` is a space, and a plus is `%2B`. Servers that write a space as `%20` are understood
 /// as well.
-pub(super) fn decoded_key(text: &str) -> Option<String> {
+pub(super) fn decoded_key(text: &str) -> Option<Vec<u8>> {
     let is_digit = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
     if !text.split('%').skip(1).map(str::as_bytes).all(|rest| is_digit(rest.first()) && is_digit(rest.get(1))) {
         return None;
     }
     let text = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
-    percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
+    Some(percent_decode_str(&text).collect())
 }
 
 /// Whether the keys of a listing of uploads are encoded: as the listing says, or as it looks where it says nothing. radosgw
@@ -88,9 +93,11 @@ mod tests {
             ("%C3%A9%01%0A", "\u{e9}\u{1}\n"),
             ("a/%2F%25", "a//%"),
         ] {
-            assert_eq!(decoded_key(text).as_deref(), Some(key), "{text}");
+            assert_eq!(decoded_key(text).map(listed_key), Some(Ok(key.to_owned())), "{text}");
         }
-        for text in ["%FF", "%", "a%4", "%zz", "%4%41", "%+1"] {
+        let unreadable: Box<[u8]> = b"caf\xe9".as_slice().into();
+        assert_eq!(decoded_key("caf%E9").map(listed_key), Some(Err(unreadable)));
+        for text in ["%", "a%4", "%zz", "%4%41", "%+1"] {
             assert_eq!(decoded_key(text), None, "{text}");
         }
     }

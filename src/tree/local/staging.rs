@@ -16,13 +16,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What the name of every staging directory starts with. Names that do are neither exported nor imported.
-const PREFIX: &str = ".posix-s3-staging-";
-
-/// Whether a name directly below the root is kept for staging.
-pub(super) fn is_reserved(name: &[u8]) -> bool {
-    name.starts_with(PREFIX.as_bytes())
-}
+pub(super) use crate::tree::names::is_reserved;
+use crate::tree::names::STAGING as PREFIX;
 
 /// A directory in the root: 0700, ours, without access-control lists, on the same file system.
 ///

@@ -4,7 +4,7 @@ use super::xml::{InvalidAnswer, Step, invalid, read};
 use crate::etag::ETag;
 use crate::store::s3::calls::{Fetched, Part, UnfinishedUpload, UploadPage};
 use crate::store::s3::error::CallError;
-use crate::store::s3::wire::{decoded_key, etag, is_encoded, is_of_object, retry_after};
+use crate::store::s3::wire::{decoded_key, etag, is_encoded, is_of_object, listed_key, retry_after};
 use crate::store::{ListPage, ListedObject, ObjectMeta, PutOutput, StoreErrorKind};
 use crate::timestamp::Timestamp;
 use base64::Engine as _;
@@ -121,6 +121,13 @@ fn time_of_xml(text: &str) -> Result<Timestamp, InvalidAnswer> {
 
 fn number(what: &'static str, text: &str) -> Result<u64, InvalidAnswer> {
     text.trim().parse().map_err(|_| invalid(what, text))
+}
+
+/// The size of an object, as far as a signed number goes: there is no larger one anywhere.
+fn size(text: &str) -> Result<u64, InvalidAnswer> {
+    let size = number("a size", text)?;
+    i64::try_from(size).map_err(|_| invalid("a size", text))?;
+    Ok(size)
 }
 
 fn meta(headers: &HeaderMap, size: u64) -> Result<ObjectMeta, InvalidAnswer> {
@@ -245,12 +252,12 @@ pub(super) fn completed(answer: Answer) -> Result<PutOutput, CallError> {
     Ok(PutOutput { etag: etag(found), last_modified: None })
 }
 
-/// A key as a listing shows it.
-fn key(text: &str, is_encoded: bool) -> Result<String, InvalidAnswer> {
+/// The bytes of a key as a listing shows it.
+fn key(text: &str, is_encoded: bool) -> Result<Vec<u8>, InvalidAnswer> {
     if !is_encoded {
-        return Ok(text.to_owned());
+        return Ok(text.as_bytes().to_vec());
     }
-    decoded_key(text).ok_or_else(|| invalid("a key of UTF-8", text))
+    decoded_key(text).ok_or_else(|| invalid("an encoded key", text))
 }
 
 #[derive(Default)]
@@ -295,7 +302,7 @@ pub(super) fn list(answer: Answer) -> Result<ListPage, CallError> {
                 current = None;
             }
             (Step::Close { name: "Key", text }, Some(fields)) => fields.key = Some(text.to_owned()),
-            (Step::Close { name: "Size", text }, Some(fields)) => fields.size = Some(number("a size", text)?),
+            (Step::Close { name: "Size", text }, Some(fields)) => fields.size = Some(size(text)?),
             (Step::Close { name: "ETag", text }, Some(fields)) => fields.etag = Some(etag(text)),
             (Step::Close { name: "LastModified", text }, Some(fields)) => {
                 fields.last_modified = Some(time_of_xml(text)?);
@@ -312,11 +319,14 @@ pub(super) fn list(answer: Answer) -> Result<ListPage, CallError> {
     if is_truncated && next.as_ref().is_none_or(String::is_empty) {
         return Err(InvalidAnswer::Missing("a NextContinuationToken").into());
     }
-    let mut objects = Vec::with_capacity(page.len());
+    let (mut objects, mut unreadable) = (Vec::with_capacity(page.len()), Vec::new());
     for (listed, size, etag, last_modified) in page {
-        objects.push(ListedObject { key: key(&listed, is_encoded)?, size, etag, last_modified });
+        match listed_key(key(&listed, is_encoded)?) {
+            Ok(key) => objects.push(ListedObject { key, size, etag, last_modified }),
+            Err(key) => unreadable.push(key),
+        }
     }
-    Ok(ListPage { objects, next: next.filter(|_| is_truncated) })
+    Ok(ListPage { objects, unreadable, next: next.filter(|_| is_truncated) })
 }
 
 pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
@@ -348,7 +358,8 @@ pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
     let is_encoded = is_encoded(says_encoded, page.iter().map(|(key, _, _)| key.as_str()));
     let mut uploads = Vec::with_capacity(page.len());
     for (listed, id, initiated) in page {
-        uploads.push(UnfinishedUpload { key: key(&listed, is_encoded)?, id, initiated });
+        let key = listed_key(key(&listed, is_encoded)?).map_err(|_| invalid("a key of UTF-8", &listed))?;
+        uploads.push(UnfinishedUpload { key, id, initiated });
     }
     Ok(UploadPage { uploads, is_last: !is_truncated })
 }

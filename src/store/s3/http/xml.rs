@@ -87,8 +87,8 @@ pub(super) fn read(xml: &[u8], mut on: impl FnMut(Step<'_>) -> Result<(), Invali
                 text.clear();
                 is_over = open.is_empty();
             }
-            Event::Text(part) => text.push_str(&part),
-            Event::CData(part) => text.push_str(&part),
+            Event::Text(part) => text.push_str(writable(&part)?),
+            Event::CData(part) => text.push_str(writable(&part)?),
             Event::GeneralRef(reference) => {
                 let name: &str = &reference;
                 let character = reference.resolve_char_ref().map_err(unreadable)?;
@@ -106,6 +106,16 @@ pub(super) fn read(xml: &[u8], mut on: impl FnMut(Step<'_>) -> Result<(), Invali
         Some(name) => Err(InvalidAnswer::Open(crate::escape::excerpt(name.as_bytes()))),
         None => Ok(()),
     }
+}
+
+/// Text of an answer. A control character can only be one that the server has not encoded: what else it has changed, nobody
+/// knows.
+fn writable(text: &str) -> Result<&str, InvalidAnswer> {
+    let is_control = |character: char| character < ' ' && !matches!(character, '\t' | '\n' | '\r');
+    if text.contains(is_control) {
+        return Err(invalid("no control characters", text));
+    }
+    Ok(text)
 }
 
 /// Text as it stands in XML; `None` when there is no way to write one of its characters.

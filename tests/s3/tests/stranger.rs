@@ -1,0 +1,251 @@
+//! A stranger's bucket: every bad key and every bad metadata header of the crate's tables, put on a server by raw HTTP, and
+//! imported as root. What the server refuses or changes is said; what it keeps ends as the table states, and an audit explains
+//! it in one line.
+//!
+//! The server is the one in process, or the one that the environment names, as for the conformance run.
+
+#![allow(clippy::indexing_slicing, reason = "a test")]
+
+#[path = "../../bad_inputs/cases.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "the crate's own tests use all of it")]
+mod cases;
+
+#[path = "stranger/raw.rs"]
+mod raw;
+
+use cases::{Case, Hearing, Heard, attitudes, nodes_on_disk, with_only};
+use posix_s3::engine::{ImportOptions, Remark, audit, import};
+use posix_s3::store::s3::S3Options;
+use posix_s3::store::DynObjectStore;
+use posix_s3::tree::LocalTree;
+use posix_s3::{Prefix, Profile, escape};
+use posix_s3_s3_tests::door::{Door, Place};
+use posix_s3_s3_tests::server::{Lack, Server};
+use raw::Raw;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::runtime::Runtime;
+
+/// What a server does with a row that it seems to take.
+const KNOWN: &[(&str, &str, &str)] = &[];
+
+/// A case as it is in the bucket.
+struct Put {
+    case: Case,
+    /// What its keys start with, behind the prefix of the test.
+    at: String,
+    /// What was not kept, and why.
+    lost: Vec<String>,
+}
+
+#[test]
+fn a_strangers_bucket_is_imported_as_the_tables_state() {
+    let (place, _server) = Place::from_environment().map_or_else(
+        || {
+            let server = Server::lacking([Lack::MetadataLimit]);
+            (Place::of(&server), Some(server))
+        },
+        |place| (place, None),
+    );
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        assert!(std::env::var_os("POSIX_S3_MUST_RUN").is_none(), "the stranger's bucket has to be imported as root");
+        eprintln!("NOT RUN: the stranger's bucket is imported by the superuser alone");
+        return;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    let prefix = format!("stranger-{now}/");
+    let raw = Raw::new(&place);
+    let mut all = cases::read(cases::KEYS);
+    all.extend(cases::read(cases::HEADERS));
+    let mut times = BTreeMap::<String, usize>::new();
+    let (mut puts, mut elsewhere) = (Vec::new(), Vec::new());
+    for case in all {
+        if case.objects.is_empty() || case.stops.as_deref() == Some("disorder") {
+            elsewhere.push(case.id.clone());
+            continue;
+        }
+        let number = times.entry(case.id.clone()).or_default();
+        let at = format!("{}.{number}/", case.id);
+        *number += 1;
+        // What does not fit behind a prefix stands at the root of the bucket.
+        let is_long = case.objects.iter().any(|object| prefix.len() + at.len() + object.key().len() > 1024);
+        let at = if is_long { String::new() } else { at };
+        puts.push(put(&raw, case, if is_long { "" } else { &prefix }, at));
+    }
+
+    let runtime = Runtime::new().unwrap();
+    let mut wrong = Vec::new();
+    for door in Door::ALL {
+        let options = S3Options::default().with_probe_prefix(&prefix);
+        let store = runtime.block_on(door.open(&place, options)).unwrap();
+        for (attitude, profile) in attitudes() {
+            let faults = runtime.block_on(imported(&store, &prefix, &puts, attitude, &profile));
+            wrong.extend(faults.into_iter().map(|fault| format!("{door} {attitude} {fault}")));
+        }
+    }
+    say(&place.server, &puts, &elsewhere);
+    wrong.retain(|fault| !KNOWN.iter().any(|(server, id, _)| *server == place.server && fault.contains(&format!(" {id}: "))));
+    for put in &puts {
+        let root = if put.at.is_empty() { "" } else { &*prefix };
+        for object in &put.case.objects {
+            raw.delete(&[root.as_bytes(), put.at.as_bytes(), &object.key()].concat());
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", place.server, wrong.join("\n"));
+}
+
+/// Puts the objects of a case, each as it is, and looks what the server has made of them.
+fn put(raw: &Raw, case: Case, prefix: &str, at: String) -> Put {
+    let mut lost = Vec::new();
+    let mut kept = BTreeSet::new();
+    for object in &case.objects {
+        let key = [prefix.as_bytes(), at.as_bytes(), &object.key()].concat();
+        let headers = object.headers.clone().unwrap();
+        let shown = escape(&object.key()[..object.key().len().min(40)]).to_string();
+        let answer = raw.put(&key, &headers, &object.body);
+        if answer.status / 100 != 2 {
+            lost.push(format!("\"{shown}\" is refused: {} {}", answer.status, answer.code()));
+            continue;
+        }
+        let found = raw.head(&key);
+        if found.status != 200 {
+            lost.push(format!("\"{shown}\" is not there by its name: {}", found.status));
+            continue;
+        }
+        let is_ours = |name: &str| name.starts_with("x-amz-meta-") || name == "x-amz-missing-meta";
+        let changed = headers.iter().find_map(|(name, sent)| {
+            let name = name.to_lowercase();
+            let answered = found.headers.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_slice());
+            (is_ours(&name) && answered != Some(sent.as_bytes())).then(|| {
+                let answered = answered.map(|value| escape(&value[..value.len().min(40)]).to_string());
+                let sent = escape(&sent.as_bytes()[..sent.len().min(40)]).to_string();
+                format!("\"{shown}\": {name} is sent as \"{sent}\" and answered as {answered:?}")
+            })
+        });
+        match changed {
+            Some(changed) => {
+                lost.push(changed);
+                raw.delete(&key);
+            }
+            None => _ = kept.insert(object.key()),
+        }
+    }
+    Put { case: with_only(&case, |object| kept.contains(&object.key())), at, lost }
+}
+
+/// What is wrong about an import of everything, and about an audit of it.
+async fn imported(
+    store: &Arc<dyn DynObjectStore>,
+    prefix: &str,
+    puts: &[Put],
+    attitude: &str,
+    profile: &Profile,
+) -> Vec<String> {
+    let place = tempfile::tempdir().unwrap();
+    let (root, outside) = (place.path().join("root"), place.path().join("root/outside"));
+    fs::create_dir_all(&outside).unwrap();
+    fs::write(outside.join("sentinel"), "untouched").unwrap();
+    let is_alone = |put: &&Put| {
+        put.at.is_empty() || !put.case.prefix.is_empty() || ["K1", "K54"].contains(&&*put.case.id)
+    };
+    let together: Vec<&Put> = puts.iter().filter(|put| !is_alone(put)).collect();
+    let mut wrong = Vec::new();
+    for put in together.iter().filter(|put| !put.case.planted.is_empty()) {
+        fs::create_dir(root.join(&put.at)).unwrap();
+        put.case.plant(&root.join(&put.at));
+    }
+    let before = nodes_on_disk(&outside);
+    let (heard, remarks) = run(store, prefix, &root, profile).await;
+    let nodes = nodes_on_disk(&root);
+    for put in &together {
+        let mut ends: Vec<Heard> = heard.iter().filter(|heard| heard.key.starts_with(&put.at)).cloned().collect();
+        if put.case.only.is_some() {
+            // A time beyond the file system.
+            ends.iter_mut().for_each(|heard| heard.reasons.retain(|reason| !reason.contains("was kept as")));
+        }
+        let said = |remark: &&Remark| remark.key.starts_with(&put.at) && *remark.key != *put.at;
+        let said: Vec<Remark> = remarks.iter().filter(said).cloned().collect();
+        let here = nodes.iter().filter_map(|(path, node)| Some((path.strip_prefix(&put.at)?.to_owned(), node.clone())));
+        let here: BTreeMap<String, String> = here.collect();
+        let mut faults = put.case.judge_ends(attitude, &put.at, &ends);
+        faults.extend(put.case.judge_audit(attitude, &put.at, &said));
+        // Last-Modified is the server's, and the file system has its own range of times.
+        if put.case.only.is_none() {
+            let by_server = |node: &String| node.contains("@7000000000");
+            let mut case = put.case.clone();
+            case.forget_nodes(by_server);
+            faults.extend(case.judge_tree(attitude, &here));
+        }
+        wrong.extend(faults.into_iter().map(|fault| format!("{}: {fault}", put.case.id)));
+    }
+    if nodes_on_disk(&outside).len() != before.len() || fs::read_to_string(outside.join("sentinel")).unwrap() != "untouched" {
+        wrong.push("something was written through a planted link".to_owned());
+    }
+    for put in puts.iter().filter(is_alone).filter(|put| !put.case.objects.is_empty()) {
+        let root = place.path().join(format!("alone-{}", put.case.id));
+        fs::create_dir(&root).unwrap();
+        let first = String::from_utf8_lossy(&put.case.objects[0].key()).into_owned();
+        let own = match &*put.at {
+            // The first name of the key, so that nothing else in the bucket has a part in it.
+            "" => format!("{}/", first.split('/').next().unwrap()),
+            at => format!("{prefix}{at}{}", put.case.prefix),
+        };
+        let (heard, remarks) = run(store, &own, &root, profile).await;
+        let nodes = nodes_on_disk(&root);
+        let ends: Vec<_> = heard.iter().map(|heard| heard.outcome.name()).collect();
+        let (expected, implied): (&[&str], usize) = match &*put.case.id {
+            "K1" => (&["skipped"], 0),
+            "K37" => (&["written"], 3),
+            "K38" | "K40" => (&["failed"], 0),
+            "K39" => (&["written"], 510),
+            "K56" | "K58" => (if put.case.id == "K58" { &["written"] } else { &[] }, 0),
+            "K54" => (&["skipped", "skipped"], 0),
+            "K57" => (&["skipped", "written"], 0),
+            id => panic!("{id} is not known"),
+        };
+        let mut ends = ends;
+        ends.sort_unstable();
+        let found = remarks.iter().filter(|remark| remark.verdict.to_string() == "implied").count();
+        let made = nodes.values().filter(|node| node.starts_with("directory")).count();
+        if ends != expected || (implied > 0 && (found, made) != (implied, implied)) {
+            wrong.push(format!("{}: {ends:?}, {found} implied directories, {made} made", put.case.id));
+        }
+    }
+    wrong
+}
+
+/// Imports and audits what is below a prefix.
+async fn run(store: &Arc<dyn DynObjectStore>, prefix: &str, root: &Path, profile: &Profile) -> (Vec<Heard>, Vec<Remark>) {
+    let prefix = Prefix::parse(prefix).unwrap();
+    let (hearing, tree) = (Hearing::default(), LocalTree::open(root).unwrap());
+    let options = ImportOptions::new(profile.clone()).with_prefix(prefix.clone());
+    let report = import(&**store, &tree, &options, &hearing).await.unwrap();
+    let heard = hearing.into_heard();
+    assert_eq!(report.entries, heard.len() as u64);
+    let mut remarks = Vec::new();
+    audit(&**store, &prefix, profile, |remark| remarks.push(remark)).await.unwrap();
+    (heard, remarks)
+}
+
+/// Says which rows the server has kept as they were sent.
+fn say(server: &str, puts: &[Put], elsewhere: &[String]) {
+    let ids = |letter: &str, whole: bool| {
+        let of = puts.iter().filter(|put| put.case.id.starts_with(letter));
+        let all: BTreeSet<&str> = of.clone().map(|put| &*put.case.id).collect();
+        let lost: BTreeSet<&str> = of.filter(|put| !put.lost.is_empty()).map(|put| &*put.case.id).collect();
+        if whole { all.difference(&lost).count() } else { lost.len() }
+    };
+    for letter in ["K", "H"] {
+        let not_put = elsewhere.iter().filter(|id| id.starts_with(letter)).cloned().collect::<Vec<_>>().join(" ");
+        println!("{server}, {letter}: {} kept whole, {} not or in part, not to be put: {not_put}", ids(letter, true), ids(letter, false));
+    }
+    for put in puts {
+        for lost in &put.lost {
+            println!("    {}: {lost}", put.case.id);
+        }
+    }
+}
