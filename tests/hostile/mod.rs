@@ -146,7 +146,7 @@ pub(crate) type Pages = Box<dyn Fn(usize) -> ListPage + Send + Sync>;
 
 /// A store that lists and answers what it is told to, whatever it holds.
 pub(crate) struct Liar {
-    pub(crate) store: MemoryStore,
+    pub(crate) store: Arc<MemoryStore>,
     /// The page of a call, counted from 0; or the true listing.
     pub(crate) pages: Option<Pages>,
     pub(crate) calls: AtomicUsize,
@@ -157,8 +157,8 @@ pub(crate) struct Liar {
 }
 
 impl Liar {
-    pub(crate) fn new(store: MemoryStore) -> Self {
-        let (calls, was_read) = (AtomicUsize::new(0), Arc::default());
+    pub(crate) fn new(store: impl Into<Arc<MemoryStore>>) -> Self {
+        let (store, calls, was_read) = (store.into(), AtomicUsize::new(0), Arc::default());
         Self { store, pages: None, calls, body: None, is_ordered: Support::Yes, was_read }
     }
 

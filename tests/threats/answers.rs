@@ -1,15 +1,17 @@
 //! Answers that are not what was announced, and buckets that hold too much. What goes over a wire is in `tests/s3_http.rs`.
 
 use crate::hostile::{Hooked, Liar, Surrounded, bucket, object};
-use crate::model::bridge::{self, memory_store, tree_of};
+use crate::model::bridge::{self, header_map, memory_store, tree_of};
 use crate::model::{Bucket, Kind, Rules, Tree};
 use crate::namespace::is_inside;
+use bytes::Bytes;
 use futures_executor::block_on;
+use futures_util::FutureExt;
 use posix_s3::engine::{
     Cause, ImportOptions, Jobs, MemoryState, Outcome, RunErrorKind, Silent, import, import_since, plan_import,
 };
 use posix_s3::plan::{Brake, Deletes};
-use posix_s3::store::{MemoryStore, ObjectStore, Operation};
+use posix_s3::store::{Body, MemoryStore, ObjectStore, Operation, PutOptions};
 use posix_s3::tree::{LocalTree, MemoryTree};
 use posix_s3::{Attitude, Budget, Profile, Service, Spent};
 use std::fs;
@@ -193,7 +195,9 @@ fn a31_head_and_bytes_are_of_one_version_whenever_an_object_is_swapped() {
             let other = Arc::clone(&store);
             let hook = move |now, _: &str| {
                 if now == operation {
-                    bridge::put(&*other, "a", &object(versions[to].0, versions[to].1));
+                    let (permissions, body) = versions[to];
+                    let options = PutOptions { headers: header_map(&object(permissions, body)), ..PutOptions::default() };
+                    other.put("a", Body::Bytes(Bytes::from_static(body)), &options).now_or_never().unwrap().unwrap();
                 }
             };
             let run = bridge::import(&Hooked { store, hook }, &LocalTree::open(place.root()).unwrap(), "", &Rules::FSX);

@@ -2,7 +2,7 @@
 
 use crate::figures;
 use crate::hostile::{Hooked, Surrounded, bucket, import_into, object};
-use crate::model::bridge::{self, memory_store, read_disk, tree_of};
+use crate::model::bridge::{self, header_map, memory_store, read_disk, tree_of};
 use crate::model::{Bucket, Kind, Object, Rules, Tree};
 use crate::namespace::{is_inside, not_run};
 use futures_executor::block_on;
@@ -89,8 +89,10 @@ fn a11_no_permissions_at_all_yield_set_id_bits() {
     }
 
     // All of them once more on a disk, below a plain directory and below one that hands its set-gid bit on.
-    let below = |parent: &str| bucket.iter().map(move |(key, object)| (format!("{parent}/{key}"), object.clone()));
-    let bucket: Bucket = below("plain").chain(below("shared")).collect();
+    let all = |(key, object): (&String, &Object)| {
+        ["plain", "shared"].map(|parent| (format!("{parent}/{key}"), object.clone()))
+    };
+    let bucket: Bucket = bucket.iter().flat_map(all).collect();
     let place = on_memory();
     for (parent, mode) in [("plain", 0o755), ("shared", 0o2755)] {
         fs::create_dir(place.path().join(parent)).unwrap();

@@ -127,7 +127,7 @@ fn a23_no_text_from_outside_acts_on_a_terminal() {
         assert!(!text.chars().any(acts), "{text:?}");
     }
     assert!(run.report.problems.len() >= 4);
-    let listing = Liar::with_pages(&bucket, &[&[evil, "a"]]);
+    let listing = Liar::with_pages(&bucket, &[&["a", evil]]);
     let error = bridge::import_stops(&listing, &MemoryTree::new(), "", &Rules::FSX);
     assert!(!format!("{error} {}", error.kind()).chars().any(acts));
 }
