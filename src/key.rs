@@ -272,6 +272,12 @@ impl InvalidKey {
         Self { key: excerpt(key), fault, at }
     }
 
+    /// A key that is fit to be a path and has more names than it may have here.
+    pub(crate) fn too_deep(key: &Key, most: usize) -> Self {
+        let slash = key.as_str().match_indices('/').nth(most.saturating_sub(1));
+        Self::new(key.as_str().as_bytes(), KeyFault::TooDeep { most }, slash.map_or(0, |(at, _)| at))
+    }
+
     /// Why the key is refused.
     #[must_use]
     pub const fn fault(&self) -> KeyFault {
@@ -386,6 +392,12 @@ pub enum KeyFault {
     /// The key holds a NUL byte.
     #[error("expected no NUL, found one")]
     Nul,
+    /// The path has more names than the budget of an import allows; of a [`Key`] by itself that is no fault.
+    #[error("expected at most {most} names, found more")]
+    TooDeep {
+        /// How many names a path may have.
+        most: usize,
+    },
 }
 
 impl KeyFault {
@@ -400,6 +412,7 @@ impl KeyFault {
             Self::Dot | Self::DotDot => "dot-segment",
             Self::SegmentTooLong => "segment-too-long",
             Self::Nul => "nul",
+            Self::TooDeep { .. } => "too-deep",
         }
     }
 }

@@ -12,6 +12,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The vocabulary: what a file is in the bucket. Pure.
+mod budget;
 mod content_type;
 mod entry;
 mod escape;
@@ -47,6 +48,7 @@ pub mod engine;
 
 pub mod docs;
 
+pub use budget::{Budget, Spent};
 pub use content_type::ContentTypes;
 pub use entry::{DecodedHead, Entry, EntryKind, Finding, KindMismatch, ObjectHead, Refusal};
 pub use escape::{Escaped, escape};

@@ -1,5 +1,6 @@
 //! [`Profile`]: the named choices where services, editions and attitudes differ.
 
+use crate::budget::Budget;
 use crate::content_type::ContentTypes;
 use crate::mode::{FileType, Permissions};
 use crate::owner::{Gid, Uid};
@@ -34,6 +35,8 @@ pub struct Profile {
     pub damage: Damage,
     /// Which link targets are made.
     pub link_targets: LinkTargets,
+    /// How much one run of an import takes.
+    pub budget: Budget,
     /// The longest link target that is taken, in bytes, at most [`SymlinkTarget::MAX_BYTES`].
     pub link_target_bytes: usize,
     /// Whether an export writes the access time.
@@ -90,7 +93,7 @@ pub enum Attitude {
     /// As FSx does: link targets are kept verbatim, a damaged field falls back by itself.
     Fsx,
     /// Strangers write to the bucket: link targets that leave the root are refused, and so is an object with a
-    /// damaged field; no set-id bit is ever applied.
+    /// damaged field; no set-id bit is ever applied, and a run takes no more than [`Budget::UNTRUSTED`].
     Untrusted,
 }
 
@@ -206,6 +209,10 @@ impl Profile {
             link_targets: match attitude {
                 Attitude::Fsx => LinkTargets::Any,
                 Attitude::Untrusted => LinkTargets::WithinRoot,
+            },
+            budget: match attitude {
+                Attitude::Fsx => Budget::UNLIMITED,
+                Attitude::Untrusted => Budget::UNTRUSTED,
             },
             link_target_bytes: match service {
                 Service::S3Files => 4080,

@@ -256,7 +256,7 @@ fn an_answer_that_breaks_off() {
 }
 
 #[test]
-fn what_follows_a_body_is_not_the_next_answer() {
+fn tar_rs_441_what_follows_a_body_is_not_the_next_answer() {
     let server = Server::new(|heard| {
         let is_first = heard.before % 2 == 0;
         heard.say(if is_first { format!("{}{}", object("first"), object("evil")) } else { object("next") });
@@ -349,7 +349,7 @@ fn a_large_body_is_in_memory_once_or_twice() {
 // Heads.
 
 #[test]
-fn a_flood_of_headers_is_bounded() {
+fn a28_a_flood_of_headers_is_bounded() {
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x-amz-meta-a: b\r\n".repeat(10_000));
     let long = format!("HTTP/1.1 200 OK\r\nx-amz-meta-a: {}\r\n\r\n", "b".repeat(1 << 20));
     for flood in [many, long] {
@@ -469,7 +469,7 @@ fn an_object_has_a_version_a_time_and_a_size() {
 }
 
 #[test]
-fn another_part_than_the_one_asked_for() {
+fn arrow_609_another_part_than_the_one_asked_for() {
     let part = async |calls: &HttpCalls| calls.get("a", Some(2..6), None, 4).await.map(|fetched| fetched.bytes);
     let ranged = |range: &str, body: &str| answer("206 Partial Content", &format!("{META}{range}"), body);
     let right = ranged("Content-Range: bytes 2-5/9\r\n", "body");
@@ -705,7 +705,7 @@ fn a_page_that_asks_to_log_in_does_nothing_that_was_asked() {
 }
 
 #[test]
-fn an_error_in_an_answer_of_200() {
+fn minio_go_2305_an_error_in_an_answer_of_200() {
     let upload = Upload { key: "a", id: "u" };
     let part = Part { number: 1, etag: ETag::new("\"e\""), sha256: None };
     for (code, kind) in [
@@ -739,7 +739,7 @@ fn an_error_in_an_answer_of_200() {
 }
 
 #[test]
-fn a_redirect_is_not_followed() {
+fn a30_a_redirect_is_not_followed() {
     let other = Server::saying(object("body"));
     let location = format!("Location: http://{}/bucket/a\r\n", other.address);
     for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
@@ -759,7 +759,7 @@ fn a_redirect_is_not_followed() {
 }
 
 #[test]
-fn a_listing_that_does_not_say_how_it_goes_on() {
+fn a26_a_listing_that_does_not_say_how_it_goes_on() {
     let page = |inside: &str| call(listing(&format!("{}{inside}", listed("a"))), list);
     assert_eq!(page(LAST).unwrap(), ["a"]);
     let token = "<NextContinuationToken>t</NextContinuationToken>";
@@ -778,7 +778,7 @@ fn a_listing_that_does_not_say_how_it_goes_on() {
 }
 
 #[test]
-fn a_key_that_is_none() {
+fn a02_a_listed_key_that_is_none() {
     for (key, message) in [
         ("%zz", "expected an encoded key, found \"%zz\""),
         ("%4", "expected an encoded key, found \"%4\""),
@@ -804,7 +804,7 @@ fn a_key_that_is_none() {
 }
 
 #[test]
-fn xml_that_is_made_to_hurt() {
+fn a27_xml_that_is_made_to_hurt() {
     let bomb = "<!DOCTYPE l [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;&a;&a;\">]>";
     let inside = format!("<ListBucketResult>{LAST}{}</ListBucketResult>", listed("&b;"));
     assert_corrupt(
@@ -917,7 +917,7 @@ fn what_may_go_well_is_tried_again_and_nothing_else() {
 }
 
 #[test]
-fn a_body_with_another_checksum_is_not_handed_out() {
+fn a32_a_body_with_another_checksum_is_not_handed_out() {
     let said = answer("200 OK", &format!("{META}x-amz-checksum-sha256: {}=\r\n", "A".repeat(43)), "body");
     let (result, requests) = tried(&[said], RetryPolicy::NEVER, store_get);
     let error = result.unwrap_err();

@@ -4,6 +4,7 @@ use super::import::{decode, link_body};
 use super::listing::{Item, Listing, ROOT, Stretch, shadowed};
 use super::report::RunErrorKind;
 use super::selection::Selection;
+use crate::budget::Budget;
 use crate::entry::{Chain, Finding};
 use crate::escape::escape;
 use crate::key::{Key, Prefix};
@@ -96,7 +97,10 @@ pub async fn audit<S: ObjectStore + ?Sized>(
 ) -> Result<Audit, RunErrorKind> {
     let mut audit = Audit::default();
     let everything = Selection::all();
-    let mut listing = Listing::new(store, None, Stretch::of(&everything), &everything, prefix, profile.clash)?;
+    // It takes nothing, so it may look at everything.
+    let budget = Budget { entries: u64::MAX, ..profile.budget };
+    let unlimited = &Profile { budget, ..profile.clone() };
+    let mut listing = Listing::new(store, None, Stretch::of(&everything), &everything, prefix, unlimited)?;
     while let Some(item) = listing.next().await? {
         let claim = match item {
             Item::Claim(claim) => claim,
@@ -135,7 +139,7 @@ pub async fn audit<S: ObjectStore + ?Sized>(
                 let key = escape(key.as_bytes()).to_string().into();
                 remark(Remark { key, verdict: Verdict::Refused, reason: error.to_string().into() });
             }
-            Claim::Shadowed { key, by } => {
+            Claim::Shadowed { key, by, .. } => {
                 count(&mut audit.refused);
                 let reason = shadowed(&by).into();
                 remark(Remark { key: key.to_string().into(), verdict: Verdict::Refused, reason });

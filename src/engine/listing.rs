@@ -5,10 +5,11 @@ use super::report::RunErrorKind;
 use super::selection::{Selection, in_path};
 use super::session::{Reader, Session, StateError};
 use super::spool::Spool;
+use crate::budget::{Budget, Spent};
 use crate::escape::escape;
 use crate::key::{InvalidKey, Key, Prefix};
 use crate::plan::{Claim, Claims, Disorder};
-use crate::profile::Clash;
+use crate::profile::Profile;
 use crate::snapshot::{Age, Record, Remote};
 use crate::store::{ListRequest, ListedObject, ObjectStore, Support};
 use std::collections::VecDeque;
@@ -216,6 +217,9 @@ pub(super) struct Listing<'s, S: ?Sized> {
     /// The stretch at hand.
     pages: Option<(Box<str>, Pages<'s, S>)>,
     claims: Option<Claims<Listed>>,
+    budget: Budget,
+    /// How many entries were handed out.
+    entries: u64,
     ready: VecDeque<Item>,
     recorded: Option<Recorded>,
     /// What is recorded of objects and was not listed.
@@ -234,14 +238,14 @@ struct Recorded {
 }
 
 impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
-    /// Stretches may come in any order, and none overlaps another.
+    /// Stretches may come in any order, and none overlaps another. What is beyond the budget of the profile is an error.
     pub(super) fn new(
         store: &'s S,
         session: Option<&'s Session<'s>>,
         mut stretches: Vec<Stretch>,
         selection: &'s Selection,
         prefix: &'s Prefix,
-        clash: Clash,
+        profile: &Profile,
     ) -> Result<Self, RunErrorKind> {
         if store.capabilities().ordered_listing == Support::No {
             return Err(RunErrorKind::Unordered);
@@ -254,7 +258,9 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
             prefix,
             stretches: stretches.into(),
             pages: None,
-            claims: Some(Claims::new(clash)),
+            claims: Some(Claims::new(profile.clash).with_depth(profile.budget.depth)),
+            budget: profile.budget,
+            entries: 0,
             ready: VecDeque::new(),
             recorded: reader.map(|reader| Recorded { reader, next: None, has_begun: false, pending: Vec::new() }),
             absent: Spool::new(),
@@ -270,6 +276,10 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
     pub(super) async fn next(&mut self) -> Result<Option<Item>, RunErrorKind> {
         loop {
             if let Some(item) = self.ready.pop_front() {
+                if self.entries >= self.budget.entries {
+                    return Err(RunErrorKind::Budget(Spent::Entries { most: self.budget.entries }));
+                }
+                self.entries = self.entries.saturating_add(1);
                 return Ok(Some(item));
             }
             match &mut self.pages {

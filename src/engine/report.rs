@@ -2,6 +2,7 @@
 
 use super::cause::Cause;
 use super::session::StateError;
+use crate::budget::Spent;
 use crate::escape::escape;
 use crate::key::{Key, Prefix};
 use crate::plan::{Braked, Disorder};
@@ -522,6 +523,9 @@ pub enum RunErrorKind {
         /// The key, safe to print.
         key: Box<str>,
     },
+    /// There is more in the bucket than the run may take; see [`Budget`](crate::Budget).
+    #[error("{0}")]
+    Budget(Spent),
     /// The listing goes on and on without a key.
     #[error("the listing answered {pages} empty pages in a row")]
     Endless {

@@ -114,6 +114,8 @@ causes! {
     CameBack = "came-back",
     /// A directory whose object is gone is not empty.
     NotEmpty = "not-empty",
+    /// The budget of the run is spent.
+    Budget = "budget",
     /// The directory around it could not be made or looked at.
     ParentFailed = "parent-failed",
     /// Too much would have been deleted at once.

@@ -36,6 +36,8 @@ use thiserror::Error;
 #[derive(Debug)]
 pub struct Claims<O> {
     clash: Clash,
+    /// How many names a path may have.
+    depth: usize,
     last: Option<Box<str>>,
     /// Files that may still turn out to be directories, each a prefix of the next.
     pending: Vec<(Key, O)>,
@@ -77,6 +79,8 @@ pub enum Claim<O> {
         key: Key,
         /// The one that has the path.
         by: Key,
+        /// What the caller knows about the object that gives way.
+        object: O,
     },
     /// The object of the prefix itself, which is not an entry.
     Root,
@@ -88,8 +92,8 @@ impl<O> std::fmt::Display for Claim<O> {
             Self::Object { key, .. } => write!(f, "make {key}"),
             Self::ImpliedDirectory { key, .. } => write!(f, "make the directory {key} for what is in it"),
             Self::Refused { error, .. } => write!(f, "leave out: {error}"),
-            Self::Shadowed { key, by } if by.is_directory() => write!(f, "leave out {key}, since {by} is a directory"),
-            Self::Shadowed { key, by } => write!(f, "leave out {key}, since {by} is not a directory"),
+            Self::Shadowed { key, by, .. } if by.is_directory() => write!(f, "leave out {key}, since {by} is a directory"),
+            Self::Shadowed { key, by, .. } => write!(f, "leave out {key}, since {by} is not a directory"),
             Self::Root => f.write_str("leave out the object of the prefix itself"),
         }
     }
@@ -114,7 +118,22 @@ impl<O: Clone> Claims<O> {
     /// Starts before the first key.
     #[must_use]
     pub const fn new(clash: Clash) -> Self {
-        Self { clash, last: None, pending: Vec::new(), winners: Vec::new(), directories: Vec::new(), ready: Vec::new() }
+        Self {
+            clash,
+            depth: usize::MAX,
+            last: None,
+            pending: Vec::new(),
+            winners: Vec::new(),
+            directories: Vec::new(),
+            ready: Vec::new(),
+        }
+    }
+
+    /// Refuses keys whose paths have more than so many names.
+    #[must_use]
+    pub const fn with_depth(mut self, depth: usize) -> Self {
+        self.depth = depth;
+        self
     }
 
     /// Takes the next key.
@@ -132,6 +151,10 @@ impl<O: Clone> Claims<O> {
         }
         self.release(key);
         match Key::parse(key) {
+            Ok(key) if key.depth() >= self.depth => {
+                let error = InvalidKey::too_deep(&key, self.depth);
+                self.ready.push(Claim::Refused { key: key.as_str().into(), error });
+            }
             Ok(key) => self.claim(key, object),
             Err(error) => self.ready.push(Claim::Refused { key: key.into(), error }),
         }
@@ -169,14 +192,14 @@ impl<O: Clone> Claims<O> {
             |file: &Key| key.as_str().strip_prefix(file.as_str()).is_some_and(|rest| rest.starts_with('/'));
         if let Some(winner) = self.winners.iter().find(|winner| lies_below(winner)) {
             let by = winner.clone();
-            self.ready.push(Claim::Shadowed { key, by });
+            self.ready.push(Claim::Shadowed { key, by, object });
             return;
         }
         // At most one of the chain has the path of a directory around this key that is not known yet.
         while let Some(at) = self.pending.iter().rposition(|(file, _)| lies_below(file)) {
-            let (file, _) = self.pending.remove(at);
+            let (file, object) = self.pending.remove(at);
             if let Ok(by) = Key::parse(&format!("{}/", file.as_str())) {
-                self.ready.push(Claim::Shadowed { key: file, by });
+                self.ready.push(Claim::Shadowed { key: file, by, object });
             }
         }
         self.imply_parents(&key, &object);

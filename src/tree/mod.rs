@@ -6,7 +6,7 @@ mod memory;
 pub(crate) mod names;
 
 #[cfg(all(feature = "local", target_os = "linux"))]
-pub use local::LocalTree;
+pub use local::{LocalTree, OpenError};
 pub use memory::MemoryTree;
 pub use names::NameList;
 

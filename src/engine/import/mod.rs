@@ -10,6 +10,7 @@
 //!
 //! What has to wait for 2 and 3 waits in a [`Spool`], so that memory does not grow with it.
 
+mod budget;
 mod directory;
 mod object;
 mod plan;
@@ -19,6 +20,7 @@ mod touched;
 
 pub use plan::plan_import;
 
+use self::budget::BytesLeft;
 use self::remove::Late;
 use self::touched::LeftOut;
 pub(super) use self::touched::{Takes, Touched};
@@ -28,7 +30,7 @@ use super::cause::Cause;
 use super::contents::{Contents, Dubious};
 use super::export::SameTimes;
 use super::journal::Urgency;
-use super::listing::{Item, Listed, Listing, ROOT, Stretch, Use, shadowed};
+use super::listing::{Item, Listed, Listing, ROOT, Stretch, Use};
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Reason, Recorder, Report, RunError, RunErrorKind};
 use super::selection::Selection;
 use super::session::{Seen, Session, StateError};
@@ -286,6 +288,7 @@ pub(super) struct Import<'r, S: ?Sized, T> {
     done: Mutex<Vec<Edit>>,
     /// What listed keys have in common that are not UTF-8, as far as it is: each may stand for any key that starts so.
     unreadable: Mutex<Option<Box<str>>>,
+    budget: BytesLeft,
 }
 
 /// How many entries are done before they are brought to the disk and recorded.
@@ -370,7 +373,8 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
         let contents = Contents::new(tree, Support::No, SameTimes::Compare, fresh_since(started)).with_dubious(dubious);
         let takes = Takes::ALL;
         let (done, unreadable) = (Mutex::default(), Mutex::default());
-        Self { store, tree, session, options, progress, contents, stop, started, takes, done, unreadable }
+        let budget = BytesLeft::new(options.profile.budget.bytes);
+        Self { store, tree, session, options, progress, contents, stop, started, takes, done, unreadable, budget }
     }
 
     async fn all(&self, touched: Option<Touched<'_>>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
@@ -382,7 +386,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             Some(touched) => self.stretches(touched, recorder).await?,
             None => Stretch::of(selection),
         };
-        let listing = Listing::new(self.store, self.session, stretches, selection, prefix, profile.clash)?;
+        let listing = Listing::new(self.store, self.session, stretches, selection, prefix, profile)?;
         // What was recorded and not listed comes out of the listing at its end, and only then.
         let absent = &Mutex::new(None);
         // The stream is boxed, so that the compiler can tell that the whole may go to another thread.
@@ -397,7 +401,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                 Err(error) => Some((Err(error), None)),
             }
         });
-        let items = items.take_while(|_| ready(!self.stop.leaves_out()));
+        let items = items.take_while(|_| ready(!self.stop.leaves_out() && self.budget.holds().is_ok()));
         let turns = &Turns::<Around>::new();
         let done = items.zip(stream::iter(0..)).map(|(item, number)| async move {
             let headed = self.head(item?).await;
@@ -430,6 +434,8 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             }
         }
         drop(done);
+        // Nothing can be concluded from what was not taken.
+        listed = listed.and(self.budget.holds().map_err(RunErrorKind::Budget));
         // Before anything is removed: a directory that a link is put into is not empty.
         let mut position = 0;
         self.links(&mut links, &mut position, recorder).await?;
@@ -603,9 +609,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             Claim::Refused { key, error } => {
                 Prepared::Done(Ended::new(key.as_bytes(), Outcome::Skipped).because(&error, &error).into())
             }
-            Claim::Shadowed { key, by } => {
-                Prepared::Done(Ended::new(&key, Outcome::Skipped).because(Cause::Shadowed, shadowed(&by)).into())
-            }
+            Claim::Shadowed { key, by, object } => Prepared::Done(self.give_way(&key, &by, &object).await),
         }
     }
 

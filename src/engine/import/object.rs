@@ -549,6 +549,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         };
         let profile = &self.options.profile;
         let head = decode(key, &meta, profile, present.entry()).map_err(|refusal| refused(key, &refusal))?;
+        self.budget.take(meta.size).map_err(|spent| Ended::new(key, Outcome::Failed).because(Cause::Budget, spent))?;
         let reasons = reasons_of(&head);
         if head.file_type == FileType::Symlink {
             let target = link_body(&mut body, meta.size).await.map_err(|error| store_failure(key, &error))?;

@@ -41,7 +41,7 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
         }
         let ImportOptions { selection, prefix, profile, .. } = options;
         let stretches = Stretch::of(selection);
-        let mut listing = Listing::new(store, session.as_ref(), stretches, selection, prefix, profile.clash)?;
+        let mut listing = Listing::new(store, session.as_ref(), stretches, selection, prefix, profile)?;
         while let Some(item) = listing.next().await? {
             if run.stop.leaves_out() {
                 return Err(RunErrorKind::Cancelled);
@@ -108,8 +108,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Item::Claim(Claim::ImpliedDirectory { .. }) => (None, None),
             Item::Claim(Claim::Root) => skipped(self.options.prefix.as_str().as_bytes(), Cause::Root, ROOT.to_owned()),
             Item::Claim(Claim::Refused { key, error }) => skipped(key.as_bytes(), (&error).into(), error.to_string()),
-            Item::Claim(Claim::Shadowed { key, by }) => {
-                skipped(key.as_str().as_bytes(), Cause::Shadowed, shadowed(&by))
+            Item::Claim(Claim::Shadowed { key, by, object }) => {
+                let ended = Ended::new(&key, Outcome::Skipped).because(Cause::Shadowed, shadowed(&by));
+                (self.in_the_way(&by, &object).map(|record| planned(&record.key, Step::Delete, "its path is that of a directory")), Some(ended))
             }
             Item::Claim(Claim::Object { key, object: listed }) => {
                 if listed.is_as_recorded() {

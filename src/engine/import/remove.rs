@@ -2,7 +2,7 @@
 
 use super::{Done, Import, Missing, Removals, RunErrorKind, Turn, lock, tree_failure};
 use crate::engine::cause::Cause;
-use crate::engine::listing::Listed;
+use crate::engine::listing::{Listed, shadowed};
 use crate::engine::report::{Ended, Outcome, Recorder};
 use crate::engine::spool::Spool;
 use crate::entry::Chain;
@@ -183,6 +183,36 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Removed::Before => Done { edit: Some(Edit::Remove(record.key.clone())), ..Done::default() },
             // What is to be made there says that something stands in the way.
             Removed::No(ended, edit) => Done { ended: Some(ended), edit, ..Done::default() },
+        }
+    }
+
+    /// What was recorded of a file or link whose object is still there and gives way to a directory.
+    pub(super) fn in_the_way<'l>(&self, by: &Key, listed: &'l Listed) -> Option<&'l Record> {
+        let record = listed.record.as_ref().filter(|record| record.local.is_some() && record.remote.is_some());
+        record.filter(|record| by.is_directory() && !record.key.is_directory() && self.takes.replacements())
+    }
+
+    /// A key that another one shadows. What an earlier run has made of it goes, if it is as it was made: the tree is that of
+    /// the bucket, whichever object came first.
+    pub(super) async fn give_way(&self, key: &Key, by: &Key, listed: &Listed) -> Done {
+        let ended = Ended::new(key, Outcome::Skipped).because(Cause::Shadowed, shadowed(by));
+        let Some(record) = self.in_the_way(by, listed) else { return ended.into() };
+        let found = match self.tree.lookup(key).await {
+            Ok(Present::Entry(found)) if found.entry.key() == key => found,
+            // What is to be made there says what stands in the way.
+            _ => return ended.into(),
+        };
+        if !matches!(self.is_untouched(record, &found).await, Ok(true)) {
+            return ended.into();
+        }
+        match self.tree.apply(&TreeOp::Remove { key: key.clone(), found: found.status() }).await {
+            Ok(_) => Done {
+                ended: Some(ended),
+                edit: Some(Edit::Remove(key.clone())),
+                removed: Removals::One,
+                ..Done::default()
+            },
+            Err(_) => ended.into(),
         }
     }
 

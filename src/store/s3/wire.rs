@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_has_a_limit() {
+    fn a28_a_wait_has_a_limit() {
         assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
         assert_eq!(retry_after("86400"), Some(Duration::from_secs(300)));
         assert_eq!(retry_after("Wed, 21 Oct 2026 07:28:00 GMT"), None);

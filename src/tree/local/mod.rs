@@ -1,6 +1,6 @@
 //! [`LocalTree`]: a directory of Linux, safe against whoever else writes to it.
 //!
-//! Four problems and their answers:
+//! Five problems and their answers:
 //!
 //! 1. *A path can be bent by a link planted in it.* Paths are never handed to the kernel. A directory is reached one name at a
 //!    time from the root's descriptor, each opened without following; see [`sys`].
@@ -9,6 +9,7 @@
 //! 3. *A half-written file must never show.* New inodes grow in a private directory and are renamed into place with
 //!    their final attributes; see [`staging`].
 //! 4. *Another file system may be mounted inside.* Every directory that is opened is compared with the root.
+//! 5. *The path to the root may be bent before anything begins.* See [`LocalTree::open`].
 
 mod buffers;
 mod directories;
@@ -16,6 +17,7 @@ mod disk;
 mod exchange;
 mod look;
 mod mark;
+mod root;
 mod staging;
 mod sys;
 mod threads;
@@ -25,6 +27,7 @@ use self::buffers::Buffers;
 use self::directories::Directories;
 use self::exchange::{Exchange, Exchanged};
 use self::mark::Marks;
+pub use self::root::OpenError;
 use self::staging::{StagedFile, Staging};
 use self::sys::{Mount, Name, Stat, failed};
 use self::threads::Threads;
@@ -34,7 +37,7 @@ use super::{
     Standing, Tree, TreeError, TreeErrorKind, TreeOp, UnseenUsers, Visit,
 };
 use crate::entry::{Entry, EntryKind};
-use crate::escape::escape;
+use crate::escape::{escape, excerpt};
 use crate::key::{Key, KeyList};
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
@@ -47,11 +50,11 @@ use disk::Disk;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use rustix::fs::{Mode, OFlags};
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,14 +99,17 @@ pub struct LocalTree {
 impl LocalTree {
     /// Opens a directory as root.
     ///
-    /// The path is the operator's and is taken as it is, links included. Where others can write to a directory on
-    /// it, open the root yourself and use [`from_descriptor`](Self::from_descriptor).
+    /// The path is the operator's, but others may be able to change what it leads to. So it is gone along one name at a time, and
+    /// a link on it is followed only if nobody but root and this user can have put it there: it has to belong to one of them,
+    /// and so does the directory around it, to which others may write only if it is sticky. The group of this user and that of
+    /// root are not others. Whoever knows better opens the root and uses [`from_descriptor`](Self::from_descriptor).
     ///
     /// # Errors
-    /// When it cannot be opened or is no directory.
-    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Self::from_descriptor(rustix::fs::open(path.as_ref(), flags, Mode::empty())?)
+    /// [`OpenError`], which names the link that is not followed, or what cannot be opened or is no directory.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let unread = |source| OpenError::Io { component: excerpt(path.as_os_str().as_bytes()), source };
+        Self::from_descriptor(root::open(path)?).map_err(unread)
     }
 
     /// Takes an open directory as root.

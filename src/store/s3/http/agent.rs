@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_does_not_come_is_not_waited_for() {
+    fn a28_an_answer_that_does_not_come_is_not_waited_for() {
         let agent = Agent::of(Tls::of_the_web(), Limits { request: SHORT, ..LIMITS });
         // Nothing at all, a head without an end, and a body that drips.
         let silent = serve(|mut stream| drop(stream.read_to_end(&mut Vec::new()))).0;

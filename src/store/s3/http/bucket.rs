@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_in_the_path_byte_for_byte() {
+    fn a03_a_key_is_in_the_path_byte_for_byte() {
         let bucket = bucket("http://127.0.0.1:9000/base", "my_bucket", Addressing::Path).unwrap();
         for (key, path) in [
             ("a", "/base/my_bucket/a"),

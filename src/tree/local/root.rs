@@ -1,0 +1,184 @@
+//! From a path to the root of a tree, past links that somebody has planted in it.
+
+use super::sys::Name;
+use crate::escape::excerpt;
+use rustix::fs::{CWD, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why a path cannot be opened as the root of a tree.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A link on the way belongs to somebody who is neither root nor this user.
+    #[error("the link \"{link}\" on the way belongs to {uid}, and is not followed")]
+    ForeignLink {
+        /// Where the link stands, safe to print.
+        link: Box<str>,
+        /// Its owner.
+        uid: u32,
+    },
+    /// The directory around a link on the way belongs to somebody else, or others may write to it: the link may have been put
+    /// there by anybody.
+    #[error("the link \"{link}\" on the way stands where others may put links, and is not followed")]
+    UnsafeLink {
+        /// Where the link stands, safe to print.
+        link: Box<str>,
+    },
+    /// There are more links on the way than Linux follows.
+    #[error("there are more than {MAX_LINKS} links on the way")]
+    TooManyLinks,
+    /// Something on the way cannot be opened, or is no directory.
+    #[error("\"{component}\" cannot be opened")]
+    Io {
+        /// What cannot be opened, safe to print.
+        component: Box<str>,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<OpenError> for io::Error {
+    fn from(error: OpenError) -> Self {
+        let kind = match &error {
+            OpenError::ForeignLink { .. } | OpenError::UnsafeLink { .. } => io::ErrorKind::PermissionDenied,
+            OpenError::TooManyLinks => io::ErrorKind::InvalidInput,
+            OpenError::Io { source, .. } => source.kind(),
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// As many as Linux follows.
+const MAX_LINKS: usize = 40;
+
+/// Opens the directory of a path, one name at a time. A link is followed only if nobody but root and this user can have put
+/// it there.
+pub(super) fn open(path: &Path) -> Result<OwnedFd, OpenError> {
+    let mut walk = Walk::begin(path)?;
+    walk.push(path);
+    let mut links = 0_usize;
+    while let Some(component) = walk.rest.pop() {
+        if component == ".." {
+            walk.climb()?;
+            continue;
+        }
+        let Some(target) = walk.descend(&component)? else { continue };
+        links = links.saturating_add(1);
+        if links > MAX_LINKS {
+            return Err(OpenError::TooManyLinks);
+        }
+        if target.has_root() {
+            walk.restart()?;
+        }
+        walk.push(&target);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(&walk.at, ".", flags, Mode::empty()).map_err(|errno| unopened(&walk.shown, errno))
+}
+
+struct Walk {
+    /// The directory that was reached.
+    at: OwnedFd,
+    /// Its path, to be shown.
+    shown: PathBuf,
+    /// The names that are still to come, the next one last.
+    rest: Vec<OsString>,
+}
+
+impl Walk {
+    fn begin(path: &Path) -> Result<Self, OpenError> {
+        if path.as_os_str().is_empty() {
+            return Err(unopened(path, Errno::NOENT));
+        }
+        let start = if path.has_root() { "/" } else { "." };
+        let at = open_path(CWD, OsStr::new(start)).map_err(|errno| unopened(Path::new(start), errno))?;
+        let shown = if path.has_root() { PathBuf::from("/") } else { PathBuf::new() };
+        Ok(Self { at, shown, rest: Vec::new() })
+    }
+
+    fn restart(&mut self) -> Result<(), OpenError> {
+        let Self { at, shown, .. } = Self::begin(Path::new("/"))?;
+        (self.at, self.shown) = (at, shown);
+        Ok(())
+    }
+
+    /// Puts the names of a path before those that are still to come.
+    fn push(&mut self, path: &Path) {
+        let names = path.as_os_str().as_bytes().split(|&byte| byte == b'/').rev();
+        self.rest.extend(names.filter(|name| !matches!(*name, b"" | b".")).map(|name| OsStr::from_bytes(name).into()));
+    }
+
+    /// Goes to the directory above, as the kernel knows it: behind a link that is the one above its target.
+    fn climb(&mut self) -> Result<(), OpenError> {
+        self.shown.push("..");
+        self.at = open_path(&self.at, OsStr::new("..")).map_err(|errno| unopened(&self.shown, errno))?;
+        Ok(())
+    }
+
+    /// Goes into the directory of a name, or answers where the link leads that has it.
+    fn descend(&mut self, name: &OsStr) -> Result<Option<PathBuf>, OpenError> {
+        let shown = self.shown.join(name);
+        let failed = |errno| unopened(&shown, errno);
+        let name = Name::new(name.as_bytes()).ok_or_else(|| failed(Errno::INVAL))?;
+        let name = OsStr::from_bytes(name.as_bytes());
+        match open_path(&self.at, name) {
+            Ok(directory) => {
+                (self.at, self.shown) = (directory, shown);
+                Ok(None)
+            }
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                let link = rustix::fs::openat(&self.at, name, FLAGS, Mode::empty()).map_err(failed)?;
+                let stat = rustix::fs::fstat(&link).map_err(failed)?;
+                if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Symlink {
+                    return Err(failed(Errno::NOTDIR));
+                }
+                check_link(&shown, &stat, &rustix::fs::fstat(&self.at).map_err(failed)?)?;
+                // Of the very link that was looked at.
+                let target = rustix::fs::readlinkat(&link, "", Vec::new()).map_err(failed)?;
+                Ok(Some(OsString::from_vec(target.into_bytes()).into()))
+            }
+            Err(errno) => Err(failed(errno)),
+        }
+    }
+}
+
+const FLAGS: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A directory to go on from. Unlike without `O_DIRECTORY`, what is mounted when it is asked for is mounted.
+fn open_path(directory: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(directory, name, FLAGS | OFlags::DIRECTORY, Mode::empty())
+}
+
+/// Whether a link is one that only root or this user can have put where it stands.
+///
+/// The owner alone does not tell: an import makes links that belong to whom an object says, and whoever has the directory may
+/// move them. So the directory has to be theirs too, and others may write to it only where it is sticky, so that nobody moves
+/// what belongs to others.
+fn check_link(shown: &Path, link: &Stat, around: &Stat) -> Result<(), OpenError> {
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let is_trusted = |uid: u32| uid == 0 || uid == user;
+    let path = || excerpt(shown.as_os_str().as_bytes());
+    if !is_trusted(link.st_uid) {
+        return Err(OpenError::ForeignLink { link: path(), uid: link.st_uid });
+    }
+    // A group that is this user's own has nobody else in it, as a rule.
+    let others = if [0, group].contains(&around.st_gid) { 0o002 } else { 0o022 };
+    let is_shared = around.st_mode & others != 0;
+    // In a sticky directory a second name of a link that is somewhere else could be put.
+    let is_kept = around.st_mode & 0o1000 != 0 && link.st_nlink == 1;
+    if !is_trusted(around.st_uid) || (is_shared && !is_kept) {
+        return Err(OpenError::UnsafeLink { link: path() });
+    }
+    Ok(())
+}
+
+fn unopened(component: &Path, errno: Errno) -> OpenError {
+    OpenError::Io { component: excerpt(component.as_os_str().as_bytes()), source: errno.into() }
+}
