@@ -34,8 +34,8 @@ pub(crate) struct World {
 }
 
 /// What came of a run.
-pub(crate) struct Ran {
-    pub(crate) result: Result<Report, RunError>,
+pub(crate) struct Ran<R> {
+    pub(crate) result: R,
     pub(crate) world: World,
     pub(crate) boundary: Arc<Boundary>,
 }
@@ -108,16 +108,20 @@ impl World {
     }
 
     /// A run from here to its end. This world stays as it is.
-    pub(crate) fn run(&self, way: Way, jobs: usize, plan: Plan) -> Ran {
+    pub(crate) fn run(&self, way: Way, jobs: usize, plan: Plan) -> Ran<Result<Report, RunError>> {
+        self.work(way, jobs > 1, plan, |edge| match way {
+            Way::Export => run(export_since(&edge, &edge, &edge, &exporting(jobs), &Silent)),
+            Way::Import => run(import_since(&edge, &edge, &edge, &importing(jobs), &Silent)),
+        })
+    }
+
+    /// Any work from here to its end, which changes what runs of this way change.
+    pub(crate) fn work<R>(&self, way: Way, turns: bool, plan: Plan, work: impl FnOnce(Edge) -> R) -> Ran<R> {
         let world = self.copy_for(way);
         world.clock.store(world.time, Relaxed);
         let (tree, store) = (Arc::clone(&world.tree), Arc::clone(&world.store));
-        let boundary = Boundary::new(tree, store, Arc::clone(&world.clock), Disk::of(&world.state), jobs > 1, plan);
-        let edge = Edge(Arc::clone(&boundary));
-        let result = match way {
-            Way::Export => run(export_since(&edge, &edge, &edge, &exporting(jobs), &Silent)),
-            Way::Import => run(import_since(&edge, &edge, &edge, &importing(jobs), &Silent)),
-        };
+        let boundary = Boundary::new(tree, store, Arc::clone(&world.clock), Disk::of(&world.state), turns, plan);
+        let result = work(Edge(Arc::clone(&boundary)));
         let state = boundary.disk.lock().unwrap().written();
         let time = world.clock.load(Relaxed);
         Ran { result, world: Self { state, time, ..world }, boundary }
