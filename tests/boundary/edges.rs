@@ -368,9 +368,13 @@ struct EdgeWrite {
 
 impl Write for EdgeWrite {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        // Half of it arrives, and then nothing more does.
+        // Half of it arrives, and then nothing more does; of what is interrupted, nothing has arrived.
         let called = state_call(&self.edge.0, "write", self.part);
-        let piece = if called.is_ok() { piece } else { &piece[..piece.len() / 2] };
+        let piece = match &called {
+            Ok(()) => piece,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => &[],
+            Err(_) => &piece[..piece.len() / 2],
+        };
         self.edge.0.disk.lock().unwrap().write(self.file, piece);
         self.edge.0.changed();
         self.edge.0.after();

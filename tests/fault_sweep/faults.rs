@@ -158,3 +158,16 @@ pub(crate) fn of(call: Call) -> Vec<(String, Fault)> {
 pub(crate) fn may_be_for_good(fault: Fault) -> bool {
     !matches!(fault, Fault::State(ErrorKind::Interrupted))
 }
+
+/// Whether that is an answer rather than a failure: it says what is there, and whoever asks has to believe it. Where it is
+/// not true, as when a fault is made up, nothing may be lost by it; but what both sides hold is not put right by asking again.
+pub(crate) fn is_answer(call: Call, fault: Fault) -> bool {
+    match (call, fault) {
+        (Call::Store("head"), Fault::Store(kind)) => kind == StoreErrorKind::NotFound,
+        (Call::Tree("lookup" | "create_directory" | "remove"), Fault::Tree(kind, _)) => matches!(
+            kind,
+            TreeErrorKind::NotFound | TreeErrorKind::Conflict | TreeErrorKind::MountPoint | TreeErrorKind::Reserved
+        ),
+        _ => false,
+    }
+}
