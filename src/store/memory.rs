@@ -52,6 +52,12 @@ impl MemoryStore {
         Self { objects: Mutex::default(), now: Arc::new(now) }
     }
 
+    /// The same bucket once more, on the same clock: what becomes of the one from here does not become of the other.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { objects: Mutex::new(self.objects().clone()), now: Arc::clone(&self.now) }
+    }
+
     /// The time of a new version: now, and in any case behind the version before.
     fn modified_after(&self, current: Option<&ObjectMeta>) -> Timestamp {
         let now = (self.now)();

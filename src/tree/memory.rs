@@ -50,6 +50,7 @@ pub struct MemoryTree {
     identity: u64,
 }
 
+#[derive(Clone)]
 struct World {
     /// The inodes of the names, which have a trailing slash where they are directories; the root is not in it.
     names: BTreeMap<Key, u64>,
@@ -104,6 +105,12 @@ impl MemoryTree {
         let (names, inodes) = (BTreeMap::new(), HashMap::new());
         let world = World { names, inodes, made: 0, time: Timestamp::EPOCH, tick, has_placeholders: false };
         Self { world: Arc::new(Mutex::new(world)), identity: TREES.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The same tree once more, with its inodes and its clock: what becomes of the one from here does not become of the other.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { world: Arc::new(Mutex::new(self.world().clone())), identity: self.identity }
     }
 
     /// From now on, each change comes so long after the one before.

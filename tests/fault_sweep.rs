@@ -1,0 +1,226 @@
+//! Call n fails, for every n, with every error that it can return, once and for good: the run ends with an error or says what
+//! failed, nothing is lost, the next run ends where an untroubled one does, and the run after it changes nothing.
+
+#![cfg(feature = "engine")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
+
+mod boundary;
+#[path = "fault_sweep/canonical.rs"]
+mod canonical;
+#[path = "fault_sweep/faults.rs"]
+mod faults;
+mod figures;
+#[path = "crashes/mutation.rs"]
+mod mutation;
+
+use boundary::world::{Told, Way, World};
+use boundary::{Call, Failing, Fault, Plan};
+use canonical::{Ended, Work};
+use posix_s3::EntryKind;
+use posix_s3::snapshot::SnapshotReader;
+use std::collections::BTreeSet;
+use std::io::Cursor;
+use std::sync::Mutex;
+
+/// What a sweep has tried, and what it found wrong.
+#[derive(Default)]
+struct Swept {
+    runs: u64,
+    cells: BTreeSet<(Call, String)>,
+    wrong: Vec<String>,
+}
+
+struct Sweep {
+    work: Work,
+    jobs: usize,
+    start: World,
+    expected: Ended,
+    end: World,
+}
+
+impl Sweep {
+    fn new(work: Work, jobs: usize) -> Self {
+        let start = work.start();
+        let (expected, end, _) = work.run(&start, jobs, Plan::Nothing);
+        assert!(expected.error.is_none(), "{work:?}: {expected:?}");
+        Self { work, jobs, start, expected, end }
+    }
+
+    /// Lets a call fail, and checks what comes of it. Whether there was such a call; what is wrong is told.
+    fn fail(&self, failing: Failing) -> Result<bool, String> {
+        let (ended, world, boundary) = self.work.run(&self.start, self.jobs, Plan::Fail(failing));
+        let Some(key) = boundary.failed() else { return Ok(false) };
+        let is_as_expected = self.is_as_expected(&world);
+        if faults::is_answer(failing.call, failing.fault) {
+            self.nothing_is_lost(&world)?;
+            return self.comes_to_rest(world, &key).map(|()| true);
+        }
+        if ended.error.is_none() && ended.told == self.expected.told && !is_as_expected {
+            return Err(format!("{key:?} failed, and nobody says so: {ended:?}"));
+        }
+        if ended.error.is_none() && !is_as_expected && !failing.for_good {
+            let new: Vec<&Told> = ended.told.difference(&self.expected.told).collect();
+            if !new.iter().any(|(named, ..)| is_about(named, &key)) {
+                return Err(format!("{key:?} failed, and is not named: {new:?}"));
+            }
+        }
+        if let Some(snapshot) = &world.state[0] {
+            let whole = SnapshotReader::open(Cursor::new(snapshot.clone())).and_then(|mut reader| reader.verify());
+            whole.map_err(|error| format!("the snapshot is damaged: {error}"))?;
+        }
+        self.nothing_is_lost(&world)?;
+        let (next, world, _) = self.work.run(&world, self.jobs, Plan::Nothing);
+        if next.error.is_some() || !self.is_as_expected(&world) {
+            return Err(format!("{key:?} failed, and the next run does not mend it: {ended:?}, then {next:?}"));
+        }
+        // What is said once, as that both versions were kept, was said by the one or by the other.
+        let said: BTreeSet<_> = ended.told.union(&next.told).collect();
+        if !next.told.is_subset(&self.expected.told) || !self.expected.told.iter().all(|told| said.contains(told)) {
+            return Err(format!("{key:?} failed, and the next run tells something else: {next:?}"));
+        }
+        self.is_at_rest(&world, &key)?;
+        Ok(true)
+    }
+
+    /// One more run changes nothing.
+    fn is_at_rest(&self, world: &World, key: &str) -> Result<(), String> {
+        let (last, _, boundary) = self.work.run(world, self.jobs, Plan::Nothing);
+        if boundary.effects() > 0 || last.error.is_some() {
+            return Err(format!("{key:?} failed, and a run after the next does something: {last:?}"));
+        }
+        Ok(())
+    }
+
+    /// The next run does what it can without an error, nothing is lost, and the one after it changes nothing.
+    fn comes_to_rest(&self, world: World, key: &str) -> Result<(), String> {
+        let (next, world, _) = self.work.run(&world, self.jobs, Plan::Nothing);
+        if let Some(error) = next.error {
+            return Err(format!("{key:?} failed, and so does the next run: {error}"));
+        }
+        self.nothing_is_lost(&world)?;
+        self.is_at_rest(&world, key)
+    }
+
+    fn is_as_expected(&self, world: &World) -> bool {
+        match self.work.way() {
+            Way::Export => world.bucket() == self.end.bucket(),
+            Way::Import => world.tree.entries() == self.end.tree.entries(),
+        }
+    }
+
+    /// What is there is what was there or what is to be; and what was there and is to stay is there.
+    fn nothing_is_lost(&self, world: &World) -> Result<(), String> {
+        let (was, to_be, is) = (self.start.bucket(), self.end.bucket(), world.bucket());
+        if let Some(object) = is.iter().find(|object| !was.contains(object) && !to_be.contains(object)) {
+            return Err(format!("an object that nobody wants: {object:?}"));
+        }
+        if let Some(object) = was.iter().find(|object| to_be.contains(object) && !is.contains(object)) {
+            return Err(format!("an object is lost: {object:?}"));
+        }
+        let is_directory = |entry: &posix_s3::Entry| *entry.kind() == EntryKind::Directory;
+        let (was, to_be, is) = (self.start.tree.entries(), self.end.tree.entries(), world.tree.entries());
+        // A directory gets its attributes when it is full.
+        if let Some(entry) =
+            is.iter().find(|entry| !is_directory(&entry.0) && !was.contains(entry) && !to_be.contains(entry))
+        {
+            return Err(format!("an entry that nobody wants: {entry:?}"));
+        }
+        let stays =
+            |(entry, _): &&(posix_s3::Entry, bytes::Bytes)| !is.iter().any(|(other, _)| other.key() == entry.key());
+        if let Some(entry) = was.iter().filter(|entry| to_be.contains(entry)).find(stays) {
+            return Err(format!("an entry is lost: {entry:?}"));
+        }
+        let differs = |entry: &&(posix_s3::Entry, bytes::Bytes)| !is_directory(&entry.0) && !is.contains(entry);
+        match was.iter().filter(|entry| to_be.contains(entry)).find(differs) {
+            Some(entry) => Err(format!("an entry is changed that is to stay: {entry:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn sweep(&self, call: Call, swept: &mut Swept) {
+        for (name, fault) in faults::of(call) {
+            for for_good in [false, true] {
+                if for_good && !faults::may_be_for_good(fault) {
+                    continue;
+                }
+                for number in 0.. {
+                    let what = || {
+                        let how = if for_good { "for good from" } else { "once at" };
+                        format!("{:?}, {} jobs, {call:?} {how} {number}, {name}", self.work, self.jobs)
+                    };
+                    match self.fail(Failing { number, call, fault, for_good }) {
+                        Ok(false) => break,
+                        Ok(true) => {}
+                        Err(wrong) => swept.wrong.push(format!("{}: {wrong}", what())),
+                    }
+                    swept.runs += 1;
+                    swept.cells.insert((call, name.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a problem is about what failed: that itself, what is in it, or what it is in.
+fn is_about(named: &str, key: &str) -> bool {
+    let (named, key) = (named.trim_end_matches('/'), key.trim_end_matches('/'));
+    let is_in = |inner: &str, outer: &str| {
+        outer.is_empty() || inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+    };
+    named == "." || is_in(named, key) || is_in(key, named)
+}
+
+#[test]
+fn whichever_call_fails_however_nothing_is_lost_and_the_next_run_mends_it() {
+    let jobs: &[usize] = if figures::effort() > 1 { &[1, 3, 16] } else { &[1, 3] };
+    let swept = Mutex::new(Swept::default());
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let swept = &swept;
+            scope.spawn(move || {
+                for (at, work) in canonical::ALL.into_iter().enumerate().filter(|(at, _)| at % 2 == half) {
+                    let sweep = Sweep::new(work, jobs[at / 2 % jobs.len()]);
+                    let mut own = Swept::default();
+                    faults::CALLS.into_iter().for_each(|call| sweep.sweep(call, &mut own));
+                    let mut swept = swept.lock().unwrap();
+                    swept.runs += own.runs;
+                    swept.cells.extend(own.cells);
+                    swept.wrong.extend(own.wrong);
+                }
+            });
+        }
+    });
+    let swept = swept.into_inner().unwrap();
+    let all: BTreeSet<(Call, String)> = faults::CALLS
+        .into_iter()
+        .flat_map(|call| faults::of(call).into_iter().map(move |(name, _)| (call, name)))
+        .collect();
+    let missed: BTreeSet<_> = all.difference(&swept.cells).map(|(call, _)| call).collect();
+    println!(
+        "{} of {} runs are wrong, {} of {} cells visited",
+        swept.wrong.len(),
+        swept.runs,
+        swept.cells.len(),
+        all.len()
+    );
+    swept.wrong.iter().for_each(|wrong| println!("{wrong}"));
+    assert!(swept.wrong.is_empty(), "see above");
+    assert_eq!(missed, BTreeSet::new(), "calls that were never made");
+    figures::record("fault cells", swept.cells.len() as u64, all.len() as u64);
+    figures::record("fault runs", swept.runs, 10_000);
+}
+
+/// Whoever is told of a fault that is none is told nothing.
+#[test]
+fn a_call_that_is_never_made_fails_nowhere() {
+    let sweep = Sweep::new(Work::FirstExport, 1);
+    let failing = Failing { number: 1_000, call: Call::Store("put"), fault: Fault::LostReply, for_good: true };
+    assert_eq!(sweep.fail(failing), Ok(false));
+}
