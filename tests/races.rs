@@ -152,3 +152,21 @@ fn the_ways_that_are_not_taken_do_lead_outside() {
     }
     figures::record("unsafe ways that were led outside", escaped, WAYS.len() as u64);
 }
+
+#[test]
+fn an_import_of_either_attitude_changes_nothing_outside() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let runs = swaps::runs::imports(fast(), FLIPS / 10 * figures::effort());
+    println!("{runs:?}");
+    figures::record("imports under swaps", runs.runs, 8);
+    figures::record("link-race flips under imports", runs.flips, FLIPS / 10);
+}
+
+#[test]
+fn an_export_sends_nothing_from_outside() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let runs = swaps::runs::exports(fast(), FLIPS / 10 * figures::effort());
+    println!("{runs:?}");
+    figures::record("exports under swaps", runs.runs, 4);
+    figures::record("link-race flips under exports", runs.flips, FLIPS / 10);
+}

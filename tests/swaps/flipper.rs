@@ -33,6 +33,11 @@ impl Flipper {
         self.flips.load(Ordering::Relaxed)
     }
 
+    /// Counts swaps of another.
+    pub(crate) fn add(&self, flips: u64) {
+        self.flips.fetch_add(flips, Ordering::Relaxed);
+    }
+
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }

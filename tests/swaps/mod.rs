@@ -5,5 +5,6 @@
 pub(crate) mod flipper;
 pub(crate) mod operations;
 pub(crate) mod outside;
+pub(crate) mod runs;
 pub(crate) mod scene;
 pub(crate) mod unsafe_ways;
