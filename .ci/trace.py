@@ -3,6 +3,7 @@
 import argparse
 import collections
 import os
+import pathlib
 import re
 import sys
 
@@ -61,6 +62,10 @@ ALLOWED = [
     # it is opened. Inodes are made and removed, and never changed by a path.
     (below(*options.bucket), READS | {"mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir"}),
 ]
+# The directories above those: paths that the operator gave are resolved, and what was made in them is brought to the disk.
+above = {str(above) for place in sum((options.root, options.bucket, options.state, options.spool), [])
+         for above in pathlib.Path(os.path.realpath(place)).parents}
+ALLOWED.append(("|".join(map(re.escape, sorted(above))) or "(?!)", READS))
 ALLOWED = [(re.compile(f"(?:{pattern})"), calls) for pattern, calls in ALLOWED]
 roots = [os.path.realpath(root) for root in options.root]
 
