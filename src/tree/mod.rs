@@ -69,7 +69,7 @@ pub trait Tree: Send + Sync {
     ///
     /// # Errors
     /// [`TreeErrorKind::Conflict`] when a parent is something else than a directory; [`TreeErrorKind::Reserved`] for a name
-    /// that is no entry's.
+    /// that is no entry's; [`TreeErrorKind::Changed`] when it became something else while it was looked at.
     fn lookup(&self, key: &Key) -> impl Future<Output = Result<Present, TreeError>> + Send;
 
     /// Opens a regular file to be read.

@@ -28,7 +28,7 @@ use crate::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use md5::{Digest, Md5};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -107,6 +107,14 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// Somebody else could have it lead elsewhere, by links in the place of what it holds.
+    #[error("{} is not used as a bucket: expected a directory of this user or the superuser that not everybody can write to, found {found}", .path.display())]
+    Foreign {
+        /// The directory, or what is wrong in it.
+        path: PathBuf,
+        /// What it is instead.
+        found: &'static str,
+    },
     /// The directory cannot be used.
     #[error("{} cannot be used as a bucket", .path.display())]
     Io {
@@ -126,6 +134,7 @@ impl DirectoryStore {
         let path = path.as_ref();
         let failed = |source| OpenError::Io { path: path.into(), source };
         fs::create_dir_all(path).map_err(failed)?;
+        check_owner(path)?;
         match Self::open_existing(path) {
             Err(OpenError::NoBucket { .. }) => {}
             other => return other,
@@ -147,6 +156,7 @@ impl DirectoryStore {
     pub fn open_existing(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let failed = |source| OpenError::Io { path: path.into(), source };
+        check_owner(path)?;
         match fs::read(path.join(MARKER)) {
             Ok(text) if text == MARKER_TEXT.as_bytes() => {}
             Ok(_) => return Err(OpenError::OtherVersion { path: path.into() }),
@@ -156,6 +166,7 @@ impl DirectoryStore {
             Err(error) => return Err(failed(error)),
         }
         let root = fs::canonicalize(path).map_err(failed)?;
+        check_own(&root)?;
         let lock = match prepare_writing(&root) {
             Ok(lock) => Some(lock),
             Err(error) if is_read_only(&error) => None,
@@ -203,7 +214,7 @@ impl DirectoryStore {
     fn open_object(&self, operation: Operation, key: &str) -> Result<(File, StoredObject), StoreError> {
         check_key(operation, key)?;
         let path = self.path_of(key);
-        let file = File::open(&path).map_err(|error| self.io_error(operation, key, error))?;
+        let file = open_to_read(&path).map_err(|error| self.io_error(operation, key, error))?;
         let object = StoredObject::read(&file).map_err(|error| self.io_error(operation, key, error))?;
         Ok((file, object))
     }
@@ -359,7 +370,7 @@ impl ObjectStore for DirectoryStore {
                 self.check_bucket(Operation::List, &request.prefix)?;
                 return Ok(ListPage { objects, ..ListPage::default() });
             };
-            match File::open(&path).and_then(|file| StoredObject::read(&file)) {
+            match open_to_read(&path).and_then(|file| StoredObject::read(&file)) {
                 Ok(StoredObject { meta: ObjectMeta { size, etag, last_modified, .. }, .. }) => {
                     objects.push(ListedObject { key, size, etag, last_modified });
                 }
@@ -524,6 +535,43 @@ impl Drop for Staged {
     }
 }
 
+/// Whoever can write to a bucket's directory can have names in it lead elsewhere, and this process with them. A group that
+/// may is the operator's choice.
+fn check_owner(path: &Path) -> Result<(), OpenError> {
+    let Ok(stat) = fs::metadata(path) else { return Ok(()) };
+    let (superuser, user) = (0, rustix::process::geteuid().as_raw());
+    let found = match () {
+        // What it is instead is found out where it is used.
+        () if !stat.is_dir() => return Ok(()),
+        () if ![superuser, user].contains(&stat.uid()) => "one of somebody else",
+        () if stat.mode() & 0o002 != 0 => "one that everybody can write to",
+        () => return Ok(()),
+    };
+    Err(OpenError::Foreign { path: path.into(), found })
+}
+
+/// What is the bucket's own and not an object's is no link: leftovers are removed from one, and the other is made.
+fn check_own(root: &Path) -> Result<(), OpenError> {
+    for own in [STAGING, LOCK] {
+        let path = root.join(own);
+        if fs::symlink_metadata(&path).is_ok_and(|stat| stat.is_symlink()) {
+            return Err(OpenError::Foreign { path, found: "a link in it" });
+        }
+    }
+    Ok(())
+}
+
+/// Opens the file of an object, which is no link, and waits for no pipe.
+fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            Err(object::damaged("that is a link"))
+        }
+        other => other,
+    }
+}
+
 /// What changes need: a place for new versions, without leftovers, and the lock.
 fn prepare_writing(root: &Path) -> io::Result<File> {
     let staging = root.join(STAGING);
@@ -531,7 +579,8 @@ fn prepare_writing(root: &Path) -> io::Result<File> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => remove_leftovers(&staging)?,
     }
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(root.join(LOCK))
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(flags).open(root.join(LOCK))
 }
 
 fn is_read_only(error: &io::Error) -> bool {
@@ -542,7 +591,7 @@ fn is_read_only(error: &io::Error) -> bool {
 fn remove_leftovers(staging: &Path) -> io::Result<()> {
     for leftover in fs::read_dir(staging)? {
         let path = leftover?.path();
-        let Ok(file) = File::open(&path) else { continue };
+        let Ok(file) = open_to_read(&path) else { continue };
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -789,6 +838,43 @@ mod tests {
         assert!(!missing.exists());
         let file = path.join("something");
         assert_eq!(message(&file), format!("{} cannot be used as a bucket", file.display()));
+    }
+
+    #[test]
+    fn a_bucket_that_somebody_else_could_have_lead_elsewhere_is_refused() {
+        use std::os::unix::fs::{PermissionsExt, chown, symlink};
+        let other = tempfile::tempdir().unwrap();
+        fs::write(other.path().join("file"), "").unwrap();
+        for (own, target) in [(STAGING, other.path().to_owned()), (LOCK, other.path().join("made"))] {
+            let (directory, store) = bucket();
+            drop(store);
+            let path = directory.path().join(own);
+            let _ = fs::remove_dir(&path).or_else(|_| fs::remove_file(&path));
+            symlink(target, path).unwrap();
+            let error = DirectoryStore::open(directory.path()).unwrap_err().to_string();
+            assert!(error.ends_with("found a link in it"), "{error}");
+        }
+        assert!(other.path().join("file").exists() && !other.path().join("made").exists());
+        let (directory, _store) = bucket();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let error = DirectoryStore::open(directory.path()).unwrap_err().to_string();
+        assert!(error.ends_with("found one that everybody can write to"), "{error}");
+        if rustix::process::geteuid().is_root() {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            chown(directory.path(), Some(4711), None).unwrap();
+            let error = DirectoryStore::open(directory.path()).unwrap_err().to_string();
+            assert!(error.ends_with("found one of somebody else"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_an_object_is_damage() {
+        let (directory, store) = bucket();
+        let (other, theirs) = bucket();
+        put(&theirs, "a", "secret");
+        std::os::unix::fs::symlink(other.path().join("a@"), directory.path().join("a@")).unwrap();
+        let error = block_on(store.head("a")).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     }
 
     #[test]

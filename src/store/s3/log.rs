@@ -95,7 +95,12 @@ impl FileUploadLog {
     fn rewritten(&self, open: &BTreeSet<(String, String)>) -> io::Result<File> {
         let mut name = self.path.clone().into_os_string();
         name.push(".new");
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&name)?;
+        // What is left there goes, and is never written to: it may be a link.
+        match std::fs::remove_file(&name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().create_new(true).write(true).open(&name)?;
         let lines = std::iter::once(self.store.clone()).chain(open.iter().map(|(key, id)| line('+', key, id)));
         file.write_all(lines.collect::<String>().as_bytes())?;
         file.sync_data()?;
@@ -147,6 +152,18 @@ fn entry(line: &str) -> Option<(char, (String, String))> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_the_place_of_the_next_log_is_not_written_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, other) = (directory.path().join("uploads"), directory.path().join("other"));
+        std::fs::write(&other, "theirs").unwrap();
+        std::os::unix::fs::symlink(&other, directory.path().join("uploads.new")).unwrap();
+        FileUploadLog::open(&path, "bucket").unwrap().begun("a", "1").unwrap();
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "theirs");
+        assert!(!std::fs::symlink_metadata(&path).unwrap().is_symlink());
+    }
 
     #[test]
     fn what_was_begun_and_not_ended_is_found_again() {

@@ -586,7 +586,13 @@ impl LocalTree {
         if !self.mount.holds(&look) {
             return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::MountPoint));
         }
-        let target = read_target(&parent, name, &look).map_err(|error| failed(ATTEMPT, path, error))?;
+        let target = read_target(&parent, name, &look).map_err(|error| match error.raw_os_error() {
+            // Something else has the name by now.
+            Some(code) if code == rustix::io::Errno::INVAL.raw_os_error() => {
+                TreeError::new(ATTEMPT, path, TreeErrorKind::Changed).with_source(error)
+            }
+            _ => failed(ATTEMPT, path, error),
+        })?;
         Ok(found(key.path(), &look, target).map_or(Present::Other, Present::Entry))
     }
 
