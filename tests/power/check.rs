@@ -5,14 +5,13 @@ use super::replay::{self, Replay};
 use super::seen::{self, Seen, View};
 use super::stand_in::StandIn;
 use super::trace;
-use super::workload::{Place, Way, Workload};
+use super::workload::{Ended, Place, Way, Workload};
 use futures_util::StreamExt;
 use posix_s3::store::{DirectoryStore, GetOptions, ListRequest, ObjectStore};
 use posix_s3::tree::{LocalTree, Tree};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 /// Everything in a bucket, by key: the headers and the bytes.
 type Objects = BTreeMap<String, (Vec<(String, String)>, Vec<u8>)>;
@@ -83,8 +82,12 @@ impl Case {
     }
 
     /// Checks what a power loss has left, in an empty directory.
-    pub(crate) fn check(&self, disk: &Disk, base: &Path) -> Result<(), String> {
-        self.check_names(disk)?;
+    ///
+    /// Where a file system keeps no order, a name can be there before the attributes of the link or directory that has it,
+    /// which nothing but a `syncfs` for each would prevent. What a run says of that is taken as it is; but no file is torn, no
+    /// object, no state, nothing is lost, and nothing is deleted that was not to be.
+    pub(crate) fn check(&self, disk: &Disk, in_order: bool, base: &Path) -> Result<(), String> {
+        self.check_names(disk, in_order)?;
         let stands = seen::make(disk, base);
         let (tree, bucket) = (base.join("tree"), base.join("bucket"));
         self.check_objects(&bucket)?;
@@ -94,8 +97,18 @@ impl Case {
             _ => (&bucket, seen::look(&bucket)),
         };
         let resumed = fresh();
-        let sent = self.workload.run(&resumed, base, &self.bucket).map_err(|error| format!("the next run: {error}"))?;
-        let changed = resumed.changes.load(Ordering::Relaxed) > 0;
+        let sent = match self.workload.run(&resumed, base, &self.bucket) {
+            Ok(sent) => sent,
+            Err(Ended::Incomplete(_)) if !in_order && self.workload.way != Way::Export => {
+                let now = seen::look(&tree);
+                same("the bucket that was imported", &but(before), &but(seen::look(others)))?;
+                return self.check_view(&now, false).map_err(|error| format!("after the next run: {error}"));
+            }
+            Err(error) => return Err(format!("the next run: {error:?}")),
+        };
+        let in_place = ["SetAttributes", "SetTimes", "Remove"];
+        let is_staged = |said: &String| !in_place.iter().any(|in_place| said.starts_with(in_place));
+        let changed = resumed.said.lock().unwrap().iter().any(is_staged);
         if self.workload.way == Way::Export {
             same("the tree that was exported", &before, &seen::look(others))?;
             same("the bucket after the next run", &self.new_objects, &objects(&bucket)?)?;
@@ -104,19 +117,23 @@ impl Case {
                 return Err(format!("{staged} versions are left in the bucket after the next run"));
             }
         } else {
-            let now = seen::look(others);
-            let but = |view: View| -> View { view.into_iter().filter(|(path, _)| !path.starts_with(b".tmp")).collect() };
-            same("the bucket that was imported", &but(before), &but(now))?;
+            same("the bucket that was imported", &but(before), &but(seen::look(others)))?;
             let now = seen::look(&tree);
             let left = now.keys().any(|path| path.starts_with(STAGED));
-            if left && changed {
+            if left && changed && in_order {
                 return Err("what was staged is left after a run that has staged something".into());
             }
-            let without: View = now.into_iter().filter(|(path, _)| !path.starts_with(STAGED)).collect();
+            let mut without: View = now.into_iter().filter(|(path, _)| !path.starts_with(STAGED)).collect();
+            if matches!(self.workload.way, Way::Restore | Way::Release) {
+                // What changes places in a directory moves its times, which are put back at the end if they can be.
+                for (path, seen) in without.iter_mut().filter(|(_, seen)| seen.kind == 'd') {
+                    seen.mtime = self.new.get(path).and_then(|new| new.mtime);
+                }
+            }
             same("the tree after the next run", &self.new, &without)?;
         }
         let again = fresh();
-        let sent_again = self.workload.run(&again, base, &self.bucket).map_err(|error| format!("the run after: {error}"))?;
+        let sent_again = self.workload.run(&again, base, &self.bucket).map_err(|error| format!("the run after: {error:?}"))?;
         let said = again.said.lock().unwrap();
         if sent_again > 0 || !said.is_empty() {
             let first = resumed.said.lock().unwrap();
@@ -126,9 +143,11 @@ impl Case {
     }
 
     /// Each name shows the old file or the new one.
-    fn check_names(&self, disk: &Disk) -> Result<(), String> {
-        let root = self.root(disk, "tree");
-        let now = seen::look_at(disk, root);
+    fn check_names(&self, disk: &Disk, in_order: bool) -> Result<(), String> {
+        self.check_view(&seen::look_at(disk, self.root(disk, "tree")), in_order)
+    }
+
+    fn check_view(&self, now: &View, in_order: bool) -> Result<(), String> {
         for (path, seen) in now.iter().filter(|(path, _)| !path.starts_with(STAGED)) {
             let shown = path.escape_ascii();
             let (old, new) = (self.old.get(path), self.new.get(path));
@@ -140,15 +159,22 @@ impl Case {
                     let modes = [whole.mode, whole.mode | 0o700, 0o700, whole.mode & 0o700];
                     whole.kind == 'd' && (modes.contains(&seen.mode) || self.is_in_between(seen, old, new))
                 }
+                'l' if !in_order => whole.content == seen.content,
                 _ => whole == seen,
             });
+            if !in_order && seen.kind == 'd' {
+                continue;
+            }
             if !whole && !self.is_in_between(seen, old, new) {
                 return Err(format!("{shown} is torn: found {seen:?}, expected {old:?} or {new:?}"));
             }
         }
         let there = |path: &Vec<u8>| now.contains_key(path);
         let types = |path: &Vec<u8>| (self.old[path].kind, self.new[path].kind);
-        let gone = self.old.keys().filter(|path| self.new.contains_key(*path) && !there(path));
+        // A directory that was put into place and is not there yet takes along what is in it.
+        let around = |path: &[u8]| path.iter().rposition(|byte| *byte == b'/').map(|end| path[..end].to_vec());
+        let is_below = |path: &Vec<u8>| around(path).is_some_and(|around| !now.contains_key(&around));
+        let gone = self.old.keys().filter(|path| self.new.contains_key(*path) && !there(path) && !is_below(path));
         // What changes its type is away for a moment.
         match gone.into_iter().find(|path| !matches!(types(path), ('d', 'f' | 'l') | ('f' | 'l', 'd'))) {
             Some(path) => Err(format!("{} is gone", path.escape_ascii())),
@@ -192,6 +218,11 @@ impl Case {
             None => Ok(()),
         }
     }
+}
+
+/// Without what a bucket keeps for its own work.
+fn but(view: View) -> View {
+    view.into_iter().filter(|(path, _)| !path.starts_with(b".tmp")).collect()
 }
 
 fn same<V: PartialEq + std::fmt::Debug, K: Ord + std::fmt::Debug>(

@@ -112,6 +112,8 @@ pub(crate) enum Wanted {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
     pub(crate) effects: Vec<Done>,
+    /// The inodes that were made, as they were then.
+    pub(crate) born: Vec<Inode>,
     /// What a state of an inode is told by: the effect after which it was looked at.
     pub(crate) ctimes: BTreeMap<(Number, usize), Time>,
     /// How many moments there are at which power can fail: after each effect and each time something is on the disk.
@@ -245,6 +247,7 @@ impl Disk {
     /// What the disk holds of a history with some of its effects; `torn` is the one of which only a part is there.
     pub(crate) fn with(&self, history: &History, is_there: impl Fn(usize) -> bool, torn: Option<(usize, usize)>) -> Self {
         let mut disk = self.clone();
+        disk.inodes.extend(history.born.iter().cloned());
         for (at, done) in history.effects.iter().enumerate().filter(|(at, _)| is_there(*at)) {
             // A time that nobody was told is none that anybody has recorded.
             let untold = i64::try_from(at).unwrap();

@@ -33,6 +33,8 @@ pub(crate) struct Left {
     /// Of which only so many quarters are.
     pub(crate) torn: Option<(usize, usize)>,
     pub(crate) how: String,
+    /// Whether names and attributes are there in the order in which they were made, as on a file system with a journal.
+    pub(crate) in_order: bool,
 }
 
 /// Everything that is tried at one moment: what is on the disk for sure, and of the rest nothing, all, each beginning with
@@ -50,7 +52,8 @@ pub(crate) fn at(history: &History, moment: usize, random: usize, chance: &mut C
             there[at] = true;
         }
         close(history, &mut there, moment);
-        lefts.push(Left { moment, there, torn, how });
+        let in_order = is_in_order(history, &there, moment);
+        lefts.push(Left { moment, there, torn, how, in_order });
     };
     let is_data = |at: usize| effects[at].effect.is_data();
     let writes = |at: usize| matches!(effects[at].effect, Effect::Write { .. });
@@ -61,6 +64,12 @@ pub(crate) fn at(history: &History, moment: usize, random: usize, chance: &mut C
         if writes(*end) {
             for part in 1..4 {
                 push(format!("up to {part}/4 of {end}"), &|at| at <= *end, Some((*end, part)));
+            }
+        }
+        // On a file system with a journal, the bytes that nobody has waited for are for themselves.
+        if is_data(*end) {
+            for upto in pending.iter().filter(|upto| *upto > end) {
+                push(format!("up to {upto} but {end}"), &|at| at <= *upto && at != *end, None);
             }
         }
         push(format!("all but {end}"), &|at| at != *end, None);
@@ -93,6 +102,18 @@ fn close(history: &History, there: &mut [bool], moment: usize) {
             there[at] = true;
         }
     }
+}
+
+fn is_in_order(history: &History, there: &[bool], moment: usize) -> bool {
+    let mut lost = HashSet::new();
+    let done = history.effects.iter().zip(there).filter(|(done, _)| done.since <= moment && !done.effect.is_data());
+    // Each file system for itself.
+    done.into_iter().all(|(done, there)| {
+        if !there {
+            lost.insert(done.root);
+        }
+        !there || !lost.contains(&done.root)
+    })
 }
 
 impl Left {

@@ -13,6 +13,9 @@ use std::rc::Rc;
 /// The mask that the program runs under; `with_mask` sees to it.
 const MASK: i64 = 0o022;
 
+/// Numbers that no file system tells.
+const UNTOLD: u64 = 1 << 40;
+
 /// Reads what a directory holds. The file systems are the directories in it.
 pub(crate) fn read(base: &Path) -> Disk {
     let mut disk = Disk::default();
@@ -104,7 +107,11 @@ impl<'p> Replay<'p> {
         let mode = u32::try_from(mode).unwrap();
         let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let (mtime, marks, ctime) = (None, BTreeMap::new(), (0, 0));
-        self.disk.inodes.push(Inode { kind, mode, owner, mtime, marks, told: 0, ctime });
+        // Nobody has asked for its number yet.
+        let told = UNTOLD + self.disk.inodes.len() as u64;
+        let inode = Inode { kind, mode, owner, mtime, marks, told, ctime };
+        self.history.born.push(inode.clone());
+        self.disk.inodes.push(inode);
         self.roots.push(self.roots[directory]);
         self.disk.inodes.len() - 1
     }
@@ -336,6 +343,10 @@ impl<'p> Replay<'p> {
         let told = told.split(',').next().unwrap().parse().unwrap();
         let ctime = call.time(4, "stx_ctime=").unwrap();
         self.disk.inodes[inode].told = told;
+        let old = self.disk.inodes.len() - self.history.born.len();
+        if let Some(born) = inode.checked_sub(old) {
+            self.history.born[born].told = told;
+        }
         match self.last.get(&inode) {
             Some(last) => {
                 self.history.ctimes.insert((inode, *last), ctime);

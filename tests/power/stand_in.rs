@@ -16,7 +16,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub(crate) struct StandIn {
@@ -24,9 +23,7 @@ pub(crate) struct StandIn {
     root: PathBuf,
     identity: [u8; 16],
     stands: Arc<Map>,
-    /// How many times it was told to change something.
-    pub(crate) changes: AtomicU64,
-    /// What it was told.
+    /// What it was told to change.
     pub(crate) said: Mutex<Vec<String>>,
 }
 
@@ -88,14 +85,13 @@ impl Map {
 
 impl StandIn {
     pub(crate) fn new(root: &Path, identity: [u8; 16], told: HashMap<u64, Stands>) -> Self {
-        let real = told.iter().filter(|(_, stands)| stands.told != 0).map(|(real, stands)| (stands.told, *real)).collect();
+        let real = told.iter().map(|(real, stands)| (stands.told, *real)).collect();
         let stands = Arc::new(Map { told, real });
         let (tree, root) = (LocalTree::open(root).unwrap(), root.to_owned());
-        Self { tree, root, identity, stands, changes: AtomicU64::new(0), said: Mutex::default() }
+        Self { tree, root, identity, stands, said: Mutex::default() }
     }
 
     fn changes(&self, what: &str, key: &Key) {
-        self.changes.fetch_add(1, Ordering::Relaxed);
         self.said.lock().unwrap().push(format!("{what} {key}"));
     }
 

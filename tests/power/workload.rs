@@ -2,7 +2,7 @@
 
 use super::trace;
 use posix_s3::engine::{
-    DataOptions, ExportOptions, Fetch, FileState, ImportOptions, Jobs, ReleaseOptions, Report, Silent, export_since,
+    DataOptions, ExportOptions, Fetch, FileState, ImportOptions, Jobs, KeptCause, ReleaseOptions, Report, Silent, export_since,
     import_since, release, restore,
 };
 use posix_s3::plan::{Brake, Deletes};
@@ -24,26 +24,35 @@ pub(crate) enum Way {
     Release,
 }
 
+/// A run that did not do everything.
+#[derive(Clone, Debug)]
+pub(crate) enum Ended {
+    Failed(String),
+    Incomplete(Vec<String>),
+}
+
 /// A run, and what is there before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) way: Way,
     pub(crate) jobs: usize,
+    /// How many states are tried with an effort of 1. Whether a file is in use takes a look at every process.
+    pub(crate) states: u64,
     before: fn(&Place),
 }
 
 pub(crate) const WORKLOADS: [Workload; 10] = [
-    Workload { name: "first import", way: Way::Import(Fetch::Now), jobs: 1, before: a_full_bucket },
-    Workload { name: "first import side by side", way: Way::Import(Fetch::Now), jobs: 8, before: a_full_bucket },
-    Workload { name: "import of changes", way: Way::Import(Fetch::Now), jobs: 1, before: an_imported_tree_and_changes },
-    Workload { name: "import of attributes", way: Way::Import(Fetch::Now), jobs: 1, before: an_imported_tree_and_attributes },
-    Workload { name: "first export", way: Way::Export, jobs: 1, before: a_full_tree },
-    Workload { name: "export of changes", way: Way::Export, jobs: 1, before: an_exported_tree_and_changes },
-    Workload { name: "export of changes side by side", way: Way::Export, jobs: 8, before: an_exported_tree_and_changes },
-    Workload { name: "import without data", way: Way::Import(Fetch::OnDemand), jobs: 1, before: a_full_bucket },
-    Workload { name: "restore", way: Way::Restore, jobs: 1, before: a_tree_of_placeholders },
-    Workload { name: "release", way: Way::Release, jobs: 1, before: a_tree_to_be_released },
+    Workload { name: "first import", way: Way::Import(Fetch::Now), jobs: 1, states: 160, before: a_full_bucket },
+    Workload { name: "first import side by side", way: Way::Import(Fetch::Now), jobs: 8, states: 160, before: a_full_bucket },
+    Workload { name: "import of changes", way: Way::Import(Fetch::Now), jobs: 1, states: 160, before: an_imported_tree_and_changes },
+    Workload { name: "import of attributes", way: Way::Import(Fetch::Now), jobs: 1, states: 160, before: an_imported_tree_and_attributes },
+    Workload { name: "first export", way: Way::Export, jobs: 1, states: 160, before: a_full_tree },
+    Workload { name: "export of changes", way: Way::Export, jobs: 1, states: 160, before: an_exported_tree_and_changes },
+    Workload { name: "export of changes side by side", way: Way::Export, jobs: 8, states: 160, before: an_exported_tree_and_changes },
+    Workload { name: "import without data", way: Way::Import(Fetch::OnDemand), jobs: 1, states: 160, before: a_full_bucket },
+    Workload { name: "restore", way: Way::Restore, jobs: 1, states: 20, before: a_tree_of_placeholders },
+    Workload { name: "release", way: Way::Release, jobs: 1, states: 20, before: a_tree_to_be_released },
 ];
 
 /// The three directories: `tree`, `bucket` and `state`.
@@ -119,11 +128,12 @@ impl Workload {
 
     /// The same run with the library, on a tree and what lies in another directory. Answers how many changes of the
     /// bucket there were.
-    pub(crate) fn run(&self, tree: &impl Tree, base: &Path, bucket: &str) -> Result<u64, String> {
-        let state = FileState::open(base.join("state/s")).map_err(|error| error.to_string())?;
+    pub(crate) fn run(&self, tree: &impl Tree, base: &Path, bucket: &str) -> Result<u64, Ended> {
+        let failed = |error: &dyn std::error::Error| Ended::Failed(format!("{error}: {error:?}"));
+        let state = FileState::open(base.join("state/s")).map_err(|error| failed(&error))?;
         let path = base.join("bucket");
         let opened = if self.way == Way::Export { DirectoryStore::open(path) } else { DirectoryStore::open_existing(path) };
-        let store = opened.map_err(|error| error.to_string())?;
+        let store = opened.map_err(|error| failed(&error))?;
         let (jobs, deletes) = (Jobs::new(self.jobs).unwrap(), Deletes::Apply(Brake::RELEASED));
         let data = DataOptions::new(Profile::fsx()).with_jobs(jobs).with_bucket(bucket);
         let ended = async_io::block_on(async {
@@ -143,17 +153,20 @@ impl Workload {
                     let options = ReleaseOptions::new(data).with_unseen_users(UnseenUsers::Accept);
                     let now = Timestamp::from_unix(4_000_000_000, 0).unwrap();
                     let report = release(tree, &store, &state, &options, now, &Silent).await;
-                    let report = report.map_err(|error| format!("{error}: {error:?}"))?;
-                    let kept = report.reasons.iter().filter(|kept| kept.cause != posix_s3::engine::KeptCause::NotAFile);
+                    let report = report.map_err(|error| failed(&error))?;
+                    // One that is empty has nothing to give back.
+                    let kept = report.reasons.iter().filter(|kept| kept.cause != KeptCause::NotAFile && &*kept.key != "b\\n");
                     let kept: Vec<String> = kept.map(ToString::to_string).collect();
-                    return if kept.is_empty() { Ok(None) } else { Err(format!("not released: {kept:?}")) };
+                    return if kept.is_empty() { Ok(None) } else { Err(Ended::Incomplete(kept)) };
                 }
             }
             .map(Some)
-            .map_err(|error| format!("{error}: {error:?}"))
+            .map_err(|error| failed(&error))
         });
         match ended? {
-            Some(report) if !report.is_complete() => Err(format!("it is not complete: {:?}", report.problems)),
+            Some(report) if !report.is_complete() => {
+                Err(Ended::Incomplete(report.problems.iter().map(|problem| format!("{problem:?}")).collect()))
+            }
             Some(Report { store_calls, .. }) => Ok(store_calls.put + store_calls.copy + store_calls.delete),
             None => Ok(0),
         }

@@ -11,6 +11,7 @@
 //! What has to wait for 2 and 3 waits in a [`Spool`], so that memory does not grow with it.
 
 mod directory;
+mod halfway;
 mod object;
 mod plan;
 mod remove;
