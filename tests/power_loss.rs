@@ -129,7 +129,7 @@ fn a_directory_that_a_killed_import_has_made_is_finished_by_the_next() {
     fs::create_dir(root.path().join("d")).unwrap();
     fs::set_permissions(root.path().join("d"), fs::Permissions::from_mode(0o700)).unwrap();
     let tree = LocalTree::open(root.path()).unwrap();
-    let report = block_on(import_since(&store, &tree, &state, &ImportOptions::new(Profile::fsx()), &Silent)).unwrap();
+    let report = block_on(import_since(&store, &tree, &state, &ImportOptions::new(Profile::fsx()).with_bucket("bucket"), &Silent)).unwrap();
     assert!(report.is_complete(), "{:?}", report.problems);
     assert_eq!(root.path().join("d").metadata().unwrap().mode() & 0o7777, 0o500);
 }
@@ -145,7 +145,7 @@ fn a_file_to_which_a_killed_import_has_given_some_attributes_gets_the_others_fro
     let file = |attributes| Entry::new(Key::parse("a").unwrap(), EntryKind::File { size: 3 }, attributes).unwrap();
     let import = || {
         let tree = LocalTree::open(root.path()).unwrap();
-        let report = block_on(import_since(&store, &tree, &state, &ImportOptions::new(Profile::fsx()), &Silent)).unwrap();
+        let report = block_on(import_since(&store, &tree, &state, &ImportOptions::new(Profile::fsx()).with_bucket("bucket"), &Silent)).unwrap();
         assert!(report.is_complete(), "{:?}", report.problems);
         report
     };
@@ -165,7 +165,7 @@ fn a_file_to_which_a_killed_import_has_given_some_attributes_gets_the_others_fro
     fs::File::open(&path).unwrap().set_modified(modified).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let tree = LocalTree::open(root.path()).unwrap();
-    let report = block_on(import_since(&store, &tree, &state, &ImportOptions::new(Profile::fsx()), &Silent)).unwrap();
+    let report = block_on(import_since(&store, &tree, &state, &ImportOptions::new(Profile::fsx()).with_bucket("bucket"), &Silent)).unwrap();
     assert_eq!((report.conflicts, fs::read_to_string(&path).unwrap().as_str()), (1, "two"));
 }
 

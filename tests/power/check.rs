@@ -125,10 +125,7 @@ impl Case {
             }
             let mut without: View = now.into_iter().filter(|(path, _)| !path.starts_with(STAGED)).collect();
             if matches!(self.workload.way, Way::Restore | Way::Release) {
-                // What changes places in a directory moves its times, which are put back at the end if they can be.
-                for (path, seen) in without.iter_mut().filter(|(_, seen)| seen.kind == 'd') {
-                    seen.mtime = self.new.get(path).and_then(|new| new.mtime);
-                }
+                self.forgive_times(&mut without);
             }
             same("the tree after the next run", &self.new, &without)?;
         }
@@ -140,6 +137,45 @@ impl Case {
             return Err(format!("the run after: {sent_again} requests and {said:?}; the one before: {sent} and {first:?}"));
         }
         Ok(())
+    }
+
+    /// After a run that was cut short: names and keys show the old or the new, and what is only read is as it was.
+    pub(crate) fn check_between(&self, place: &Place, complete: bool) -> Result<(), String> {
+        self.check_others(place)?;
+        if self.workload.way == Way::Export {
+            return if complete { self.check_objects(&place.path("bucket")) } else { Ok(()) };
+        }
+        let now = seen::look(&place.path("tree"));
+        let torn = self.check_view(&now, true);
+        if complete || torn.as_ref().is_err_and(|error| !error.ends_with("is gone")) { torn } else { Ok(()) }
+    }
+
+    /// After a run that has done everything.
+    pub(crate) fn check_ended(&self, place: &Place) -> Result<(), String> {
+        self.check_others(place)?;
+        if self.workload.way == Way::Export {
+            return same("the bucket", &self.new_objects, &objects(&place.path("bucket"))?);
+        }
+        let now = seen::look(&place.path("tree"));
+        let mut now: View = now.into_iter().filter(|(path, _)| !path.starts_with(STAGED)).collect();
+        if self.workload.way == Way::Restore {
+            self.forgive_times(&mut now);
+        }
+        same("the tree", &self.new, &now)
+    }
+
+    fn check_others(&self, place: &Place) -> Result<(), String> {
+        match self.workload.way {
+            Way::Export => same("the tree that is exported", &self.old, &seen::look(&place.path("tree"))),
+            _ => same("the bucket that is imported", &self.old_objects, &objects(&place.path("bucket"))?),
+        }
+    }
+
+    /// What changes places in a directory moves its times, which are put back at the end if they can be.
+    fn forgive_times(&self, view: &mut View) {
+        for (path, seen) in view.iter_mut().filter(|(_, seen)| seen.kind == 'd') {
+            seen.mtime = self.new.get(path).and_then(|new| new.mtime);
+        }
     }
 
     /// Each name shows the old file or the new one.

@@ -5,6 +5,7 @@
 pub(crate) mod check;
 pub(crate) mod disk;
 pub(crate) mod enumerate;
+pub(crate) mod faults;
 pub(crate) mod replay;
 pub(crate) mod seen;
 pub(crate) mod stand_in;
