@@ -1,5 +1,6 @@
 //! Directories: made before what is in them, finished after it.
 
+use super::halfway::{is_being_filled, is_being_set};
 use super::{
     Around, Done, Import, KEPT, Missing, below_unknown, decode, is_final, reasons_of, refused, store_failure,
     tree_failure, with_shortfalls,
@@ -236,7 +237,12 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let local = record.and_then(|record| record.local.as_ref());
         // Without a record nobody knows whose it is; with one, somebody may have changed it since.
         let is_edited = local.is_none_or(|local| self.is_edited(local, &found.status()));
-        if differs && self.session.is_some() && is_edited {
+        // Or it was this side, in a run that was cut short.
+        let is_unfinished = match local {
+            Some(local) => is_being_set(local, now, wanted),
+            None => is_being_filled(now, wanted),
+        };
+        if differs && self.session.is_some() && is_edited && !is_unfinished {
             let (outcome, then) = match self.options.on_conflict {
                 OnConflict::Store => (Outcome::MetadataOnly, ""),
                 OnConflict::Newest if now.mtime < wanted.mtime => (Outcome::MetadataOnly, ""),

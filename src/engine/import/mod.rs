@@ -12,6 +12,7 @@
 
 mod budget;
 mod directory;
+mod halfway;
 mod object;
 mod plan;
 mod remove;

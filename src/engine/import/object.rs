@@ -1,5 +1,6 @@
 //! Files and links: what is decided about them, and how it is done.
 
+use super::halfway::is_being_set;
 use super::{
     Done, Fetch, Import, KEPT, Late, Missing, Turn, decode, link_body, reasons_of, refused, store_failure,
     tree_failure, with_shortfalls,
@@ -305,6 +306,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         if self.is_same(key, &found, &meta, &head).await? {
             return Ok(Decision::Agree { found, meta, reasons: reasons_of(&head) });
         }
+        if self.is_unfinished(listed, &found, &meta, &head).await {
+            return Ok(Decision::SetAttributes { found, meta, head });
+        }
         let remote = || self.remote(&meta, listed.record.as_ref(), None);
         let yields = |then: &str| {
             let ended = Ended::new(key, Outcome::Skipped)
@@ -327,6 +331,21 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 _ => Ok(Decision::FetchBeside { found }),
             },
         }
+    }
+
+    /// Whether a run that was cut short has begun to give a file the attributes of its object, and nobody has done anything
+    /// else to it.
+    async fn is_unfinished(&self, listed: &Listed, found: &Found, meta: &ObjectMeta, head: &DecodedHead) -> bool {
+        let Some(old) = listed.record.as_ref().and_then(|record| record.local.as_ref()) else { return false };
+        let (now, wanted) = (found.entry.attributes(), &head.attributes);
+        let is_file = found.entry.file_type() == FileType::File && head.file_type == FileType::File;
+        let is_same_file = found.fingerprint.inode == old.inode && found.entry.object_size() == old.size;
+        let may_be = is_file && is_same_file && [old.mtime, wanted.mtime].contains(&now.mtime);
+        if !may_be || !is_being_set(old, now, wanted) {
+            return false;
+        }
+        let subject = self.contents.subject(found);
+        matches!(self.contents.is_body_of(&subject, meta, self.store.capabilities().md5_etags).await, Ok(true))
     }
 
     /// It was removed here, and the object has changed.

@@ -1,0 +1,209 @@
+//! Any system call may fail: the program ends, says what it could not do, leaves no torn file and no torn object, and the next
+//! run ends where an untroubled one does.
+//!
+//! strace makes the calls of the example program fail; see `power::faults`. Where `POSIX_S3_MUST_RUN` is set, every call is
+//! made to fail with every error, once at each of some of its places; without it only some of them are.
+
+#![cfg(all(feature = "local", target_os = "linux"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
+mod figures;
+mod power;
+
+use posix_s3::tree::LocalTree;
+use power::check::Case;
+use power::enumerate::Chance;
+use power::faults::{self, Site};
+use power::workload::{Place, WORKLOADS, Workload};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// The workloads of which every call is made to fail.
+const TROUBLED: [&str; 4] = ["first import", "first export", "import of changes", "restore"];
+
+#[test]
+fn any_system_call_may_fail() {
+    if !power::may_run("system calls that fail") {
+        return;
+    }
+    let all = std::env::var_os("POSIX_S3_MUST_RUN").is_some();
+    let seed = figures::seed().unwrap_or_else(|| u64::from(std::process::id()));
+    let only = std::env::var("POSIX_S3_WORKLOAD").ok();
+    let mut chance = Chance::new(seed);
+    let (mut cells, mut visited, mut runs) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let mut failures = Vec::new();
+    for name in TROUBLED.into_iter().filter(|name| only.as_ref().is_none_or(|only| only == name)) {
+        let workload = WORKLOADS.into_iter().find(|workload| workload.name == name).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let world = World::new(workload, directory.path());
+        let place = world.reset();
+        let (numbers, mut sites) = faults::sites(&workload, &place, &world.log());
+        let counts: Vec<String> = numbers.iter().map(|(call, numbers)| format!("{call} {}", numbers.len())).collect();
+        println!("{name}: {} calls touch the directories: {}", counts.len(), counts.join(", "));
+        cells.extend(sites.iter().map(|site| (site.call.clone(), site.error)));
+        // Each call with each error, at some of its places.
+        for place in (1..sites.len()).rev() {
+            sites.swap(place, usize::try_from(chance.below(place as u64 + 1)).unwrap());
+        }
+        let mut taken: BTreeMap<(String, &str), u64> = BTreeMap::new();
+        sites.retain(|site| {
+            let taken = taken.entry((site.call.clone(), site.error)).or_default();
+            *taken += 1;
+            *taken <= figures::effort()
+        });
+        if !all {
+            sites.truncate(usize::try_from(20 * figures::effort()).unwrap());
+        }
+        for site in &sites {
+            runs += 1;
+            match world.check(site) {
+                Ok(true) => _ = visited.insert((site.call.clone(), site.error)),
+                Ok(false) => {}
+                Err(error) => failures.push(format!(
+                    "{name}, {site:?}: {error}\nPOSIX_S3_SEED={seed} POSIX_S3_MUST_RUN=1 POSIX_S3_EFFORT={} POSIX_S3_WORKLOAD='{name}' \
+                     cargo test --test syscall_faults any_system_call",
+                    figures::effort(),
+                )),
+            }
+        }
+    }
+    println!("seed {seed}: {runs} runs, {} of {} cells of calls and errors visited", visited.len(), cells.len());
+    assert!(failures.is_empty(), "{} of {runs}:\n{}", failures.len(), failures.join("\n\n"));
+    if all && only.is_none() {
+        let missed: Vec<_> = cells.difference(&visited).collect();
+        assert!(missed.is_empty(), "these never came to pass: {missed:?}");
+        figures::record("system-call faults", visited.len() as u64, 250);
+    }
+}
+
+#[test]
+fn the_program_may_be_killed_at_any_moment() {
+    if !power::may_run("kills of the program") {
+        return;
+    }
+    let seed = figures::seed().unwrap_or_else(|| u64::from(std::process::id()));
+    let mut chance = Chance::new(seed);
+    let mut kills = 0;
+    for name in ["import of changes", "export of changes", "first import", "first export"] {
+        let workload = WORKLOADS.into_iter().find(|workload| workload.name == name).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let world = World::new(workload, directory.path());
+        let place = world.reset();
+        let began = std::time::Instant::now();
+        assert!(program(&workload, &place).wait().unwrap().success());
+        let usual = u64::try_from(began.elapsed().as_micros()).unwrap();
+        let mut killed = 0;
+        while killed < 8 * figures::effort() {
+            let place = world.reset();
+            let mut child = program(&workload, &place);
+            std::thread::sleep(Duration::from_micros(chance.below(usual.max(1))));
+            // SIGKILL.
+            child.kill().unwrap();
+            killed += u64::from(child.wait().unwrap().signal() == Some(9));
+            if let Err(error) = world.check_after(&place, true) {
+                panic!("{name}, killed: {error}\nPOSIX_S3_SEED={seed} cargo test --test syscall_faults killed");
+            }
+        }
+        kills += killed;
+    }
+    figures::record("kills", kills, 32 * figures::effort());
+}
+
+fn program(workload: &Workload, place: &Place) -> std::process::Child {
+    let mut program = Command::new(workload.program(place));
+    program.args(workload.arguments(place)).current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
+    program.spawn().unwrap()
+}
+
+/// A workload, again and again from its start.
+struct World<'d> {
+    workload: Workload,
+    directory: &'d Path,
+    case: Case,
+}
+
+impl<'d> World<'d> {
+    fn new(workload: Workload, directory: &'d Path) -> Self {
+        let base = directory.join("base");
+        fs::create_dir(&base).unwrap();
+        Self { case: Case::record(workload, &base), workload, directory }
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        self.directory.join("strace")
+    }
+
+    fn reset(&self) -> Place {
+        for entry in fs::read_dir(self.directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+        let base = self.directory.join("base");
+        fs::create_dir(&base).unwrap();
+        let place = Place::new(&base);
+        self.workload.prepare(&place);
+        place
+    }
+
+    /// Answers whether the call came to fail.
+    fn check(&self, site: &Site) -> Result<bool, String> {
+        let place = self.reset();
+        let (output, happened) = faults::run(&self.workload, &place, site, &self.log());
+        let Output { status, stderr, .. } = &output;
+        let said = String::from_utf8_lossy(stderr);
+        match status.code() {
+            None => return Err(format!("it was ended by a signal: {status}: {said}")),
+            Some(124 | 137) => return Err("it did not end".into()),
+            Some(101) => return Err(format!("it panicked: {said}")),
+            Some(_) if said.contains("panicked") => return Err(format!("it panicked: {said}")),
+            // The system could not even start it.
+            Some(127) => return Ok(happened),
+            Some(0) => {}
+            Some(_) if said.trim().is_empty() => return Err(format!("{status}, and it said nothing")),
+            Some(_) => {}
+        }
+        if let Some(line) = faults::synced_again(&self.log()) {
+            return Err(format!("synced again after that had failed: {line}"));
+        }
+        // That something is not there, or is no directory, is taken at its word.
+        let is_absence = ["ENOENT", "ENOTDIR"].contains(&site.error);
+        if status.success() && !is_absence {
+            self.case.check_ended(&place).map_err(|error| format!("it ended well, but {error}; {said}"))?;
+        }
+        self.check_after(&place, !is_absence).map_err(|error| format!("{error}; it said: {said}"))?;
+        Ok(happened)
+    }
+
+    /// What holds after a run that was cut short or failed in part: names show old or new, and the next run does the rest.
+    fn check_after(&self, place: &Place, complete: bool) -> Result<(), String> {
+        self.case.check_between(place, complete)?;
+        let run = || self.workload.run(&LocalTree::open(place.path("tree")).unwrap(), &place.base, &place.bucket());
+        run().map_err(|error| format!("the next run: {error:?}"))?;
+        self.case.check_ended(place).map_err(|error| format!("after the next run: {error}"))?;
+        let inodes = || ["tree", "bucket"].map(|name| faults::inodes(&place.path(name)));
+        let before = inodes();
+        run().map_err(|error| format!("the run after: {error:?}"))?;
+        for (before, after) in before.iter().zip(&inodes()) {
+            let changed: Vec<_> = after.iter().filter(|(path, inode)| before.get(*path) != Some(inode)).collect();
+            // The bucket's own lock and staging directory are opened with every run.
+            let changed: Vec<String> = changed.iter().map(|(path, _)| path.escape_ascii().to_string()).collect();
+            if !changed.is_empty() || before.len() != after.len() {
+                return Err(format!("the run after has changed {changed:?}"));
+            }
+        }
+        Ok(())
+    }
+}
