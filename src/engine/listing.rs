@@ -12,6 +12,7 @@ use crate::profile::Clash;
 use crate::snapshot::{Age, Record, Remote};
 use crate::store::{ListRequest, ListedObject, ObjectStore, Support};
 use std::collections::VecDeque;
+use std::vec;
 
 /// How many empty pages in a row a listing may answer.
 const EMPTY_PAGES: u32 = 1000;
@@ -179,6 +180,8 @@ pub(super) struct Listing<'s, S: ?Sized> {
     stretches: VecDeque<Stretch>,
     /// The stretch at hand.
     pages: Option<(Box<str>, Pages<'s, S>)>,
+    /// What is left of the page at hand. One key may claim hundreds of directories, so they are taken one by one.
+    page: vec::IntoIter<(String, ListedObject)>,
     claims: Option<Claims<Listed>>,
     ready: VecDeque<Item>,
     recorded: Option<Recorded>,
@@ -218,6 +221,7 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
             prefix,
             stretches: stretches.into(),
             pages: None,
+            page: Vec::new().into_iter(),
             claims: Some(Claims::new(clash)),
             ready: VecDeque::new(),
             recorded: reader.map(|reader| Recorded { reader, next: None, has_begun: false, pending: Vec::new() }),
@@ -236,16 +240,17 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
             if let Some(item) = self.ready.pop_front() {
                 return Ok(Some(item));
             }
+            if let Some((key, object)) = self.page.next() {
+                if !self.selection.leaves_out(&key) {
+                    let record = self.record_of(&key)?;
+                    self.claim(&key, Listed { object, record, use_for: Use::Import })?;
+                    self.take_ready();
+                }
+                continue;
+            }
             match &mut self.pages {
                 Some((start, pages)) => match pages.next().await? {
-                    Some(page) => {
-                        for (key, object) in page {
-                            if !self.selection.leaves_out(&key) {
-                                let record = self.record_of(&key)?;
-                                self.claim(&key, Listed { object, record, use_for: Use::Import })?;
-                            }
-                        }
-                    }
+                    Some(page) => self.page = page.into_iter(),
                     None => {
                         let start = std::mem::take(start);
                         self.end_records(&start)?;
@@ -263,9 +268,13 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
                     },
                 },
             }
-            if let Some(claims) = &mut self.claims {
-                self.ready.extend(claims.ready().into_iter().map(Item::Claim));
-            }
+            self.take_ready();
+        }
+    }
+
+    fn take_ready(&mut self) {
+        if let Some(claims) = &mut self.claims {
+            self.ready.extend(claims.ready().into_iter().map(Item::Claim));
         }
     }
 

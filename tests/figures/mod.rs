@@ -22,6 +22,16 @@ pub(crate) fn seed() -> Option<u64> {
 /// names one: a file for each name, with one line.
 pub(crate) fn record(name: &str, count: u64, at_least: u64) {
     assert!(count >= at_least, "{name}: {count}, and at least {at_least} are promised");
+    write_down(name, count);
+}
+
+/// The same of something that is to be small: it is held to the most that it may be.
+pub(crate) fn record_at_most(name: &str, count: u64, at_most: u64) {
+    assert!(count <= at_most, "{name}: {count}, and at most {at_most} are promised");
+    write_down(name, count);
+}
+
+fn write_down(name: &str, count: u64) {
     let mut line = String::new();
     writeln!(line, "{name}: {count}").unwrap();
     print!("{line}");
