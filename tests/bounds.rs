@@ -24,15 +24,22 @@ use posix_s3::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore,
     Precondition, PutOptions, PutOutput, StoreError,
 };
-use posix_s3::tree::{LocalTree, MemoryTree, Tree};
+use posix_s3::tree::{LocalTree, MemoryTree, NameList, Tree};
 use posix_s3::{Key, Prefix, Profile};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 use synthetic::{Bucket, Nowhere, Shape};
+
+/// Whoever counts descriptors, which are those of the process, or opens some.
+static DESCRIPTORS: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 // ---------------------------------------------------------------------------------------------------- memory
 
@@ -61,6 +68,7 @@ fn peak(run: impl FnOnce()) -> u64 {
 fn memory_does_not_grow_with_the_number_of_keys() {
     /// What is kept in memory of what is put off, before it goes to a file.
     const SPOOLS: u64 = 2 << 20;
+    let _alone = alone();
     let (few, many) = (10_000, 50_000 * figures::effort());
     type Run = fn(&Bucket) -> u64;
     let runs: [(Shape, Run); 6] = [
@@ -80,10 +88,30 @@ fn memory_does_not_grow_with_the_number_of_keys() {
 /// A page of a thousand keys of 500 directories each took a gigabyte, since all of it was decided about at once.
 #[test]
 fn a_page_of_deep_keys_is_taken_key_by_key() {
+    let _alone = alone();
     let bucket = || Bucket::new(Shape::Apart, 100);
     assert!(peak(|| assert_eq!(audit(&bucket()), 100)) < 8 << 20);
     let [short, long] = [1, 1000].map(|per_page| peak(|| assert_eq!(plan(&bucket().in_pages(per_page)), 100)));
     assert!(long < short + (2 << 20), "{short} bytes, and then {long}");
+}
+
+/// T34: a directory is sorted in memory. While that is done each name takes twice its length, up to twice that where memory
+/// grows, and 40 bytes; then its length and 8 bytes.
+#[test]
+fn a_directory_takes_so_many_bytes_a_name() {
+    const NAMES: u64 = 200_000;
+    let mut names = NameList::default();
+    let sorting = peak(|| names = (0..NAMES).map(|at| format!("{at:08}")).collect());
+    assert_eq!(names.len() as u64, NAMES);
+    let mut copy = NameList::default();
+    let kept = peak(|| copy = names.clone());
+    assert_eq!(copy, names);
+    figures::record_at_most(
+        "bytes for each name of 8 while a directory is sorted",
+        sorting / NAMES,
+        2 * 8 + 2 * 8 + 40,
+    );
+    figures::record_at_most("bytes for each name of 8 while a directory is walked", kept / NAMES, 8 + 8);
 }
 
 // ----------------------------------------------------------------------------------------------- descriptors
@@ -146,6 +174,7 @@ fn keys(store: &MemoryStore) -> Vec<String> {
 /// K39, A29: as many names as a key has room for, with 256 descriptors, and of those no more than 64 and 8 for each job.
 #[test]
 fn trees_512_deep_come_and_go_with_256_descriptors() {
+    let _alone = alone();
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(256), ..limit }).unwrap();
     let store = MemoryStore::new();
@@ -195,6 +224,7 @@ fn trees_512_deep_come_and_go_with_256_descriptors() {
 /// A deep path whose directories are not there does not take a deep stack either.
 #[test]
 fn directories_512_deep_are_made_with_little_stack() {
+    let _alone = alone();
     let root = tempfile::tempdir().unwrap();
     let made = thread::Builder::new().stack_size(512 << 10).spawn({
         let root = root.path().to_owned();

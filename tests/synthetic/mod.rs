@@ -33,7 +33,7 @@ pub enum Shape {
     Links,
     /// Keys that are no paths.
     Refused,
-    /// Each key is the one before and a letter, as long as that goes: any of them may turn out to be a directory.
+    /// Each key is the one before and a letter, as long as that is a name: any of them may turn out to be a directory.
     Prefixes,
 }
 
@@ -66,8 +66,8 @@ impl Shape {
             Self::Apart => format!("{at:08}/{}f", "d/".repeat(479)),
             Self::Refused => format!("{at:08}//x"),
             Self::Prefixes => {
-                let length = usize::try_from(at % 1000).unwrap();
-                format!("{:08}{}", at / 1000, "a".repeat(length))
+                let length = usize::try_from(at % 240).unwrap();
+                format!("{:08}{}", at / 240, "a".repeat(length))
             }
         }
     }
