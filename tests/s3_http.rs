@@ -14,7 +14,7 @@ mod replies;
 use bytes::Bytes;
 use futures_util::future::{Either, join_all, select};
 use http::{HeaderMap, HeaderValue};
-use posix_s3::ETag;
+use posix_s3::engine::{self, ImportOptions, RunErrorKind, Silent};
 use posix_s3::store::s3::{
     Addressing, Bucket, CallError, Credentials, HttpCalls, HttpError, Keys, Part, Payload, Region, RetryPolicy,
     S3Calls, S3Options, S3Store, Signer, Upload,
@@ -22,6 +22,8 @@ use posix_s3::store::s3::{
 use posix_s3::store::{
     Capabilities, GetOptions, ListRequest, ObjectStore, Precondition, StoreError, StoreErrorKind as Kind,
 };
+use posix_s3::tree::MemoryTree;
+use posix_s3::{ETag, Prefix, Profile};
 use std::error::Error;
 use std::fmt::Debug;
 use std::future::Future;
@@ -376,6 +378,22 @@ fn a28_a_flood_of_headers_is_bounded() {
     let some = format!("{META}{}", (0..250).map(|at| format!("x-amz-meta-{at}: b\r\n")).collect::<String>());
     let head = call(answer("200 OK", &some, ""), async |calls| calls.head("a").await).unwrap();
     assert_eq!(head.headers.len(), 250);
+}
+
+/// A28, R33: a mebibyte of one header, and a hundred thousand headers.
+#[test]
+fn a_flood_of_headers_takes_little_memory() {
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x-amz-meta-a: b\r\n".repeat(100_000));
+    let long = format!("HTTP/1.1 200 OK\r\nx-amz-meta-a: {}\r\n\r\n", "b".repeat(1 << 20));
+    for flood in [many, long] {
+        let server = Server::saying(flood);
+        let calls = server.calls();
+        let measured = allocation_counter::measure(|| {
+            let error = async_io::block_on(get(&calls)).unwrap_err();
+            assert!(matches!(http_error(&error), HttpError::Answer(_)), "{}", chain(&error));
+        });
+        assert!(measured.bytes_max < 1 << 20, "{measured:?}");
+    }
 }
 
 #[test]
@@ -775,6 +793,53 @@ fn a26_a_listing_that_does_not_say_how_it_goes_on() {
         let message = format!("expected `true` or `false`, found \"{unknown}\"");
         assert_corrupt(page(&format!("<IsTruncated>{unknown}</IsTruncated>{token}")), &message);
     }
+}
+
+/// A26, R4: pages without keys, each with a token of its own.
+#[test]
+fn pages_without_an_end_take_little_memory_and_stop_a_run() {
+    let server = Server::new(|heard| {
+        let token = format!("<NextContinuationToken>{}</NextContinuationToken>", heard.before);
+        heard.say(listing(&format!("<IsTruncated>true</IsTruncated>{token}")));
+        Next::Keep
+    });
+    let store = server.store(RetryPolicy::default());
+    let measured = allocation_counter::measure(|| {
+        let audit = engine::audit(&store, &Prefix::default(), &Profile::untrusted(), |_| ());
+        let error = async_io::block_on(audit).unwrap_err();
+        assert!(matches!(error, RunErrorKind::Endless { .. }), "{}", chain(&error));
+    });
+    assert!(measured.bytes_max < 1 << 20, "{measured:?}");
+    assert_eq!(server.requests(), 1001);
+}
+
+/// A25, B5: the listing says ten bytes, and the answer is five gigabytes that are sent for as long as anybody listens.
+#[test]
+fn a_link_of_five_gigabytes_is_not_read() {
+    let said = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&said);
+    let server = Server::new(move |heard| {
+        if heard.head.contains("list-type=2") {
+            heard.say(listing(&format!("{LAST}{}", listed("l"))));
+            return Next::Keep;
+        }
+        let link = "x-amz-meta-file-permissions: 0120777\r\n";
+        heard.say(format!("HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\n{META}{link}\r\n"));
+        while heard.say([b'x'; 4096]) {
+            counted.fetch_add(4096, Ordering::SeqCst);
+        }
+        Next::Close
+    });
+    let (store, tree) = (server.store(RetryPolicy::default()), MemoryTree::new());
+    let measured = allocation_counter::measure(|| {
+        let options = ImportOptions::new(Profile::fsx());
+        let report = async_io::block_on(engine::import(&store, &tree, &options, &Silent)).unwrap();
+        assert_eq!((report.entries, report.failed), (1, 1), "{report:?}");
+    });
+    assert!(measured.bytes_max < 1 << 20, "{measured:?}");
+    assert!(tree.entries().is_empty());
+    // What was sent, and not read, waits in the kernel.
+    assert!(said.load(Ordering::SeqCst) < 64 << 20);
 }
 
 #[test]

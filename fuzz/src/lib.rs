@@ -1,5 +1,12 @@
 //! What several targets share: how an input is read, and how a text form is checked.
 
+pub mod choices;
+#[path = "../../tests/model/mod.rs"]
+pub mod model;
+pub mod paged;
+pub mod surrounded;
+pub mod worlds;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, from_value, to_value};
 use std::fmt::Debug;

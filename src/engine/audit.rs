@@ -190,7 +190,9 @@ async fn judge<S: ObjectStore + ?Sized>(
             Err(error) => Err(error),
         };
         match read {
-            Ok(read) => body = read,
+            Ok(read) if read.len() as u64 == meta.size => body = read,
+            // An import takes no link that is not as long as it was said to be.
+            Ok(_) => return failed(&StoreError::new(Operation::Get, &object.key, StoreErrorKind::Corrupt), audit),
             Err(error) => return failed(&error, audit),
         }
     }

@@ -13,6 +13,7 @@ use crate::profile::Profile;
 use crate::snapshot::{Age, Record, Remote};
 use crate::store::{ListRequest, ListedObject, ObjectStore, Support};
 use std::collections::VecDeque;
+use std::vec;
 
 /// How many empty pages in a row a listing may answer.
 const EMPTY_PAGES: u32 = 1000;
@@ -216,6 +217,8 @@ pub(super) struct Listing<'s, S: ?Sized> {
     stretches: VecDeque<Stretch>,
     /// The stretch at hand.
     pages: Option<(Box<str>, Pages<'s, S>)>,
+    /// What is left of the page at hand. One key may claim hundreds of directories, so they are taken one by one.
+    page: vec::IntoIter<(String, ListedObject)>,
     claims: Option<Claims<Listed>>,
     budget: Budget,
     /// How many entries were handed out.
@@ -258,6 +261,7 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
             prefix,
             stretches: stretches.into(),
             pages: None,
+            page: Vec::new().into_iter(),
             claims: Some(Claims::new(profile.clash).with_depth(profile.budget.depth)),
             budget: profile.budget,
             entries: 0,
@@ -282,6 +286,14 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
                 self.entries = self.entries.saturating_add(1);
                 return Ok(Some(item));
             }
+            if let Some((key, object)) = self.page.next() {
+                if !self.selection.leaves_out(&key) {
+                    let record = self.record_of(&key)?;
+                    self.claim(&key, Listed { object, record, use_for: Use::Import })?;
+                    self.take_ready();
+                }
+                continue;
+            }
             match &mut self.pages {
                 Some((start, pages)) => match pages.next().await? {
                     Some(page) => {
@@ -292,12 +304,7 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
                                 self.ready.push_back(Item::Unreadable { key, error });
                             }
                         }
-                        for (key, object) in page.objects {
-                            if !self.selection.leaves_out(&key) {
-                                let record = self.record_of(&key)?;
-                                self.claim(&key, Listed { object, record, use_for: Use::Import })?;
-                            }
-                        }
+                        self.page = page.objects.into_iter();
                     }
                     None => {
                         let start = std::mem::take(start);
@@ -316,9 +323,13 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
                     },
                 },
             }
-            if let Some(claims) = &mut self.claims {
-                self.ready.extend(claims.ready().into_iter().map(Item::Claim));
-            }
+            self.take_ready();
+        }
+    }
+
+    fn take_ready(&mut self) {
+        if let Some(claims) = &mut self.claims {
+            self.ready.extend(claims.ready().into_iter().map(Item::Claim));
         }
     }
 

@@ -63,6 +63,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// So many keys are looked at where the future is polled; more of them on a thread that may wait.
 const LOOKED_AT_INLINE: usize = 32;
 
+/// What is tried when directories are made.
+const MAKING: &str = "making";
+
 /// A directory of Linux as a tree.
 ///
 /// - Nothing outside the root is read or changed: no link is followed below it, no mount point is crossed.
@@ -158,18 +161,46 @@ impl LocalTree {
         self.check_reserved(attempt, key)?;
         match self.parent(attempt, key) {
             Err(error) if error.kind() == TreeErrorKind::NotFound => {
-                if let Some(parent) = key.parent() {
-                    self.make_directory(&parent, None)?;
-                }
+                self.make_above(key)?;
                 self.parent(attempt, key)
             }
             other => other,
         }
     }
 
+    /// Makes what is missing above a path, outermost first. There may be hundreds: the stack does not grow with them.
+    fn make_above(&self, key: &Key) -> Result<(), TreeError> {
+        let mut missing = Vec::new();
+        let mut above = key.parent();
+        while let Some(directory) = above {
+            match self.directory(MAKING, directory.path()) {
+                Err(error) if error.kind() == TreeErrorKind::NotFound => above = directory.parent(),
+                other => {
+                    other?;
+                    break;
+                }
+            }
+            missing.push(directory);
+        }
+        for directory in missing.iter().rev() {
+            let (parent, name) = self.parent(MAKING, directory)?;
+            self.make_in(&parent, name, directory, None)?;
+        }
+        Ok(())
+    }
+
     fn make_directory(&self, key: &Key, attributes: Option<&Attributes>) -> Result<Applied, TreeError> {
-        const ATTEMPT: &str = "making";
-        let (parent, name) = self.parent_made(ATTEMPT, key)?;
+        let (parent, name) = self.parent_made(MAKING, key)?;
+        self.make_in(&parent, name, key, attributes)
+    }
+
+    fn make_in(
+        &self,
+        parent: &OwnedFd,
+        name: Name<'_>,
+        key: &Key,
+        attributes: Option<&Attributes>,
+    ) -> Result<Applied, TreeError> {
         let staging = self.staging()?;
         let make = || {
             let mut staged = staging.directory()?;
@@ -179,13 +210,13 @@ impl LocalTree {
                 let permissions = Permissions::from_mode(attributes.permissions.bits() | 0o700);
                 applied = staged.set_directory_attributes(&Attributes { permissions, ..*attributes })?;
             }
-            Ok(as_it_stands(applied, &staged.publish(&parent, name, Standing::Nothing)?))
+            Ok(as_it_stands(applied, &staged.publish(parent, name, Standing::Nothing)?))
         };
         make().or_else(|error: io::Error| {
             if error.kind() == io::ErrorKind::AlreadyExists {
-                return self.directory(ATTEMPT, key.path()).map(|_| Applied::default());
+                return self.directory(MAKING, key.path()).map(|_| Applied::default());
             }
-            Err(failed(ATTEMPT, key.as_str().as_bytes(), error))
+            Err(failed(MAKING, key.as_str().as_bytes(), error))
         })
     }
 
