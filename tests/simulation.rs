@@ -27,7 +27,7 @@ use std::ops::Range;
 use std::panic::catch_unwind;
 
 /// How many seeds are played, but for the effort.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 4000;
 
 /// Plays seeds, and says which one has failed and how to see it again.
 fn play_all(seeds: Range<u64>) -> Played {

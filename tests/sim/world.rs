@@ -476,7 +476,8 @@ impl<T: Ground> World<T> {
         let deletes = self.exporting.deletes != Deletes::Never && !braked;
         if ways.contains(&Way::Export) {
             for (path, node) in &tree {
-                if self.is_excused(path, &[&remote, &late]) {
+                // What an import has kept beside is sent by the export after it.
+                if self.is_excused(path, &[&remote, &late]) || (first && path.contains(".local-")) {
                     continue;
                 }
                 let key = if node.kind == Kind::Directory { format!("{path}/") } else { path.clone() };
