@@ -158,6 +158,16 @@ impl Judge {
         self.sees(engine, after, log);
     }
 
+    /// A crash has taken something back, which is nobody's doing.
+    pub(crate) fn lost(&mut self, engine: usize, before: &Tree, after: &Tree, log: &mut Log) {
+        for (path, node) in after.iter().filter(|(path, node)| before.get(*path) != Some(*node)) {
+            self.engines[engine].made.entry(path.clone()).or_default().push(node.clone());
+        }
+        let lost: Vec<&String> = before.keys().filter(|path| before.get(*path) != after.get(*path)).collect();
+        self.tells(|| format!("lost by {engine}: {lost:?}"));
+        self.sees(engine, after, log);
+    }
+
     pub(crate) fn begins(&mut self, engine: usize, run: u64) {
         let facts = &mut self.engines[engine];
         (facts.run, facts.changes, facts.deletes) = (run, 0, 0);
@@ -351,8 +361,10 @@ impl Judge {
         count
     }
 
-    pub(crate) fn was_ever(&self, key: &str) -> bool {
-        self.versions.contains_key(key)
+    /// Whether an object ever was this node.
+    pub(crate) fn was_ever(&self, key: &str, node: &Node) -> bool {
+        let versions = self.versions.get(key).map_or(&[][..], Vec::as_slice);
+        versions.iter().filter_map(|version| decoded(key, version)).any(|(other, _)| stored(&other) == stored(node))
     }
 
     /// Whether a path was ever of two kinds, on either side.

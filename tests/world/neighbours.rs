@@ -1,8 +1,8 @@
 //! Who else is there: somebody who edits the tree, and somebody who writes to the bucket.
 
 use super::chance::Chance;
+use super::ground::{Ground, attributes_of};
 use super::store::Bucket;
-use super::watched::{Ground, attributes_of};
 use crate::model::bridge::header_map;
 use crate::model::{self, Kind, Node, Rules};
 use posix_s3::store::Operation;

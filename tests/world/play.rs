@@ -1,12 +1,13 @@
 //! [`play`]: one seed is one execution, from the first run to the last.
 
 use super::chance::Chance;
+use super::ground::Ground;
 use super::judge::{Judge, Rulebook, covers, decoded, is_encoded, path_of, stored};
 use super::neighbours::Maker;
 use super::schedule::Schedule;
 use super::state::{Disk, SimState};
 use super::store::{Bucket, ETags, Knobs, SimStore, Version};
-use super::watched::{Ground, Log, Watched};
+use super::watched::{Log, Watched};
 use crate::model::bridge::tree_of;
 use crate::model::{self, Kind, Node, Rules, Tree};
 use posix_s3::engine::{
@@ -352,17 +353,14 @@ impl<T: Ground> World<T> {
             self.played.crashes += 1;
             let power = self.chance.percent(40);
             for engine in 0..self.engines.len() {
-                let Engine { ground, log, disk } = &self.engines[engine];
+                let Engine { ground, log, disk } = &mut self.engines[engine];
                 let before = ground.see();
                 if power {
                     disk.lose_power();
                 }
-                ground.crash(power, &mut self.chance);
+                *ground = ground.crash(power, &mut self.chance);
                 let after = ground.see();
-                // What was lost, or came back, is nobody's doing; it is as an edit.
-                if before != after {
-                    self.judge.edited(engine, &before, &after, &mut log.lock().unwrap());
-                }
+                self.judge.lost(engine, &before, &after, &mut log.lock().unwrap());
             }
             self.judge.tells(|| format!("----- crash, power {power}"));
         }
@@ -528,6 +526,10 @@ impl<T: Ground> World<T> {
             let key = if node.kind == Kind::Directory { format!("{path}/") } else { path.clone() };
             let told = is_told(path);
             // A run that was cut says nothing of what it has made; and what takes another's place waits for that.
+            let keeps = matches!(self.importing.on_conflict, OnConflict::Local | OnConflict::Newest | OnConflict::KeepBoth);
+            if keeps && covers(unrecorded, path) {
+                continue;
+            }
             if told && (covers(unrecorded, path) || self.judge.had_two_kinds(path) || !deletes) {
                 continue;
             }
@@ -546,7 +548,8 @@ impl<T: Ground> World<T> {
         for (path, node) in tree.iter().filter(|_| deletes) {
             let key = if node.kind == Kind::Directory { format!("{path}/") } else { path.clone() };
             let is_there = expected.contains_key(path) || objects.keys().any(|other| path_of(other) == path);
-            let had_object = self.judge.was_ever(&key);
+            // What was made only for what is in it has no object to be gone.
+            let had_object = self.judge.was_ever(&key, node);
             if is_there || !had_object || is_told(path) || self.is_excused(path, &[local, late, unrecorded]) {
                 continue;
             }

@@ -1,100 +1,20 @@
 //! [`Watched`]: a tree whose every call waits for its turn, may fail, and is taken down.
 
 use super::chance::Chance;
+use super::ground::Ground;
 use super::schedule::Schedule;
-use crate::model::bridge::{time, tree_of};
-use crate::model::{self, Kind};
+use crate::model;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use posix_s3::tree::{
-    Applied, Data, Found, Look, MemoryTree, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree, TreeError,
+    Applied, Data, Found, Look, NameList, OpenFile, Place, Present, Residence, SourceError, Standing, Tree, TreeError,
     TreeErrorKind, TreeOp, Visit,
 };
-use posix_s3::{Attributes, Entry, EntryKind, FileType, Gid, Key, KeyList, Permissions, SymlinkTarget, Timestamp, Uid};
+use posix_s3::{Entry, FileType, Key, KeyList, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
-
-/// What a tree stands on: it can be seen and changed from outside, and loses what it may when the process or the machine
-/// stops.
-///
-/// What cannot be done from outside is not done; each says whether it was.
-pub(crate) trait Ground: Tree + 'static {
-    fn see(&self) -> model::Tree;
-    /// A new inode.
-    fn put(&self, path: &str, node: &model::Node) -> bool;
-    /// In place.
-    fn write(&self, path: &str, content: Vec<u8>) -> bool;
-    fn set(&self, path: &str, attributes: Attributes) -> bool;
-    fn rename(&self, from: &str, to: &str) -> bool;
-    fn link(&self, from: &str, to: &str) -> bool;
-    fn remove(&self, path: &str) -> bool;
-    /// From now on each change comes so long after the one before.
-    fn set_tick(&self, tick: Duration);
-    fn crash(&self, power: bool, chance: &mut Chance);
-}
-
-impl Ground for MemoryTree {
-    fn see(&self) -> model::Tree {
-        tree_of(self)
-    }
-
-    fn put(&self, path: &str, node: &model::Node) -> bool {
-        let attributes = attributes_of(node);
-        let entry = |path: &str, kind| Entry::new(key(path), kind, attributes).unwrap();
-        match &node.kind {
-            Kind::File(content) => self.insert_file(key(path), content.clone(), attributes).is_ok(),
-            Kind::Directory => self.insert(entry(&format!("{path}/"), EntryKind::Directory)).is_ok(),
-            Kind::Link(target) => {
-                let target = SymlinkTarget::parse(target).unwrap();
-                self.insert(entry(path, EntryKind::Symlink { target })).is_ok()
-            }
-        }
-    }
-
-    fn write(&self, path: &str, content: Vec<u8>) -> bool {
-        self.set_content(&key(path), content).is_ok()
-    }
-
-    fn set(&self, path: &str, attributes: Attributes) -> bool {
-        self.set_attributes(&key(path), attributes).is_ok()
-    }
-
-    fn rename(&self, from: &str, to: &str) -> bool {
-        MemoryTree::rename(self, &key(from), &key(to)).is_ok()
-    }
-
-    fn link(&self, from: &str, to: &str) -> bool {
-        MemoryTree::link(self, &key(from), &key(to)).is_ok()
-    }
-
-    fn remove(&self, path: &str) -> bool {
-        MemoryTree::remove(self, &key(path))
-    }
-
-    fn set_tick(&self, tick: Duration) {
-        MemoryTree::set_tick(self, tick);
-    }
-
-    // Whatever was done is done.
-    fn crash(&self, _: bool, _: &mut Chance) {}
-}
-
-fn key(path: &str) -> Key {
-    Key::parse(path).unwrap()
-}
-
-pub(crate) fn attributes_of(node: &model::Node) -> Attributes {
-    Attributes {
-        permissions: Permissions::from_bits(node.mode).unwrap(),
-        uid: Uid::new(node.uid).unwrap(),
-        gid: Gid::new(node.gid).unwrap(),
-        atime: time(node.atime),
-        mtime: time(node.mtime),
-    }
-}
 
 /// An operation of an engine that changed the tree: what was there before.
 pub(crate) struct Changed {
