@@ -30,7 +30,7 @@ use std::panic::catch_unwind;
 use world::play::{Played, play};
 
 /// How many seeds are played, but for the effort.
-const SEEDS: u64 = 4000;
+const SEEDS: u64 = 5000;
 
 /// Plays seeds, and says which one has failed and how to see it again.
 fn play_all(seeds: Range<u64>) -> Played {

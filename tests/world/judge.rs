@@ -161,6 +161,11 @@ impl Judge {
     /// A crash has taken something back, which is nobody's doing.
     pub(crate) fn lost(&mut self, engine: usize, before: &Tree, after: &Tree, log: &mut Log) {
         for (path, node) in after.iter().filter(|(path, node)| before.get(*path) != Some(*node)) {
+            // What was written may be on the disk while its time is not; nobody can tell that it has changed.
+            let gens = self.engines[engine].gens.get(path).map_or(&[][..], Vec::as_slice);
+            if gens.iter().any(|other| other.mtime == node.mtime && other.kind != node.kind) {
+                self.engines[engine].late.insert(path.clone());
+            }
             self.engines[engine].made.entry(path.clone()).or_default().push(node.clone());
         }
         let lost: Vec<&String> = before.keys().filter(|path| before.get(*path) != after.get(*path)).collect();
@@ -349,8 +354,10 @@ impl Judge {
             assert!(meant.peek().is_some(), "X3: {key} is recorded as {remote:?}, which it never was");
             let Some(local) = record.local else { continue };
             let gens = self.engines[engine].gens.get(path_of(key)).map_or(&[][..], Vec::as_slice);
+            // What was made in a directory that somebody moved meanwhile is elsewhere.
+            let moved = gens.is_empty() && covers(&self.engines[engine].local, path_of(key));
             assert!(
-                gens.iter().any(|node| is_recorded(&local, node, true)),
+                moved || gens.iter().any(|node| is_recorded(&local, node, true)),
                 "X3: {key} is recorded as {local:?}, which it never was: {gens:?}"
             );
             let agreed = meant.filter_map(|version| decoded(key, version)).any(|(node, whole)| {

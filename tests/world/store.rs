@@ -182,7 +182,8 @@ pub(crate) struct Event {
     pub(crate) condition: Precondition,
     pub(crate) before: Option<Arc<Version>>,
     pub(crate) after: Option<Arc<Version>>,
-    /// Whoever asked for it does not wait any more, and has asked something else about this key since.
+    /// Whoever asked for it does not wait any more, and has asked something else about this key since or been told that it
+    /// has happened.
     pub(crate) is_overtaken: bool,
     /// What the engine was shown last of this key before it asked, if anything.
     pub(crate) shown: Option<Option<Arc<Version>>>,
@@ -200,6 +201,8 @@ struct Request {
     sent: u64,
     run: u64,
     shown: Option<Option<Arc<Version>>>,
+    /// It has arrived before.
+    again: bool,
 }
 
 /// The bucket itself, which several clients share.
@@ -302,7 +305,7 @@ impl Bucket {
         let options = PutOptions { headers, precondition: Precondition::None };
         let key = key.to_owned();
         let (sent, run) = (u64::MAX, 0);
-        let request = Request { writer: Writer::Stranger, operation, key, body, options, sent, run, shown: None };
+        let request = Request { writer: Writer::Stranger, operation, key, body, options, sent, run, shown: None, again: false };
         let _ = self.inner().apply(&self.knobs, request, false);
     }
 
@@ -378,7 +381,7 @@ impl Inner {
 
     /// A request arrives. `checked` says that its condition was seen to hold.
     fn apply(&mut self, knobs: &Knobs, request: Request, checked: bool) -> Result<PutOutput, StoreErrorKind> {
-        let Request { writer, operation, key, body, options, sent, run, shown } = request;
+        let Request { writer, operation, key, body, options, sent, run, shown, again } = request;
         let minds = matches!(knobs.conditions, Conditions::Honoured | Conditions::Broken) && !checked;
         if minds && !self.holds(&key, &options.precondition) {
             return Err(StoreErrorKind::PreconditionFailed);
@@ -411,7 +414,9 @@ impl Inner {
         }
         self.past.push((key.clone(), before.clone()));
         let is_overtaken = match writer {
-            Writer::Engine(number) => self.asked.get(&(number, key.clone())).is_some_and(|asked| *asked > sent),
+            Writer::Engine(number) => {
+                again || self.asked.get(&(number, key.clone())).is_some_and(|asked| *asked > sent)
+            }
             Writer::Stranger => false,
         };
         let output = PutOutput {
@@ -530,7 +535,7 @@ impl SimStore {
             let shown = inner.shown.get(&(self.number, key.to_owned())).cloned();
             let (writer, sent) = (Writer::Engine(self.number), inner.calls);
             let (key, options) = (key.to_owned(), options.clone());
-            Request { writer, operation, key, body, options, sent, run: self.run, shown }
+            Request { writer, operation, key, body, options, sent, run: self.run, shown, again: false }
         };
         let mut on_the_way = OnTheWay { bucket: Arc::clone(&self.bucket), request: Some(request.clone()) };
         self.schedule.turn().await;
@@ -555,7 +560,7 @@ impl SimStore {
                 }
                 Fault::Doubled => {
                     let first = inner.apply(knobs, request.clone(), false);
-                    inner.late.push(request);
+                    inner.late.push(Request { again: true, ..request });
                     first
                 }
                 Fault::None => inner.apply(knobs, request, checked),
