@@ -244,10 +244,12 @@ impl Judge {
         if !has_state || yields(exports) || yields(imports) || imports == OnConflict::KeepBoth {
             return;
         }
-        let gens = self.engines[engine].gens.get(path_of(key)).map_or(&[][..], Vec::as_slice);
+        // At its path or, if somebody moved a directory meanwhile, at another.
         let was_here = decoded(key, before).is_some_and(|(lost, whole)| {
-            let (lost, same_time) = (stored(&lost), |node: &Node| node.mtime == lost.mtime || !whole);
-            gens.iter().any(|node| node.kind == lost.kind && same_time(node))
+            let (lost, here) = (stored(&lost), self.engines[engine].gens.get(path_of(key)));
+            let same_time = |node: &Node| node.mtime == lost.mtime || !whole;
+            let mut gens = self.engines[engine].gens.values().filter(|_| whole).chain(here).flatten();
+            gens.any(|node| node.kind == lost.kind && same_time(node))
         });
         let is_same = event.after.as_ref().is_some_and(|after| without_atime(after) == without_atime(before));
         let was_shown = matches!(&event.shown, Some(Some(shown)) if Arc::ptr_eq(shown, before));
@@ -312,9 +314,11 @@ impl Judge {
                 one == other
             };
             let made = facts.made.get(path).is_some_and(|made| made.iter().any(|other| alike(node, other)));
-            let sent = self.versions.get(&key).is_some_and(|versions| {
-                versions.iter().filter_map(|version| decoded(&key, version)).any(|(other, _)| alike(node, &other))
-            });
+            let held = |(key, versions): (&String, &Vec<Arc<Version>>)| {
+                versions.iter().filter_map(|version| decoded(key, version)).any(|(other, _)| alike(node, &other))
+            };
+            // Under its key or, if somebody moved a directory meanwhile, under another.
+            let sent = self.versions.get_key_value(&key).is_some_and(held) || self.versions.iter().any(held);
             let kept = is_rename && after.values().any(|other| other == node);
             let stays = after.get(path).is_some_and(|now| alike(now, node));
             // What is done to a directory while a run is at it is undone where the object rules, and said to be so.

@@ -45,7 +45,20 @@ impl Told {
         }
     }
 
-    fn looked_at(&mut self, path: &str, look: &Look) {
+    /// What is below what is no directory is gone.
+    fn is_no_directory(&mut self, path: &str, known: &BTreeSet<String>) {
+        let below = format!("{path}/");
+        for path in known.iter().filter(|path| path.starts_with(&below)) {
+            self.told(path, false, false);
+        }
+    }
+
+    fn looked_at(&mut self, path: &str, look: &Look, known: &BTreeSet<String>) {
+        match look {
+            Look::Found(status) if status.file_type == FileType::Directory => {}
+            Look::Nothing | Look::Found(_) => self.is_no_directory(path, known),
+            Look::Failed(_) | Look::Skipped(_) => {}
+        }
         match look {
             Look::Nothing => self.told(path, false, false),
             Look::Found(status) if status.file_type == FileType::Directory => self.told(path, false, true),
@@ -208,6 +221,11 @@ impl<T: Ground> Tree for Watched<T> {
         if let Ok(names) = &answer {
             let Log { told, known, .. } = &mut *self.log();
             told.listed(directory, names, known);
+        } else if let (Some(directory), Err(error)) = (directory, &answer)
+            && matches!(error.kind(), TreeErrorKind::NotFound | TreeErrorKind::Conflict)
+        {
+            let Log { told, known, .. } = &mut *self.log();
+            told.is_no_directory(directory.path(), known);
         }
         self.schedule.turn().await;
         answer
@@ -225,7 +243,8 @@ impl<T: Ground> Tree for Watched<T> {
         }
         let looks = self.tree.look(keys.clone(), place, Vec::new()).await;
         for ((at, key), look) in keys.iter().enumerate().zip(looks) {
-            self.log().told.looked_at(key.trim_end_matches('/'), &look);
+            let Log { told, known, .. } = &mut *self.log();
+            told.looked_at(key.trim_end_matches('/'), &look, known);
             visitor.visit(at, look);
         }
         self.schedule.turn().await;
