@@ -359,7 +359,9 @@ impl Judge {
             let Some(local) = record.local else { continue };
             let gens = self.engines[engine].gens.get(path_of(key)).map_or(&[][..], Vec::as_slice);
             // What was made in a directory that somebody moved meanwhile is elsewhere.
-            let moved = gens.is_empty() && covers(&self.engines[engine].local, path_of(key));
+            let facts = &self.engines[engine];
+            let anywhere = || facts.gens.values().flatten().any(|node| is_recorded(&local, node, true));
+            let moved = covers(&facts.local, path_of(key)) && (gens.is_empty() || anywhere());
             assert!(
                 moved || gens.iter().any(|node| is_recorded(&local, node, true)),
                 "X3: {key} is recorded as {local:?}, which it never was: {gens:?}"
