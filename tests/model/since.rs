@@ -167,7 +167,10 @@ impl Expected {
         }
         // Mapping decision: what is gone stays recorded as an object of ours; what comes back in its place is something new.
         for key in &self.left {
-            if let Some(agreed) = record.get_mut(key) {
+            // Where nobody knows when the object was put, only what was put tells whether it is still ours: that stays recorded.
+            if let Some(agreed) = record.get_mut(key)
+                && agreed.remote.as_ref().is_none_or(|remote| remote.last_modified.is_some())
+            {
                 agreed.local = None;
             }
         }

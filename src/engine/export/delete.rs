@@ -93,7 +93,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         if session.is_uncertain(&record.key) {
             return self.settle_gone(session, record).await.map(|_| ());
         }
-        if record.local.is_none() {
+        // Where nobody knows when the object was put, only what was put tells whether it is still ours: that stays recorded.
+        let is_dated = record.remote.as_ref().is_none_or(|remote| remote.last_modified.is_some());
+        if record.local.is_none() || !is_dated {
             return Ok(());
         }
         session.record(Record { local: None, ..record }, Urgency::Later)

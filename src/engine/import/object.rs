@@ -278,12 +278,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         // As an export would store it: a bit that the profile drops is no difference.
         let stored = found.entry.clone().normalized(&self.options.profile);
         let (now, wanted) = (stored.attributes(), &head.attributes);
-        let same = (now.permissions, now.uid, now.gid, now.mtime)
-            == (wanted.permissions, wanted.uid, wanted.gid, wanted.mtime);
+        let is_link = head.file_type == FileType::Symlink;
+        // The permissions of links mean nothing, and a file system need not keep them.
+        let same = (is_link || now.permissions == wanted.permissions)
+            && (now.uid, now.gid, now.mtime) == (wanted.uid, wanted.gid, wanted.mtime);
         if same {
             return Ok(Decision::Agree { found, meta, reasons: reasons_of(&head) });
         }
-        if head.file_type == FileType::Symlink {
+        if is_link {
             return Ok(Decision::Fetch { present: Present::Entry(found), why: Why::Changed });
         }
         Ok(Decision::SetAttributes { found, meta, head })

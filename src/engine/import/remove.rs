@@ -91,6 +91,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     async fn remove(&self, record: &Record) -> Removed {
         let key = &record.key;
         let no = |outcome, cause: Cause, why: &str| Removed::No(Ended::new(key, outcome).because(cause, why), None);
+        // Also of what is gone here: without its record, nobody would delete an object that is still there.
+        if let Err(removed) = self.is_really_gone(record).await {
+            return removed;
+        }
         let found = match self.tree.lookup(key).await {
             Ok(Present::Nothing) => return Removed::Before,
             // Something else has the path by now; what was recorded is gone.
@@ -103,9 +107,6 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Err(error) if error.kind() == TreeErrorKind::Conflict => return Removed::Before,
             Err(error) => return Removed::No(tree_failure(key, &error), None),
         };
-        if let Err(removed) = self.is_really_gone(record).await {
-            return removed;
-        }
         match self.is_untouched(record, &found).await {
             Ok(true) => {}
             Ok(false) if self.options.on_conflict == OnConflict::Store => {}
