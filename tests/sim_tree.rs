@@ -1,4 +1,4 @@
-//! The tree that is made up does what the kernel does.
+//! The tree that is made up does what the kernel does: random calls on it and on a real one, and a look at both.
 
 #![cfg(all(feature = "local", target_os = "linux"))]
 #![allow(
@@ -8,9 +8,188 @@
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a test"
 )]
 
+mod figures;
+mod kernel;
 mod sim;
+
+use kernel::call::{Call, Numbers, Side};
+use kernel::editor::RealEditor;
+use kernel::generate::Draw;
+use kernel::judge;
+use posix_s3::tree::LocalTree;
+use sim::disk::Options;
+use sim::tree::SimTree;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Two, since CI has so many cores.
+const THREADS: u64 = 2;
+
+/// Where a real tree is to be.
+#[derive(Clone, Copy)]
+struct Ground {
+    directory: &'static str,
+    numbers: Numbers,
+    options: Options,
+}
+
+const TMPFS: Ground = Ground { directory: "/dev/shm", numbers: Numbers::Fresh, options: Options::TMPFS };
+const EXT4: Ground = Ground {
+    directory: "/tmp",
+    numbers: Numbers::Reused,
+    // Which number comes again is ext4's secret.
+    options: Options { reuses_inodes: false, ..Options::EXT4 },
+};
+
+/// Whether time passes between calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Quick,
+    /// So much that every clock moves on, and that whoever closes a file elsewhere is through with it.
+    Slow,
+}
+
+/// Does one sequence on both; says how they differ, if they do.
+fn compare(ground: Ground, root: &Path, seed: u64, pace: Pace) -> Result<(), String> {
+    fs::create_dir(root).unwrap();
+    let (local, simulated) = (LocalTree::open(root).unwrap(), SimTree::new(ground.options));
+    let editor = RealEditor::new(root);
+    let calls: Vec<Call> = Draw::new(seed).sequence().into_iter().chain([Call::Finish]).collect();
+    let mut answers = Vec::new();
+    let mut sides = (Side::new(&local, ground.numbers), Side::new(&simulated, ground.numbers));
+    let mut differ = None;
+    for call in &calls {
+        if pace == Pace::Slow {
+            thread::sleep(Duration::from_millis(12));
+        }
+        let (real, made_up) = match call {
+            Call::Edit(edit) => (format!("{:?}", editor.apply(edit)), format!("{:?}", simulated.edit(edit))),
+            call => (sides.0.ask(call), sides.1.ask(call)),
+        };
+        if real != made_up {
+            differ = Some((real, made_up));
+            break;
+        }
+        answers.push(real);
+    }
+    if differ.is_none() {
+        let (real, made_up) = (judge::real(&editor), judge::simulated(&simulated));
+        differ = (real != made_up).then(|| (format!("{real:#?}"), format!("{made_up:#?}")));
+    }
+    drop((editor, local));
+    fs::remove_dir_all(root).unwrap();
+    let Some((real, made_up)) = differ else { return Ok(()) };
+    let mut log = String::new();
+    answers.push("?".into());
+    for (call, answer) in calls.iter().zip(answers) {
+        writeln!(log, "{call:?}\n    {answer}").unwrap();
+    }
+    let again = format!("to see it again: POSIX_S3_SEED={seed} cargo test --test sim_tree");
+    Err(format!("{log}the kernel: {real}\n  made up: {made_up}\n{again}"))
+}
+
+fn compare_many(ground: Ground, first: u64, many: u64) {
+    let directory = Path::new(ground.directory).join(format!("posix-s3-kernel-{}", std::process::id()));
+    let (next, slowly, differences) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for number in 0..THREADS {
+            let directory = directory.join(number.to_string());
+            let (next, slowly, differences) = (&next, &slowly, &differences);
+            scope.spawn(move || {
+                fs::create_dir_all(&directory).unwrap();
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    if place >= many {
+                        break;
+                    }
+                    let seed = first.wrapping_add(place);
+                    let root = directory.join(place.to_string());
+                    // Measured: what comes within one tick of the clock need not show in a ctime. On tmpfs a directory gets
+                    // that of the file that was removed from it, which nobody has asked for.
+                    let again = |_| {
+                        slowly.fetch_add(1, Ordering::Relaxed);
+                        compare(ground, &root, seed, Pace::Slow)
+                    };
+                    if let Err(difference) = compare(ground, &root, seed, Pace::Quick).or_else(again) {
+                        let mut differences = differences.lock().unwrap();
+                        differences.push(difference);
+                        if differences.len() >= TOLD {
+                            next.store(u64::MAX / 2, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    fs::remove_dir_all(directory).unwrap();
+    let differences = differences.into_inner().unwrap();
+    assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+    let slowly = slowly.into_inner();
+    println!("{}: {many} sequences, {slowly} of them once more and slowly", ground.directory);
+    assert!(slowly <= 2 + many / 1000, "{slowly} of {many} sequences are another one when they are done slowly");
+}
+
+/// How many differences are told of.
+const TOLD: usize = 12;
+
+/// Whether the real trees can be made; if not, says so, or fails where they have to be.
+fn may_run() -> bool {
+    let why = if !rustix::process::geteuid().is_root() {
+        "only the superuser gives files away"
+    } else if !Path::new(TMPFS.directory).is_dir() {
+        "there is no /dev/shm"
+    } else {
+        return true;
+    };
+    assert!(std::env::var_os("POSIX_S3_MUST_RUN").is_none(), "NOT RUN: {why}");
+    eprintln!("NOT RUN: {why}");
+    false
+}
+
+/// Whether a directory is on ext4.
+fn is_ext4(directory: &str) -> bool {
+    const EXT4: u64 = 0xef53;
+    rustix::fs::statfs(directory).is_ok_and(|stat| stat.f_type as u64 == EXT4)
+}
+
+#[test]
+fn the_tree_that_is_made_up_does_what_the_kernel_does() {
+    if !may_run() {
+        return;
+    }
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let ext4 = is_ext4(EXT4.directory);
+    if let Some(seed) = figures::seed() {
+        compare_many(TMPFS, seed, 1);
+        if ext4 {
+            compare_many(EXT4, seed, 1);
+        }
+        return;
+    }
+    let effort = figures::effort();
+    let (on_tmpfs, on_ext4) = (TMPFS_SEQUENCES * effort, EXT4_SEQUENCES * effort);
+    let first = 0x5eed_0000_0000;
+    compare_many(TMPFS, first, on_tmpfs);
+    if ext4 {
+        compare_many(EXT4, first + on_tmpfs, on_ext4);
+    } else {
+        assert!(std::env::var_os("POSIX_S3_MUST_RUN").is_none(), "NOT RUN on ext4: /tmp is on something else");
+        eprintln!("NOT RUN on ext4: /tmp is on something else");
+    }
+    figures::record("kernel sequences", on_tmpfs + if ext4 { on_ext4 } else { 0 }, 100_000 * effort);
+}
+
+const TMPFS_SEQUENCES: u64 = 100_000;
+const EXT4_SEQUENCES: u64 = 1_000;

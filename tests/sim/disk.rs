@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// The longest name and the longest target of a link, in bytes.
 const NAME: usize = 255;
-const TARGET: usize = 4095;
+pub(crate) const TARGET: usize = 4095;
 
 /// What kind of file system it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -572,6 +572,9 @@ impl Disk {
 
     pub(crate) fn set_xattr(&mut self, ino: Ino, name: &str, value: &[u8]) -> Done {
         self.step(Call::Grow)?;
+        if name.starts_with("user.") && matches!(self.inode(ino).kind, Kind::Fifo | Kind::Symlink(_)) {
+            return Err(Errno::PERM);
+        }
         self.set_meta(ino, |meta| drop(Arc::make_mut(&mut meta.xattrs).insert(name.to_owned(), value.to_vec())));
         Ok(())
     }

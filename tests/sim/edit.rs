@@ -1,6 +1,6 @@
 //! [`Edit`]: what a user of the tree does to it, past the library: system calls on paths below the root, as root.
 
-use super::disk::{Disk, Done, Make, Move};
+use super::disk::{Disk, Done, Make, Move, TARGET};
 use super::inodes::{Ino, Kind, ROOT};
 use posix_s3::Timestamp;
 use rustix::io::Errno;
@@ -116,8 +116,10 @@ impl Edit {
                 disk.make(directory, name, &Make::Fifo { permissions: *permissions }).map(drop)
             }
             Self::Symlink { path, target } => {
-                if target.is_empty() {
-                    return Err(Errno::NOENT);
+                match target.len() {
+                    0 => return Err(Errno::NOENT),
+                    1..=TARGET => {}
+                    _ => return Err(Errno::NAMETOOLONG),
                 }
                 let (directory, name) = new_parent(disk, path)?;
                 disk.make(directory, name, &Make::Symlink { target }).map(drop)
@@ -237,7 +239,7 @@ fn new_parent<'p>(disk: &mut Disk, path: &'p [u8]) -> Done<(Ino, &'p [u8])> {
 /// What has a path itself, if that is a link.
 fn named(disk: &mut Disk, path: &[u8]) -> Done<Ino> {
     let (directory, name, _) = parent(disk, path)?;
-    disk.child(directory, name)
+    if name == b"." { Ok(directory) } else { disk.child(directory, name) }
 }
 
 fn opened_to_write(disk: &mut Disk, path: &[u8]) -> Done<Ino> {

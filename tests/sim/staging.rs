@@ -93,7 +93,7 @@ impl Drop for Staging {
     }
 }
 
-fn is_staging(name: &[u8]) -> bool {
+pub(crate) fn is_staging(name: &[u8]) -> bool {
     let digits = name.strip_prefix(PREFIX.as_bytes()).unwrap_or_default();
     digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit)
 }

@@ -26,7 +26,7 @@ use super::disk::{Disk, Done, Fault, Options};
 use super::edit::{Edit, walk};
 use super::exchange::{Exchange, Exchanged, users};
 use super::inodes::{Ino, Inode, Kind, ROOT};
-use super::staging::{Staged, Staging, is_reserved};
+use super::staging::{Staged, Staging, is_reserved, is_staging};
 use super::sys::{Stat, Sys, failed};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -169,7 +169,7 @@ impl SimTree {
         let (mut all, mut waiting) = (Vec::new(), vec![(Vec::new(), ROOT)]);
         while let Some((path, directory)) = waiting.pop() {
             let Kind::Directory(names) = &disk.inode(directory).kind else { continue };
-            for (name, ino) in names.values().filter(|(name, _)| !(path.is_empty() && is_reserved(name))) {
+            for (name, ino) in names.values().filter(|(name, _)| !(path.is_empty() && is_staging(name))) {
                 let path = if path.is_empty() { name.to_vec() } else { [&path, &b"/"[..], name].concat() };
                 waiting.push((path.clone(), *ino));
                 all.push((path, Stat { ino: *ino, inode: Arc::clone(disk.inode(*ino)) }));
