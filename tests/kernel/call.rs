@@ -71,6 +71,31 @@ pub(crate) enum Call {
     Finish,
 }
 
+impl Call {
+    /// What is asked for.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Edit(edit) => edit.name(),
+            Self::Lookup(_) => "Lookup",
+            Self::List(_) => "List",
+            Self::Look(_) => "Look",
+            Self::Open(..) => "Open",
+            Self::Write { .. } => "WriteFile",
+            Self::CreateDirectory { .. } => "CreateDirectory",
+            Self::CreateSymlink { .. } => "CreateSymlink",
+            Self::Place { .. } => "CreatePlaceholder",
+            Self::Release { .. } => "Release",
+            Self::SetAttributes { .. } => "SetAttributes",
+            Self::SetTimes { .. } => "SetTimes",
+            Self::Remove { .. } => "Remove",
+            Self::Rename { .. } => "Rename",
+            Self::Begin => "begin",
+            Self::Sync => "sync",
+            Self::Finish => "finish",
+        }
+    }
+}
+
 /// What may stand there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stands {
