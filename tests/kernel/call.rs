@@ -256,9 +256,10 @@ impl<'t, T: Tree> Side<'t, T> {
 
     fn applied(&mut self, applied: Result<Applied, TreeError>) -> String {
         match applied {
-            Ok(Applied { shortfalls, made, freed, around }) => {
+            // Whether the mark takes as much room as the file gave back, each file system decides for itself.
+            Ok(Applied { shortfalls, made, freed: _, around }) => {
                 let made = made.map_or("nothing".to_owned(), |made| self.see(made));
-                format!("{made} {shortfalls:?} {} {}", freed > 0, around.is_some())
+                format!("{made} {shortfalls:?} {}", around.is_some())
             }
             Err(error) => told(&error),
         }
