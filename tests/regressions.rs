@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use futures_executor::block_on;
+use futures_util::{StreamExt, stream};
 use posix_s3::engine::{
     ExportOptions, ImportOptions, MemoryState, Outcome, Report, Silent, export, import, import_since,
 };
@@ -12,8 +13,8 @@ use posix_s3::store::{
     Body, Capabilities, DirectoryStore, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, MemoryStore,
     ObjectMeta, ObjectStore, Operation, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
 };
-use posix_s3::tree::{LocalTree, MemoryTree};
-use posix_s3::{Profile, Timestamp};
+use posix_s3::tree::{LocalTree, MemoryTree, Standing, Tree};
+use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, Profile, Timestamp, Uid};
 use std::fs::{self, File, Permissions};
 use std::future::Future;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -615,4 +616,30 @@ fn metadata_that_changes_twice_within_a_second_reaches_the_tree() {
     let report = import();
     assert_eq!((report.metadata_only, report.store_calls.get), (1, 0));
     assert_eq!(tree.entries()[0].0.attributes().permissions, posix_s3::Permissions::from_mode(0o600));
+}
+
+#[test]
+fn what_could_not_be_removed_from_the_staging_directory_goes_with_it_in_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = LocalTree::open(directory.path()).unwrap();
+    let root = directory.path().to_owned();
+    // As if a file that came to nothing could not be removed then, since the disk failed for a moment.
+    let body = stream::once(async move {
+        let is_staging = |path: &std::path::PathBuf| path.to_string_lossy().contains(".posix-s3-staging-");
+        let staging = fs::read_dir(root).unwrap().flatten().map(|entry| entry.path()).find(is_staging).unwrap();
+        fs::write(staging.join("7"), "left").unwrap();
+        fs::create_dir(staging.join("8")).unwrap();
+        Ok(Bytes::from_static(b"hello"))
+    });
+    let attributes = Attributes {
+        permissions: posix_s3::Permissions::from_mode(0o600),
+        uid: Uid::new(me()).unwrap(),
+        gid: Gid::new(directory.path().metadata().unwrap().gid()).unwrap(),
+        atime: Timestamp::EPOCH,
+        mtime: Timestamp::EPOCH,
+    };
+    let entry = Entry::new(Key::parse("a").unwrap(), EntryKind::File { size: 5 }, attributes).unwrap();
+    block_on(tree.write_file(&entry, body.boxed(), Standing::Nothing)).unwrap();
+    block_on(tree.finish()).unwrap();
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }

@@ -23,6 +23,7 @@ use kernel::call::{Call, Numbers, Side};
 use kernel::editor::RealEditor;
 use kernel::generate::Draw;
 use kernel::judge;
+use kernel::tally::Tally;
 use posix_s3::tree::LocalTree;
 use sim::disk::Options;
 use sim::tree::SimTree;
@@ -62,7 +63,7 @@ enum Pace {
 }
 
 /// Does one sequence on both; says how they differ, if they do.
-fn compare(ground: Ground, root: &Path, seed: u64, pace: Pace) -> Result<(), String> {
+fn compare(ground: Ground, root: &Path, seed: u64, pace: Pace, tally: &mut Tally) -> Result<(), String> {
     fs::create_dir(root).unwrap();
     let (local, simulated) = (LocalTree::open(root).unwrap(), SimTree::new(ground.options));
     let editor = RealEditor::new(root);
@@ -82,6 +83,7 @@ fn compare(ground: Ground, root: &Path, seed: u64, pace: Pace) -> Result<(), Str
             differ = Some((real, made_up));
             break;
         }
+        tally.count(call, &real);
         answers.push(real);
     }
     if differ.is_none() {
@@ -100,37 +102,40 @@ fn compare(ground: Ground, root: &Path, seed: u64, pace: Pace) -> Result<(), Str
     Err(format!("{log}the kernel: {real}\n  made up: {made_up}\n{again}"))
 }
 
-fn compare_many(ground: Ground, first: u64, many: u64) {
+fn compare_many(ground: Ground, first: u64, many: u64) -> Tally {
     let directory = Path::new(ground.directory).join(format!("posix-s3-kernel-{}", std::process::id()));
-    let (next, slowly, differences) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let (next, slowly) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (differences, all) = (Mutex::new(Vec::new()), Mutex::new(Tally::default()));
+    let work = |directory: &Path| {
+        fs::create_dir_all(directory).unwrap();
+        let mut tally = Tally::default();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            if place >= many {
+                break;
+            }
+            let (seed, root) = (first.wrapping_add(place), directory.join(place.to_string()));
+            let mut compared = compare(ground, &root, seed, Pace::Quick, &mut tally);
+            if compared.is_err() {
+                // Measured: what comes within one tick of the clock need not show in a ctime. On tmpfs a directory gets that
+                // of the file that was removed from it, at which nobody has looked.
+                slowly.fetch_add(1, Ordering::Relaxed);
+                compared = compare(ground, &root, seed, Pace::Slow, &mut tally);
+            }
+            if let Err(difference) = compared {
+                let mut differences = differences.lock().unwrap();
+                differences.push(difference);
+                if differences.len() >= TOLD {
+                    next.store(u64::MAX / 2, Ordering::Relaxed);
+                }
+            }
+        }
+        all.lock().unwrap().add(tally);
+    };
     thread::scope(|scope| {
         for number in 0..THREADS {
-            let directory = directory.join(number.to_string());
-            let (next, slowly, differences) = (&next, &slowly, &differences);
-            scope.spawn(move || {
-                fs::create_dir_all(&directory).unwrap();
-                loop {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    if place >= many {
-                        break;
-                    }
-                    let seed = first.wrapping_add(place);
-                    let root = directory.join(place.to_string());
-                    // Measured: what comes within one tick of the clock need not show in a ctime. On tmpfs a directory gets
-                    // that of the file that was removed from it, which nobody has asked for.
-                    let again = |_| {
-                        slowly.fetch_add(1, Ordering::Relaxed);
-                        compare(ground, &root, seed, Pace::Slow)
-                    };
-                    if let Err(difference) = compare(ground, &root, seed, Pace::Quick).or_else(again) {
-                        let mut differences = differences.lock().unwrap();
-                        differences.push(difference);
-                        if differences.len() >= TOLD {
-                            next.store(u64::MAX / 2, Ordering::Relaxed);
-                        }
-                    }
-                }
-            });
+            let (directory, work) = (directory.join(number.to_string()), &work);
+            scope.spawn(move || work(&directory));
         }
     });
     fs::remove_dir_all(directory).unwrap();
@@ -139,6 +144,7 @@ fn compare_many(ground: Ground, first: u64, many: u64) {
     let slowly = slowly.into_inner();
     println!("{}: {many} sequences, {slowly} of them once more and slowly", ground.directory);
     assert!(slowly <= 2 + many / 1000, "{slowly} of {many} sequences are another one when they are done slowly");
+    all.into_inner().unwrap()
 }
 
 /// How many differences are told of.
@@ -181,7 +187,26 @@ fn the_tree_that_is_made_up_does_what_the_kernel_does() {
     let effort = figures::effort();
     let (on_tmpfs, on_ext4) = (TMPFS_SEQUENCES * effort, EXT4_SEQUENCES * effort);
     let first = 0x5eed_0000_0000;
-    compare_many(TMPFS, first, on_tmpfs);
+    let tally = compare_many(TMPFS, first, on_tmpfs);
+    tally.print();
+    // Not the same refusals again and again.
+    for (call, done, at_least) in [
+        ("WriteFile", "file", 10_000),
+        ("CreateDirectory", "directory", 10_000),
+        ("CreateSymlink", "symlink", 10_000),
+        ("SetAttributes", "file", 1_000),
+        ("SetAttributes", "directory", 1_000),
+        ("SetTimes", "directory", 1_000),
+        ("Remove", "nothing", 5_000),
+        ("Rename", "file", 1_000),
+        ("Open", "file", 1_000),
+        ("CreatePlaceholder", "file", 100),
+        ("Release", "file", 20),
+        ("rename", "Ok", 1_000),
+    ] {
+        let many = tally.of(call, &[done]);
+        assert!(many >= at_least * effort, "{call} was {many} times answered with \"{done}\"");
+    }
     if ext4 {
         compare_many(EXT4, first + on_tmpfs, on_ext4);
     } else {

@@ -71,6 +71,31 @@ pub(crate) enum Call {
     Finish,
 }
 
+impl Call {
+    /// What is asked for.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Edit(edit) => edit.name(),
+            Self::Lookup(_) => "Lookup",
+            Self::List(_) => "List",
+            Self::Look(_) => "Look",
+            Self::Open(..) => "Open",
+            Self::Write { .. } => "WriteFile",
+            Self::CreateDirectory { .. } => "CreateDirectory",
+            Self::CreateSymlink { .. } => "CreateSymlink",
+            Self::Place { .. } => "CreatePlaceholder",
+            Self::Release { .. } => "Release",
+            Self::SetAttributes { .. } => "SetAttributes",
+            Self::SetTimes { .. } => "SetTimes",
+            Self::Remove { .. } => "Remove",
+            Self::Rename { .. } => "Rename",
+            Self::Begin => "begin",
+            Self::Sync => "sync",
+            Self::Finish => "finish",
+        }
+    }
+}
+
 /// What may stand there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stands {
@@ -231,9 +256,10 @@ impl<'t, T: Tree> Side<'t, T> {
 
     fn applied(&mut self, applied: Result<Applied, TreeError>) -> String {
         match applied {
-            Ok(Applied { shortfalls, made, freed, around }) => {
+            // Whether the mark takes as much room as the file gave back, each file system decides for itself.
+            Ok(Applied { shortfalls, made, freed: _, around }) => {
                 let made = made.map_or("nothing".to_owned(), |made| self.see(made));
-                format!("{made} {shortfalls:?} {} {}", freed > 0, around.is_some())
+                format!("{made} {shortfalls:?} {}", around.is_some())
             }
             Err(error) => told(&error),
         }

@@ -160,6 +160,10 @@ impl Draw {
     }
 
     fn time(&mut self) -> Timestamp {
+        if self.placeholders && !self.one_in(8) {
+            // So that what is fetched is what was released.
+            return Timestamp::from_unix(1_000_000_000, 123_456_789).unwrap();
+        }
         let (seconds, nanos) = self.pick(&[
             (1_000_000_000, 123_456_789),
             (0, 0),
@@ -239,6 +243,9 @@ impl Draw {
     }
 
     fn version(&mut self) -> Version {
+        if self.placeholders && !self.one_in(6) {
+            return Version::Now;
+        }
         match self.below(8) {
             0 => Version::Wrong,
             1 | 2 => Version::Seen(self.below(16)),
@@ -260,7 +267,8 @@ impl Draw {
     }
 
     fn call(&mut self) -> Call {
-        match self.below(if self.placeholders { 48 } else { 40 }) {
+        let from = if self.placeholders && self.one_in(2) { 40 } else { 0 };
+        match from + self.below(if from > 0 { 8 } else { 40 }) {
             0..3 => Call::Lookup(self.any_key()),
             3..5 => Call::List((!self.one_in(3)).then(|| self.any_key())),
             5..8 => {
@@ -311,7 +319,8 @@ impl Draw {
             38 => Call::Sync,
             39 => Call::Finish,
             40..44 => Call::Place { entry: self.file(5), standing: self.standing() },
-            44..46 => Call::Release { key: self.key(), found: self.version() },
+            44 | 45 => Call::Release { key: self.key(), found: self.version() },
+            46 => Call::Open(self.key(), 0, 10),
             _ => {
                 let body = vec![b"hello".to_vec()];
                 Call::Write { entry: self.file(5), body, fails: false, standing: Stands::Version(Version::Now) }

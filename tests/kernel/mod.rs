@@ -6,3 +6,4 @@ pub(crate) mod call;
 pub(crate) mod editor;
 pub(crate) mod generate;
 pub(crate) mod judge;
+pub(crate) mod tally;

@@ -20,6 +20,9 @@ pub(crate) struct Options {
     pub(crate) drops_pages: bool,
     /// The number of an inode that is gone is given to the next one, as on ext4.
     pub(crate) reuses_inodes: bool,
+    /// There is one journal: what brings an inode to the disk brings all names and attributes that were changed before, as
+    /// on ext4 and XFS. Without one it brings that inode alone, and what it cannot be without; Btrfs is in between.
+    pub(crate) has_journal: bool,
     /// The first and the last second that it keeps.
     pub(crate) seconds: (i64, i64),
     /// How far the clock goes with each change, in nanoseconds.
@@ -31,9 +34,12 @@ impl Options {
         folds_case: false,
         drops_pages: false,
         reuses_inodes: true,
+        has_journal: true,
         seconds: (-(1 << 31), 15_032_385_535),
         tick: 1_000_000,
     };
+    /// A file system that keeps no more order than it must.
+    pub(crate) const UNORDERED: Self = Self { has_journal: false, ..Self::EXT4 };
     pub(crate) const TMPFS: Self = Self { reuses_inodes: false, seconds: (i64::MIN, i64::MAX), ..Self::EXT4 };
 }
 
@@ -694,6 +700,10 @@ impl Disk {
                 self.pending.retain(|effect| !(marked.next().unwrap() && matches!(effect, Effect::Page(..))));
             }
             return Err(errno);
+        }
+        if self.options.has_journal && marked.contains(&true) {
+            let metadata = self.pending.iter().map(|effect| matches!(effect, Effect::Metadata(_)));
+            marked.iter_mut().zip(metadata).for_each(|(marked, metadata)| *marked |= metadata);
         }
         close(&self.pending, &mut marked);
         let pending = std::mem::take(&mut self.pending);

@@ -90,6 +90,30 @@ pub(crate) enum Edit {
 }
 
 impl Edit {
+    /// The system call.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::Mkdir { .. } => "mkdir",
+            Self::Mkfifo { .. } => "mkfifo",
+            Self::Symlink { .. } => "symlink",
+            Self::Write { .. } => "write",
+            Self::Append { .. } => "append",
+            Self::Truncate { .. } => "truncate",
+            Self::Chmod { .. } => "chmod",
+            Self::Chown { .. } => "chown",
+            Self::Utimens { .. } => "utimens",
+            Self::Rename { .. } => "rename",
+            Self::Exchange { .. } => "exchange",
+            Self::Link { .. } => "link",
+            Self::Unlink { .. } => "unlink",
+            Self::Rmdir { .. } => "rmdir",
+            Self::DefaultList { .. } => "default list",
+            Self::SetXattr { .. } => "setxattr",
+            Self::Fsync { .. } => "fsync",
+        }
+    }
+
     /// Does it.
     pub(crate) fn apply(&self, disk: &mut Disk) -> Done {
         let watched = std::mem::replace(&mut disk.watched, false);

@@ -71,10 +71,11 @@ impl Content {
             if start >= end {
                 break;
             }
-            for (place, &byte) in (start..end).zip(page.iter()) {
-                if place >= offset {
-                    bytes[(place - offset) as usize] = byte;
-                }
+            let (from, to) = (start.max(offset), (start + page.len() as u64).min(end));
+            if from < to {
+                let place = |at: u64, since: u64| (at - since) as usize;
+                bytes[place(from, offset)..place(to, offset)]
+                    .copy_from_slice(&page[place(from, start)..place(to, start)]);
             }
         }
         bytes

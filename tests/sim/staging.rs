@@ -36,11 +36,18 @@ impl Staging {
         sys.call(|disk| disk.make(ROOT, name.as_bytes(), &Make::Directory { permissions: 0o700 }))?;
         let directory = sys.open_directory(ROOT, name.as_bytes())?;
         sys.disk().locked.insert(directory);
-        sys.look(directory)?;
-        sys.names(directory)?;
-        sys.call(|disk| disk.chmod(directory, 0o700))?;
-        sys.call(|disk| disk.remove_lists(directory))?;
-        sys.call(|disk| disk.make(directory, MARKER, &Make::File { permissions: 0o600 }))?;
+        let take = || {
+            sys.look(directory)?;
+            sys.names(directory)?;
+            sys.call(|disk| disk.chmod(directory, 0o700))?;
+            sys.call(|disk| disk.remove_lists(directory))?;
+            sys.call(|disk| disk.make(directory, MARKER, &Make::File { permissions: 0o600 }))
+        };
+        if let Err(error) = take() {
+            // The lock goes with the descriptor.
+            sys.disk().locked.remove(&directory);
+            return Err(error);
+        }
         Ok(Self { sys: sys.clone(), name, directory, files: AtomicU64::new(0) })
     }
 
@@ -76,8 +83,13 @@ impl Staging {
     }
 
     pub(crate) fn remove(&self) -> io::Result<()> {
-        if self.sys.names(self.directory)?.iter().any(|name| name.ends_with(NOTE.as_bytes())) {
+        let names = self.sys.names(self.directory)?;
+        if names.iter().any(|name| name.ends_with(NOTE.as_bytes())) {
             return Ok(());
+        }
+        for name in names.iter().filter(|name| ***name != *MARKER) {
+            let unlinked = self.sys.call(|disk| disk.unlink(self.directory, name));
+            unlinked.or_else(|_| self.sys.call(|disk| disk.rmdir(self.directory, name)))?;
         }
         match self.sys.call(|disk| disk.unlink(self.directory, MARKER)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -1,7 +1,7 @@
 //! [`SimTree`]: a tree on a disk that is made up, and that behaves as `LocalTree` does on ext4 as root.
 //!
 //! ```ignore
-//! let tree = SimTree::new(Options::EXT4);             // or Options { folds_case: true, ..Options::EXT4 }
+//! let tree = SimTree::new(Options::EXT4);             // or UNORDERED, or Options { folds_case: true, ..Options::EXT4 }
 //! tree.edit(&Edit::Create { path: "a".into(), permissions: 0o644 })?;  // a user, past the library
 //! tree.fail(Fault { errno: Errno::NOSPC, at: 3, lasting: false });     // the fourth call that can fail so does
 //! tree.stop_at(17);                                   // before its 18th system call the process stands still:

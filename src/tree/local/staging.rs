@@ -106,11 +106,16 @@ impl Staging {
         self.files.fetch_add(1, Ordering::Relaxed).to_string()
     }
 
-    /// Removes the directory, in which nothing but the marker is left once every staged file is published or dropped. What
-    /// could get no name stays in it, and is the next run's to see to.
+    /// Removes the directory, once every staged file is published or dropped. What could get no name stays in it, and is the
+    /// next run's to see to.
     pub(super) fn remove(&self) -> io::Result<()> {
-        if sys::names(&self.directory)?.iter().any(|name| file_of_note(name).is_some()) {
+        let names = sys::names(&self.directory)?;
+        if names.iter().any(|name| file_of_note(name).is_some()) {
             return Ok(());
+        }
+        // What could not be removed when it was dropped. The marker goes last, so that the next run knows what this is.
+        for name in names.iter().filter(|name| ***name != *MARKER.as_bytes()).filter_map(|name| Name::new(name)) {
+            sys::remove(&self.directory, name).or_else(|_| sys::remove_directory(&self.directory, name))?;
         }
         match sys::remove(&self.directory, checked(MARKER)?) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
