@@ -217,7 +217,8 @@ impl<T: Ground> World<T> {
         let Engine { ground, log, .. } = &self.engines[engine];
         let before = ground.see();
         ground.set_tick(tick);
-        self.maker.edit(&**ground);
+        let busy = log.lock().unwrap().last.clone();
+        self.maker.edit(&**ground, busy);
         let after = ground.see();
         self.judge.edited(engine, &before, &after, &mut log.lock().unwrap());
     }

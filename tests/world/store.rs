@@ -225,6 +225,8 @@ struct Inner {
     /// When an engine last asked anything about a key.
     asked: HashMap<(usize, String), u64>,
     shown: HashMap<(usize, String), Option<Arc<Version>>>,
+    /// What was asked about last.
+    last: Option<String>,
     is_calm: bool,
     throttles: usize,
     faults: u64,
@@ -255,6 +257,7 @@ impl Bucket {
             calls: 0,
             asked: HashMap::new(),
             shown: HashMap::new(),
+            last: None,
             is_calm: false,
             throttles: 0,
             faults: 0,
@@ -274,6 +277,12 @@ impl Bucket {
 
     pub(crate) fn objects(&self) -> BTreeMap<String, Arc<Version>> {
         self.inner().objects.clone()
+    }
+
+    /// The key about which an engine has asked last.
+    pub(crate) fn last_asked(&self) -> Option<String> {
+        let inner = self.inner();
+        inner.last.clone().filter(|key| inner.objects.contains_key(key))
     }
 
     pub(crate) fn take_events(&self) -> Vec<Event> {
@@ -496,6 +505,7 @@ impl SimStore {
         inner.calls += 1;
         let calls = inner.calls;
         inner.asked.insert((self.number, key.to_owned()), calls);
+        inner.last = Some(key.to_owned());
     }
 
     fn shows(&self, inner: &mut Inner, key: &str, version: Option<&Arc<Version>>) {

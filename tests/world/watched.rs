@@ -92,6 +92,8 @@ pub(crate) struct Log {
     pub(crate) told: Told,
     /// All paths that were ever of interest.
     pub(crate) known: BTreeSet<String>,
+    /// The path about which an engine has asked last.
+    pub(crate) last: Option<String>,
     chance: Chance,
     /// In thousandths of the calls.
     failing: usize,
@@ -108,7 +110,7 @@ pub(crate) struct Watched<T> {
 impl Log {
     pub(crate) fn new(failing: usize, chance: Chance) -> Self {
         let (changed, told, known) = (Vec::new(), Told::default(), BTreeSet::new());
-        Self { changed, told, known, chance, failing, is_calm: false, faults: 0 }
+        Self { changed, told, known, last: None, chance, failing, is_calm: false, faults: 0 }
     }
 
     pub(crate) fn calm_down(&mut self) {
@@ -116,6 +118,9 @@ impl Log {
     }
 
     fn call(&mut self, name: &'static str, key: &str) -> Result<(), TreeError> {
+        if let Ok(key) = Key::parse(key) {
+            self.last = Some(key.path().to_owned());
+        }
         if self.is_calm || self.failing == 0 || self.chance.below(1000) >= self.failing {
             return Ok(());
         }
@@ -233,7 +238,7 @@ impl<T: Ground> Tree for Watched<T> {
 
     async fn look<V: Visit>(&self, keys: Arc<KeyList>, place: Place, mut visitor: V) -> V {
         self.schedule.turn().await;
-        let called = self.log().call("looking at", "");
+        let called = self.log().call("looking at", keys.iter().last().unwrap_or_default());
         if called.is_err() {
             for (at, key) in keys.iter().enumerate() {
                 let error = TreeError::new("looking at", key.as_bytes(), TreeErrorKind::Other);
