@@ -314,7 +314,8 @@ impl Bucket {
         let options = PutOptions { headers, precondition: Precondition::None };
         let key = key.to_owned();
         let (sent, run) = (u64::MAX, 0);
-        let request = Request { writer: Writer::Stranger, operation, key, body, options, sent, run, shown: None, again: false };
+        let request =
+            Request { writer: Writer::Stranger, operation, key, body, options, sent, run, shown: None, again: false };
         let _ = self.inner().apply(&self.knobs, request, false);
     }
 
@@ -456,11 +457,7 @@ impl Inner {
 }
 
 fn shown_time(knobs: &Knobs, version: &Version) -> Timestamp {
-    if knobs.whole_seconds {
-        Timestamp::from_unix(version.modified.seconds(), 0).unwrap()
-    } else {
-        version.modified
-    }
+    if knobs.whole_seconds { Timestamp::from_unix(version.modified.seconds(), 0).unwrap() } else { version.modified }
 }
 
 fn shown_meta(knobs: &Knobs, version: &Version) -> ObjectMeta {

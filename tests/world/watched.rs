@@ -155,19 +155,19 @@ impl<T: Ground> Watched<T> {
         call: impl Future<Output = Result<R, TreeError>>,
     ) -> Result<R, TreeError> {
         self.schedule.turn().await;
-        self.log().call("changing", &what)?;
-        // What a body waits for goes on meanwhile; what is before is seen right before it ends.
-        let mut before = self.tree.see();
+        self.log().call("changing", "")?;
+        // Others change the tree while it waits, and never while it is at work.
         let mut call = std::pin::pin!(call);
         let answer = std::future::poll_fn(|context| {
-            before = self.tree.see();
-            call.as_mut().poll(context)
+            let before = self.tree.see();
+            let answer = call.as_mut().poll(context);
+            let after = self.tree.see();
+            if before != after {
+                self.log().changed.push(Changed { what: what.clone(), before, after, is_rename });
+            }
+            answer
         })
         .await;
-        let after = self.tree.see();
-        if before != after {
-            self.log().changed.push(Changed { what, before, after, is_rename });
-        }
         self.schedule.turn().await;
         answer
     }
