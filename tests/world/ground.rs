@@ -94,7 +94,6 @@ pub(crate) fn attributes_of(node: &Node) -> Attributes {
     }
 }
 
-
 impl Ground for SimTree {
     fn see(&self) -> model::Tree {
         let all = self.all();
@@ -129,9 +128,9 @@ impl Ground for SimTree {
             Kind::Directory if stands.is_some() => Ok(()),
             Kind::Directory => self.edit(&Edit::Mkdir { path: beside.clone(), permissions: 0o700 }),
             Kind::Link(target) => self.edit(&Edit::Symlink { path: beside.clone(), target: target.clone() }),
-            Kind::File(content) => self.edit(&Edit::Create { path: beside.clone(), permissions: 0o600 }).and_then(|()| {
-                self.edit(&Edit::Write { path: beside.clone(), at: 0, bytes: content.clone() })
-            }),
+            Kind::File(content) => self
+                .edit(&Edit::Create { path: beside.clone(), permissions: 0o600 })
+                .and_then(|()| self.edit(&Edit::Write { path: beside.clone(), at: 0, bytes: content.clone() })),
         };
         made.is_ok()
             && set(self, &beside, attributes_of(node), matches!(node.kind, Kind::Link(_)))

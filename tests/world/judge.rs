@@ -324,14 +324,21 @@ impl Judge {
             // What is done to a directory while a run is at it is undone where the object rules, and said to be so.
             let both = node.kind == Kind::Directory && after.get(path).is_some_and(|now| now.kind == Kind::Directory);
             let undone = both && facts.fresh.contains(path);
-            assert!(made || sent || kept || stays || undone, "I5: {path} was lost, which nobody has sent: {node:?}, by {what}");
+            assert!(
+                made || sent || kept || stays || undone,
+                "I5: {path} was lost, which nobody has sent: {node:?}, by {what}"
+            );
         }
         let facts = &mut self.engines[engine];
         facts.changes += 1;
         let differ = |(path, node): &(&String, &Node)| before.get(*path) != Some(*node);
         for (path, node) in after.iter().filter(differ) {
             facts.made.entry(path.clone()).or_default().push(node.clone());
-            assert!(node.mode & 0o6000 == 0 || is_rename || before.contains_key(path), "I3: {path} has {:o}", node.mode);
+            assert!(
+                node.mode & 0o6000 == 0 || is_rename || before.contains_key(path),
+                "I3: {path} has {:o}",
+                node.mode
+            );
         }
         let touched = before.keys().chain(after.keys()).filter(|path| before.get(*path) != after.get(*path));
         facts.written.extend(touched.cloned());
@@ -342,7 +349,9 @@ impl Judge {
 
     /// X3: each record is about something that was.
     pub(crate) fn records(&self, engine: usize, snapshot: Option<Vec<u8>>, tells_etags: bool) -> u64 {
-        let Some(mut reader) = snapshot.and_then(|bytes| SnapshotReader::open(Cursor::new(bytes)).ok()) else { return 0 };
+        let Some(mut reader) = snapshot.and_then(|bytes| SnapshotReader::open(Cursor::new(bytes)).ok()) else {
+            return 0;
+        };
         if reader.verify().is_err() {
             return 0;
         }

@@ -81,9 +81,13 @@ impl Maker {
     }
 
     /// One edit. Answers the paths that it is about.
-    pub(crate) fn edit(&mut self, ground: &impl Ground) -> Vec<String> {
+    pub(crate) fn edit(&mut self, ground: &impl Ground, busy: Option<String>) -> Vec<String> {
         let tree = ground.see();
-        let path = self.some_path(&tree, 75);
+        // Often where somebody is at work.
+        let path = match busy.filter(|_| self.chance.percent(40)) {
+            Some(path) => path,
+            None => self.some_path(&tree, 75),
+        };
         let mut touched = vec![path.clone()];
         let now = tree.get(&path).cloned();
         match self.chance.below(14) {
@@ -146,7 +150,12 @@ impl Maker {
     pub(crate) fn interfere(&mut self, bucket: &Bucket, prefix: &str) {
         let objects = bucket.objects();
         let is_there = !objects.is_empty() && self.chance.percent(75);
-        let mut key = if is_there {
+        // Often where somebody is at work.
+        let busy = bucket.last_asked().filter(|_| self.chance.percent(40));
+        let is_there = is_there || busy.is_some();
+        let mut key = if let Some(key) = busy {
+            key
+        } else if is_there {
             let at = self.chance.below(objects.len());
             objects.keys().nth(at).unwrap().clone()
         } else {

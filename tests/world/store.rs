@@ -225,6 +225,8 @@ struct Inner {
     /// When an engine last asked anything about a key.
     asked: HashMap<(usize, String), u64>,
     shown: HashMap<(usize, String), Option<Arc<Version>>>,
+    /// What was asked about last.
+    last: Option<String>,
     is_calm: bool,
     throttles: usize,
     faults: u64,
@@ -255,6 +257,7 @@ impl Bucket {
             calls: 0,
             asked: HashMap::new(),
             shown: HashMap::new(),
+            last: None,
             is_calm: false,
             throttles: 0,
             faults: 0,
@@ -274,6 +277,12 @@ impl Bucket {
 
     pub(crate) fn objects(&self) -> BTreeMap<String, Arc<Version>> {
         self.inner().objects.clone()
+    }
+
+    /// The key about which an engine has asked last.
+    pub(crate) fn last_asked(&self) -> Option<String> {
+        let inner = self.inner();
+        inner.last.clone().filter(|key| inner.objects.contains_key(key))
     }
 
     pub(crate) fn take_events(&self) -> Vec<Event> {
@@ -305,7 +314,8 @@ impl Bucket {
         let options = PutOptions { headers, precondition: Precondition::None };
         let key = key.to_owned();
         let (sent, run) = (u64::MAX, 0);
-        let request = Request { writer: Writer::Stranger, operation, key, body, options, sent, run, shown: None, again: false };
+        let request =
+            Request { writer: Writer::Stranger, operation, key, body, options, sent, run, shown: None, again: false };
         let _ = self.inner().apply(&self.knobs, request, false);
     }
 
@@ -447,11 +457,7 @@ impl Inner {
 }
 
 fn shown_time(knobs: &Knobs, version: &Version) -> Timestamp {
-    if knobs.whole_seconds {
-        Timestamp::from_unix(version.modified.seconds(), 0).unwrap()
-    } else {
-        version.modified
-    }
+    if knobs.whole_seconds { Timestamp::from_unix(version.modified.seconds(), 0).unwrap() } else { version.modified }
 }
 
 fn shown_meta(knobs: &Knobs, version: &Version) -> ObjectMeta {
@@ -496,6 +502,7 @@ impl SimStore {
         inner.calls += 1;
         let calls = inner.calls;
         inner.asked.insert((self.number, key.to_owned()), calls);
+        inner.last = Some(key.to_owned());
     }
 
     fn shows(&self, inner: &mut Inner, key: &str, version: Option<&Arc<Version>>) {

@@ -92,6 +92,8 @@ pub(crate) struct Log {
     pub(crate) told: Told,
     /// All paths that were ever of interest.
     pub(crate) known: BTreeSet<String>,
+    /// The path about which an engine has asked last.
+    pub(crate) last: Option<String>,
     chance: Chance,
     /// In thousandths of the calls.
     failing: usize,
@@ -108,7 +110,7 @@ pub(crate) struct Watched<T> {
 impl Log {
     pub(crate) fn new(failing: usize, chance: Chance) -> Self {
         let (changed, told, known) = (Vec::new(), Told::default(), BTreeSet::new());
-        Self { changed, told, known, chance, failing, is_calm: false, faults: 0 }
+        Self { changed, told, known, last: None, chance, failing, is_calm: false, faults: 0 }
     }
 
     pub(crate) fn calm_down(&mut self) {
@@ -116,6 +118,9 @@ impl Log {
     }
 
     fn call(&mut self, name: &'static str, key: &str) -> Result<(), TreeError> {
+        if let Ok(key) = Key::parse(key) {
+            self.last = Some(key.path().to_owned());
+        }
         if self.is_calm || self.failing == 0 || self.chance.below(1000) >= self.failing {
             return Ok(());
         }
@@ -150,19 +155,19 @@ impl<T: Ground> Watched<T> {
         call: impl Future<Output = Result<R, TreeError>>,
     ) -> Result<R, TreeError> {
         self.schedule.turn().await;
-        self.log().call("changing", &what)?;
-        // What a body waits for goes on meanwhile; what is before is seen right before it ends.
-        let mut before = self.tree.see();
+        self.log().call("changing", "")?;
+        // Others change the tree while it waits, and never while it is at work.
         let mut call = std::pin::pin!(call);
         let answer = std::future::poll_fn(|context| {
-            before = self.tree.see();
-            call.as_mut().poll(context)
+            let before = self.tree.see();
+            let answer = call.as_mut().poll(context);
+            let after = self.tree.see();
+            if before != after {
+                self.log().changed.push(Changed { what: what.clone(), before, after, is_rename });
+            }
+            answer
         })
         .await;
-        let after = self.tree.see();
-        if before != after {
-            self.log().changed.push(Changed { what, before, after, is_rename });
-        }
         self.schedule.turn().await;
         answer
     }
@@ -233,7 +238,7 @@ impl<T: Ground> Tree for Watched<T> {
 
     async fn look<V: Visit>(&self, keys: Arc<KeyList>, place: Place, mut visitor: V) -> V {
         self.schedule.turn().await;
-        let called = self.log().call("looking at", "");
+        let called = self.log().call("looking at", keys.iter().last().unwrap_or_default());
         if called.is_err() {
             for (at, key) in keys.iter().enumerate() {
                 let error = TreeError::new("looking at", key.as_bytes(), TreeErrorKind::Other);
