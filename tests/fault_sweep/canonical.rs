@@ -26,9 +26,11 @@ pub(crate) enum Work {
     ImportOnDemand,
     Release,
     Restore,
+    /// Of changes in a tree in which the data of files is in the store alone.
+    ExportBesidePlaceholders,
 }
 
-pub(crate) const ALL: [Work; 8] = [
+pub(crate) const ALL: [Work; 9] = [
     Work::FirstExport,
     Work::ExportOfChanges,
     Work::FirstImport,
@@ -37,6 +39,7 @@ pub(crate) const ALL: [Work; 8] = [
     Work::ImportOnDemand,
     Work::Release,
     Work::Restore,
+    Work::ExportBesidePlaceholders,
 ];
 
 /// How a run ended.
@@ -130,7 +133,7 @@ fn change_bucket(world: &mut World) {
 impl Work {
     pub(crate) const fn way(self) -> Way {
         match self {
-            Self::FirstExport | Self::ExportOfChanges => Way::Export,
+            Self::FirstExport | Self::ExportOfChanges | Self::ExportBesidePlaceholders => Way::Export,
             _ => Way::Import,
         }
     }
@@ -155,6 +158,12 @@ impl Work {
                 world
             }
             Self::Release => agreed(),
+            Self::ExportBesidePlaceholders => {
+                use Mutation::{Append, Chmod, Create, Replace, Unlink};
+                let mut world = Self::Restore.start().copy();
+                change(&mut world, &[Create("new"), Replace("c"), Unlink("f"), Chmod("b/a"), Append("a")]);
+                world
+            }
             Self::Restore => {
                 let ran = Self::Release.run(&agreed(), 1, Plan::Nothing);
                 assert!(ran.0.error.is_none(), "{:?}", ran.0);
@@ -169,14 +178,14 @@ impl Work {
         jobs: usize,
         plan: Plan,
     ) -> (Ended, World, std::sync::Arc<crate::boundary::Boundary>) {
-        let ran = start.work(self.way(), jobs > 1, plan, |edge| self.ends(&edge, jobs));
+        let ran = start.copy().work(self.way(), jobs > 1, plan, |edge| self.ends(&edge, jobs));
         (ran.result, ran.world, ran.boundary)
     }
 
     fn ends(self, edge: &Edge, jobs: usize) -> Ended {
         let data = DataOptions::new(Profile::fsx()).with_bucket("bucket").with_jobs(Jobs::new(jobs).unwrap());
         match self {
-            Self::FirstExport | Self::ExportOfChanges => {
+            Self::FirstExport | Self::ExportOfChanges | Self::ExportBesidePlaceholders => {
                 ended(run(export_since(edge, edge, edge, &exporting(jobs), &Silent)))
             }
             Self::FirstImport | Self::ImportOfChanges => {

@@ -154,6 +154,14 @@ pub(crate) fn of(call: Call) -> Vec<(String, Fault)> {
     }
 }
 
+/// What an engine can tell of a fault: errors of the system of one kind are told apart by people alone.
+pub(crate) fn kind(fault: Fault) -> String {
+    match fault {
+        Fault::Tree(kind, _) => format!("{kind:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
 /// Whether it makes sense that a call fails so for good: whoever is interrupted tries again.
 pub(crate) fn may_be_for_good(fault: Fault) -> bool {
     !matches!(fault, Fault::State(ErrorKind::Interrupted))
