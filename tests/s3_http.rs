@@ -1064,9 +1064,8 @@ fn a31_every_part_is_of_the_version_of_the_first() {
     let kept = Arc::clone(&conditions);
     let size = 20_usize << 20;
     let server = Server::new(move |heard| {
-        let field = |name: &str| {
-            heard.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned))
-        };
+        let field =
+            |name: &str| heard.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));
         let range = field("range").unwrap();
         let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
         let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
@@ -1096,7 +1095,9 @@ fn a31_every_part_is_of_the_version_of_the_first() {
 #[test]
 fn a35_a_listing_that_is_cut_at_any_byte_is_no_shorter_listing() {
     let keys: String = ["a", "a/b", "d/", "e%20f"].map(listed).concat();
-    let whole = format!("<?xml version=\"1.0\"?><ListBucketResult><EncodingType>url</EncodingType>{LAST}{keys}</ListBucketResult>");
+    let whole = format!(
+        "<?xml version=\"1.0\"?><ListBucketResult><EncodingType>url</EncodingType>{LAST}{keys}</ListBucketResult>"
+    );
     let cuts = (0..whole.len()).map(|cut| answer("200 OK", "", &whole[..cut])).chain([answer("200 OK", "", &whole)]);
     let server = Server::saying_each(&cuts.collect::<Vec<_>>());
     let calls = server.calls();
@@ -1111,7 +1112,9 @@ fn a35_a_listing_that_is_cut_at_any_byte_is_no_shorter_listing() {
 fn ghsa_8mxv_9xhp_86h4_what_a_redirect_points_to_hears_nothing() {
     let heard = Server::saying(object("body"));
     let places = [format!("http://{}/bucket/a", heard.address), format!("//{}/bucket/a", heard.address)];
-    for (place, status) in places.iter().flat_map(|place| ["301 x", "302 x", "303 x", "307 x", "308 x"].map(|status| (place, status))) {
+    for (place, status) in
+        places.iter().flat_map(|place| ["301 x", "302 x", "303 x", "307 x", "308 x"].map(|status| (place, status)))
+    {
         let said = answer(status, &format!("Location: {place}\r\n"), "");
         for result in [call(&*said, get).map(|_| ()), call(&*said, put).map(|_| ()), call(&*said, list).map(|_| ())] {
             assert!(result.is_err(), "{status}");
@@ -1146,7 +1149,9 @@ fn rustsec_2026_0194_names_that_are_repeated_cost_no_more_than_others() {
 
 #[test]
 fn rustsec_2026_0195_namespaces_and_open_elements_do_not_pile_up() {
-    assert_linear(|count| format!("<a {}/>{LAST}", (0..count).map(|at| format!("xmlns:n{at}=\"u\" ")).collect::<String>()));
+    assert_linear(|count| {
+        format!("<a {}/>{LAST}", (0..count).map(|at| format!("xmlns:n{at}=\"u\" ")).collect::<String>())
+    });
     assert_linear(|count| "<a>".repeat(count));
     assert_linear(|count| format!("<!--{}", "-".repeat(count * 4)));
     assert_linear(|count| "&".repeat(count * 4));
@@ -1164,7 +1169,8 @@ fn cve_2025_62518_two_lengths_that_differ_are_no_answer() {
         assert!(call(said, get).is_err(), "{lengths}");
     }
     // In chunks and with a length: the chunks count, and what is behind them is not the next answer.
-    let said = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n{META}\r\n2\r\nbo\r\n0\r\n\r\n");
+    let said =
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n{META}\r\n2\r\nbo\r\n0\r\n\r\n");
     if let Ok(body) = call(said, get) {
         assert_eq!(body.unwrap(), "bo");
     }
