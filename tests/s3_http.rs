@@ -999,3 +999,250 @@ fn a_store_that_nobody_serves() {
     let calls = HttpCalls::new(bucket, Signer::new(&Region::default(), &Credentials::Anonymous));
     on_both(async || assert_broken(calls.head("a").await, "nobody listens"));
 }
+
+// The rows of the threat model and the advisories that need a server; see `tests/threats`.
+
+/// Keys that somebody between here and the server might take for others.
+const AWKWARD: [&str; 14] = [
+    "a/../b",
+    "..",
+    "a/%2e%2e/secret",
+    "a/.%2E/s",
+    "a//b/",
+    "/a",
+    "a?x=y#z",
+    "a b+c",
+    "a\\..\\b",
+    "\u{e9}\u{ff0e}\u{ff0e}",
+    "a\r\nx-evil: 1",
+    "\u{1}\u{7f}",
+    "%",
+    "./.",
+];
+
+/// A key as it has to stand in a path: every byte that is not plain as `%XX`, in a loop that shares nothing with the crate.
+fn encoded(key: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    key.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// The heads of the requests that something makes.
+fn heads(call: impl AsyncFn(&HttpCalls, &str)) -> Vec<String> {
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = Arc::clone(&heard);
+    let server = Server::new(move |heard| {
+        heard.read_body();
+        kept.lock().unwrap().push(heard.head.clone());
+        heard.say(answer("200 OK", META, ""));
+        Next::Keep
+    });
+    let calls = server.calls();
+    for key in AWKWARD {
+        async_io::block_on(call(&calls, key));
+    }
+    let heads = heard.lock().unwrap().clone();
+    assert_eq!(heads.len(), AWKWARD.len());
+    heads
+}
+
+#[test]
+fn a03_a_key_arrives_at_the_server_byte_for_byte() {
+    let gets = heads(async |calls, key| drop(calls.get(key, None, None, 9).await));
+    for (key, head) in AWKWARD.iter().zip(gets) {
+        assert_eq!(head.lines().next().unwrap(), format!("GET /bucket/{} HTTP/1.1", encoded(key)));
+    }
+}
+
+#[test]
+fn a24_no_name_adds_a_line_to_a_request() {
+    let puts = heads(async |calls, key| {
+        let body = Payload::new(Bytes::from_static(b"body"));
+        drop(calls.put(key, &body, &HeaderMap::new(), &Precondition::None).await);
+    });
+    let lines: Vec<usize> = puts.iter().map(|head| head.split("\r\n").count()).collect();
+    assert!(lines.iter().all(|count| *count == lines[0]), "{lines:?}");
+    assert!(puts.iter().all(|head| !head.contains("\r\nx-evil")));
+    for value in ["a\r\nb", "a\nb", "\u{1}", "\u{7f}"] {
+        assert!(HeaderValue::from_str(value).is_err());
+    }
+}
+
+#[test]
+fn a33_an_answer_is_asked_for_as_it_is() {
+    for head in heads(async |calls, key| drop(calls.get(key, None, None, 9).await)) {
+        assert!(head.contains("\r\naccept-encoding: identity\r\n"), "{head}");
+    }
+    // And taken as it is, whatever it is labelled as.
+    let body = "\u{1f}\u{8b}no gzip at all";
+    let said = answer("200 OK", &format!("{META}Content-Encoding: gzip\r\n"), body);
+    assert_eq!(call(said, get).unwrap().unwrap(), body);
+}
+
+#[test]
+fn a02_a_key_that_was_encoded_once_is_decoded_once() {
+    let more = ["%2E%2E%2Fx", "%252E%252E/x", "a+b", "a%2Bb", "\u{10ffff}", "&amp;", "<a>"];
+    for key in AWKWARD.into_iter().chain(more) {
+        let page = listing(&format!("{}{LAST}", listed(&encoded(key))));
+        assert_eq!(call(page, list).unwrap(), [key]);
+    }
+}
+
+#[test]
+fn a32_of_a_body_every_bit_is_checked_that_a_checksum_was_offered_for() {
+    const BODY: [u8; 64] = *b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let sum = checksum(&BODY).unwrap();
+    let head = format!("{META}x-amz-checksum-sha256: {sum}\r\n");
+    let bodies = (0..512_usize).map(|bit| {
+        let mut body = BODY;
+        body[bit / 8] ^= 1 << (bit % 8);
+        body
+    });
+    let bodies: Vec<[u8; 64]> = bodies.collect();
+    let server = Server::new(move |heard| {
+        let mut said = format!("HTTP/1.1 200 OK\r\nContent-Length: 64\r\n{head}\r\n").into_bytes();
+        said.extend_from_slice(bodies.get(heard.before).unwrap_or(&BODY));
+        heard.say(said);
+        Next::Keep
+    });
+    let store = server.store(RetryPolicy::NEVER);
+    for bit in 0..512 {
+        let error = async_io::block_on(store_get(store.clone())).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt, "bit {bit}");
+    }
+    assert_eq!(async_io::block_on(store_get(store)).unwrap(), 64);
+}
+
+/// The checksum as the crate itself sends it with a put.
+fn checksum(body: &[u8]) -> Option<String> {
+    let heard = Arc::new(std::sync::Mutex::new(None));
+    let kept = Arc::clone(&heard);
+    let server = Server::new(move |heard| {
+        heard.read_body();
+        let line = heard.head.lines().find_map(|line| line.strip_prefix("x-amz-checksum-sha256: ").map(str::to_owned));
+        *kept.lock().unwrap() = line;
+        heard.say(answer("200 OK", META, ""));
+        Next::Close
+    });
+    let payload = Payload::new(Bytes::copy_from_slice(body));
+    async_io::block_on(server.calls().put("a", &payload, &HeaderMap::new(), &Precondition::None)).unwrap();
+    heard.lock().unwrap().clone()
+}
+
+#[test]
+fn a31_every_part_is_of_the_version_of_the_first() {
+    // The object is swapped once its first part was read.
+    let conditions = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = Arc::clone(&conditions);
+    let size = 20_usize << 20;
+    let server = Server::new(move |heard| {
+        let field =
+            |name: &str| heard.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));
+        let range = field("range").unwrap();
+        let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+        let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+        kept.lock().unwrap().push((first, field("if-match")));
+        if first > 0 {
+            heard.say(answer("412 Precondition Failed", "", ""));
+        } else {
+            let range = format!("{META}Content-Range: bytes {first}-{last}/{size}\r\n");
+            heard.say(answer("206 Partial Content", &range, &"x".repeat(last + 1)));
+        }
+        Next::Keep
+    });
+    let store = server.store(RetryPolicy::NEVER);
+    let options = GetOptions { expected_size: Some(size as u64), ..GetOptions::default() };
+    let read = async_io::block_on(async {
+        let output = store.get("a", &options).await.unwrap();
+        futures_util::TryStreamExt::try_collect::<Vec<Bytes>>(output.body).await
+    });
+    assert_eq!(read.unwrap_err().kind(), Kind::Transient);
+    let conditions = conditions.lock().unwrap();
+    assert!(conditions.len() > 1);
+    for (first, condition) in conditions.iter() {
+        assert_eq!(condition.as_deref(), (*first > 0).then_some("\"e\""), "from {first}");
+    }
+}
+
+#[test]
+fn a35_a_listing_that_is_cut_at_any_byte_is_no_shorter_listing() {
+    let keys: String = ["a", "a/b", "d/", "e%20f"].map(listed).concat();
+    let whole = format!(
+        "<?xml version=\"1.0\"?><ListBucketResult><EncodingType>url</EncodingType>{LAST}{keys}</ListBucketResult>"
+    );
+    let cuts = (0..whole.len()).map(|cut| answer("200 OK", "", &whole[..cut])).chain([answer("200 OK", "", &whole)]);
+    let server = Server::saying_each(&cuts.collect::<Vec<_>>());
+    let calls = server.calls();
+    for cut in 0..whole.len() {
+        let error = async_io::block_on(list(&calls)).expect_err(&whole[..cut]);
+        assert_eq!(error.kind(), Kind::Corrupt, "{cut}");
+    }
+    assert_eq!(async_io::block_on(list(&calls)).unwrap(), ["a", "a/b", "d/", "e f"]);
+}
+
+#[test]
+fn ghsa_8mxv_9xhp_86h4_what_a_redirect_points_to_hears_nothing() {
+    let heard = Server::saying(object("body"));
+    let places = [format!("http://{}/bucket/a", heard.address), format!("//{}/bucket/a", heard.address)];
+    for (place, status) in
+        places.iter().flat_map(|place| ["301 x", "302 x", "303 x", "307 x", "308 x"].map(|status| (place, status)))
+    {
+        let said = answer(status, &format!("Location: {place}\r\n"), "");
+        for result in [call(&*said, get).map(|_| ()), call(&*said, put).map(|_| ()), call(&*said, list).map(|_| ())] {
+            assert!(result.is_err(), "{status}");
+        }
+    }
+    assert_eq!(heard.connections(), 0);
+}
+
+/// How long a listing with this inside takes to be read, whatever comes of it.
+fn time_to_read(inside: &str) -> Duration {
+    let server = Server::saying(answer("200 OK", "", &format!("<ListBucketResult>{inside}")));
+    let calls = server.calls();
+    let begun = Instant::now();
+    let _ = async_io::block_on(list(&calls));
+    begun.elapsed()
+}
+
+/// That four times as much takes no more than about four times as long.
+fn assert_linear(of: impl Fn(usize) -> String) {
+    let (small, large) = (of(100_000), of(400_000));
+    let small = (0..3).map(|_| time_to_read(&small)).min().unwrap();
+    let large = (0..3).map(|_| time_to_read(&large)).min().unwrap();
+    // Quadratic time would be sixteen times as long, and seconds.
+    assert!(large < small * 12 + Duration::from_millis(500), "{small:?} and {large:?}");
+}
+
+#[test]
+fn rustsec_2026_0194_names_that_are_repeated_cost_no_more_than_others() {
+    assert_linear(|count| format!("<a {}/>{LAST}", "b=\"c\" ".repeat(count)));
+    assert_linear(|count| format!("<a {}/>{LAST}", (0..count).map(|at| format!("a{at}=\"\" ")).collect::<String>()));
+}
+
+#[test]
+fn rustsec_2026_0195_namespaces_and_open_elements_do_not_pile_up() {
+    assert_linear(|count| {
+        format!("<a {}/>{LAST}", (0..count).map(|at| format!("xmlns:n{at}=\"u\" ")).collect::<String>())
+    });
+    assert_linear(|count| "<a>".repeat(count));
+    assert_linear(|count| format!("<!--{}", "-".repeat(count * 4)));
+    assert_linear(|count| "&".repeat(count * 4));
+}
+
+#[test]
+fn cve_2025_62518_two_lengths_that_differ_are_no_answer() {
+    for lengths in [
+        "Content-Length: 4\r\nContent-Length: 40\r\n",
+        "Content-Length: 40\r\nContent-Length: 4\r\n",
+        "Content-Length: 4, 40\r\n",
+        "Content-Length: +4\r\n",
+    ] {
+        let said = format!("HTTP/1.1 200 OK\r\n{lengths}{META}\r\nbody{}", object("evil"));
+        assert!(call(said, get).is_err(), "{lengths}");
+    }
+    // In chunks and with a length: the chunks count, and what is behind them is not the next answer.
+    let said =
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n{META}\r\n2\r\nbo\r\n0\r\n\r\n");
+    if let Ok(body) = call(said, get) {
+        assert_eq!(body.unwrap(), "bo");
+    }
+}

@@ -92,7 +92,9 @@ impl<O> std::fmt::Display for Claim<O> {
             Self::Object { key, .. } => write!(f, "make {key}"),
             Self::ImpliedDirectory { key, .. } => write!(f, "make the directory {key} for what is in it"),
             Self::Refused { error, .. } => write!(f, "leave out: {error}"),
-            Self::Shadowed { key, by, .. } if by.is_directory() => write!(f, "leave out {key}, since {by} is a directory"),
+            Self::Shadowed { key, by, .. } if by.is_directory() => {
+                write!(f, "leave out {key}, since {by} is a directory")
+            }
             Self::Shadowed { key, by, .. } => write!(f, "leave out {key}, since {by} is not a directory"),
             Self::Root => f.write_str("leave out the object of the prefix itself"),
         }

@@ -87,7 +87,8 @@ fn cve_2026_88016_a_link_that_stands_where_a_directory_is_to_be_is_not_followed(
 fn ghsa_945v_v9p3_v5xw_set_id_bits_are_not_restored_by_default() {
     for profile in [Profile::fsx(), Profile::untrusted()] {
         let place = Surrounded::new();
-        let objects = bucket([("sh", object("0104755", b"#!")), ("g", object("0102755", b"#!")), ("d/", object("0043777", b""))]);
+        let objects =
+            bucket([("sh", object("0104755", b"#!")), ("g", object("0102755", b"#!")), ("d/", object("0043777", b""))]);
         let report = block_on(posix_s3::engine::import(
             &memory_store(&objects),
             &LocalTree::open(place.root()).unwrap(),
@@ -200,7 +201,8 @@ fn cve_2024_12087_a_directory_that_comes_once_more_as_a_link_is_no_way_out() {
 
 #[test]
 fn cve_2024_12088_two_links_that_stay_inside_and_lead_out_together_are_not_gone_through() {
-    let objects = bucket([("d/up", link("..")), ("x", link("d/up/../a")), ("x/planted", file(b"p")), ("y", link("d/up/../a"))]);
+    let objects =
+        bucket([("d/up", link("..")), ("x", link("d/up/../a")), ("x/planted", file(b"p")), ("y", link("d/up/../a"))]);
     nothing_gets_out(&objects);
     // The second leaves by no text of its own; whoever follows it by hand may, an import does not.
     let place = Surrounded::new();
@@ -231,7 +233,11 @@ fn cve_2024_12747_a_file_that_becomes_a_link_while_it_is_read_is_not_followed() 
     let options = ExportOptions::new(Profile::fsx()).with_jobs(Jobs::ONE);
     block_on(export(&LocalTree::open(place.root()).unwrap(), &store, &options, &Silent)).unwrap();
     for (_, object) in bridge::bucket_of(&store.store) {
-        assert!(!object.body.windows(8).any(|window| window == b"sentinel"), "{:?}", String::from_utf8_lossy(&object.body));
+        assert!(
+            !object.body.windows(8).any(|window| window == b"sentinel"),
+            "{:?}",
+            String::from_utf8_lossy(&object.body)
+        );
     }
     assert!(block_on(store.store.get("a", &GetOptions::default())).is_ok());
 }
@@ -260,7 +266,11 @@ fn cve_2018_20990_a_hard_link_that_is_written_to() {
 
 #[test]
 fn cve_2021_38511_a_directory_that_is_made_through_a_link() {
-    nothing_gets_out(&bucket([("a", link("../a")), ("a/made/", object("0040755", b"")), ("a/made/too/", object("0040755", b""))]));
+    nothing_gets_out(&bucket([
+        ("a", link("../a")),
+        ("a/made/", object("0040755", b"")),
+        ("a/made/too/", object("0040755", b"")),
+    ]));
     let place = Surrounded::new();
     symlink("../a", place.root().join("a")).unwrap();
     let run = import_into(&place, &bucket([("a/made/", object("0040755", b"")), ("a/implied/x", file(b"x"))]));
@@ -302,8 +312,16 @@ fn cve_2026_44471_a_prefix_that_was_checked_as_text_may_be_a_link_by_now() {
     fs::rename(place.root().join("d/e"), place.root().join("d/was")).unwrap();
     symlink("../../a", place.root().join("d/e")).unwrap();
     let before = place.outside();
-    let run = bridge::import(&memory_store(&bucket([("d/e/x", file(b"planted")), ("d/e/", object("0040777", b""))])), &tree, "", &Rules::FSX);
-    assert_eq!((ended(&run, "d/e/x"), ended(&run, "d/e/"), place.outside()), (Outcome::Conflict, Outcome::Conflict, before));
+    let run = bridge::import(
+        &memory_store(&bucket([("d/e/x", file(b"planted")), ("d/e/", object("0040777", b""))])),
+        &tree,
+        "",
+        &Rules::FSX,
+    );
+    assert_eq!(
+        (ended(&run, "d/e/x"), ended(&run, "d/e/"), place.outside()),
+        (Outcome::Conflict, Outcome::Conflict, before)
+    );
 }
 
 #[test]
@@ -321,7 +339,8 @@ fn a_slash_at_the_end_follows_nothing(target: impl Fn(&Surrounded) -> std::path:
     fs::create_dir_all(place.root().join(key).parent().unwrap()).unwrap();
     symlink(target(&place), place.root().join(key.trim_end_matches('/'))).unwrap();
     let stat = stat_of(&fs::symlink_metadata(place.root().join(key.trim_end_matches('/'))).unwrap());
-    let run = import_into(&place, &[(key.to_owned(), object("0040777", b"")), (format!("{key}x"), file(b"planted"))].into());
+    let run =
+        import_into(&place, &[(key.to_owned(), object("0040777", b"")), (format!("{key}x"), file(b"planted"))].into());
     assert!(run.ended.iter().all(|(_, outcome)| *outcome == Outcome::Conflict), "{:?}", run.ended);
     assert_eq!(stat_of(&fs::symlink_metadata(place.root().join(key.trim_end_matches('/'))).unwrap()), stat);
 }
@@ -374,7 +393,8 @@ fn cve_2025_4330_a_link_through_a_link_is_judged_by_its_text_and_not_gone_throug
 #[test]
 fn cve_2025_4138_a_target_outside_of_the_root_is_refused() {
     let place = Surrounded::new();
-    let objects = bucket([("abs", link("/etc/passwd")), ("up", link("../victim")), ("around", link("d/../../root/../victim"))]);
+    let objects =
+        bucket([("abs", link("/etc/passwd")), ("up", link("../victim")), ("around", link("d/../../root/../victim"))]);
     let tree = LocalTree::open(place.root()).unwrap();
     let run = bridge::import(&memory_store(&objects), &tree, "", &Rules::UNTRUSTED);
     assert_eq!((run.report.failed, fs::read_dir(place.root()).unwrap().count()), (3, 0));
@@ -472,15 +492,22 @@ fn rustic_core_571_one_name_as_a_link_and_as_a_directory() {
     let objects = bucket([("n", link("elsewhere")), ("n/", object("0040755", b"")), ("n/x", file(b"x"))]);
     let place = Surrounded::new();
     let run = import_into(&place, &objects);
-    assert_eq!((ended(&run, "n"), ended(&run, "n/"), ended(&run, "n/x")), (Outcome::Skipped, Outcome::Written, Outcome::Written));
+    assert_eq!(
+        (ended(&run, "n"), ended(&run, "n/"), ended(&run, "n/x")),
+        (Outcome::Skipped, Outcome::Written, Outcome::Written)
+    );
     assert_eq!(fs::read(place.root().join("n/x")).unwrap(), b"x");
 }
 
 #[test]
 fn mountpoint_s3_725_a_file_and_a_directory_of_one_name() {
     let place = Surrounded::new();
-    let run = import_into(&place, &bucket([("out", file(b"x")), ("out/", object("0040755", b"")), ("out/y", file(b"y"))]));
-    assert_eq!((ended(&run, "out"), ended(&run, "out/"), ended(&run, "out/y")), (Outcome::Skipped, Outcome::Written, Outcome::Written));
+    let run =
+        import_into(&place, &bucket([("out", file(b"x")), ("out/", object("0040755", b"")), ("out/y", file(b"y"))]));
+    assert_eq!(
+        (ended(&run, "out"), ended(&run, "out/"), ended(&run, "out/y")),
+        (Outcome::Skipped, Outcome::Written, Outcome::Written)
+    );
 }
 
 #[test]

@@ -65,7 +65,11 @@ fn a25_a_target_over_the_limit_is_read_no_further_than_announced() {
 }
 
 /// Imports by the profile for strangers, with a budget.
-fn import_within(budget: Budget, objects: &Bucket, tree: &MemoryTree) -> Result<posix_s3::engine::Report, posix_s3::engine::RunError> {
+fn import_within(
+    budget: Budget,
+    objects: &Bucket,
+    tree: &MemoryTree,
+) -> Result<posix_s3::engine::Report, posix_s3::engine::RunError> {
     let mut profile = Profile::untrusted();
     profile.budget = budget;
     let options = ImportOptions::new(profile).with_jobs(Jobs::new(3).unwrap());
@@ -122,10 +126,13 @@ fn a29_more_bytes_than_the_budget_are_not_fetched() {
     for bytes in [0, 99, 100, 250, 999, 1000, 1005, 1006] {
         let tree = MemoryTree::new();
         let result = import_within(Budget { bytes, ..Budget::UNTRUSTED }, &objects, &tree);
-        let made: u64 = tree_of(&tree).values().map(|node| match &node.kind {
-            Kind::File(content) | Kind::Link(content) => content.len() as u64,
-            Kind::Directory => 0,
-        }).sum();
+        let made: u64 = tree_of(&tree)
+            .values()
+            .map(|node| match &node.kind {
+                Kind::File(content) | Kind::Link(content) => content.len() as u64,
+                Kind::Directory => 0,
+            })
+            .sum();
         assert!(made <= bytes && (bytes < 1006 || made == 1006), "{made} of {bytes}");
         if bytes >= 1006 {
             assert!(result.unwrap().is_complete());
@@ -135,7 +142,10 @@ fn a29_more_bytes_than_the_budget_are_not_fetched() {
         assert!(matches!(error.kind(), RunErrorKind::Budget(Spent::Bytes { most }) if *most == bytes), "{error:?}");
         assert_eq!(error.report().bytes, made);
         let problem = &error.report().problems[0];
-        assert_eq!((problem.cause, &*problem.reason), (Cause::Budget, &*format!("the budget of {bytes} bytes is spent")));
+        assert_eq!(
+            (problem.cause, &*problem.reason),
+            (Cause::Budget, &*format!("the budget of {bytes} bytes is spent"))
+        );
     }
 }
 
@@ -171,7 +181,8 @@ fn a29_a_key_of_512_names_needs_no_512_descriptors() {
         return;
     }
     let place = Surrounded::new();
-    let objects: Bucket = [("d/".repeat(511) + "f", object("0100644", b"x")), ("e/".repeat(512), object("0040755", b""))].into();
+    let objects: Bucket =
+        [("d/".repeat(511) + "f", object("0100644", b"x")), ("e/".repeat(512), object("0040755", b""))].into();
     for _ in 0..2 {
         let tree = LocalTree::open(place.root()).unwrap();
         let run = bridge::import(&memory_store(&objects), &tree, "", &Rules::UNTRUSTED);
@@ -196,7 +207,8 @@ fn a31_head_and_bytes_are_of_one_version_whenever_an_object_is_swapped() {
             let hook = move |now, _: &str| {
                 if now == operation {
                     let (permissions, body) = versions[to];
-                    let options = PutOptions { headers: header_map(&object(permissions, body)), ..PutOptions::default() };
+                    let options =
+                        PutOptions { headers: header_map(&object(permissions, body)), ..PutOptions::default() };
                     other.put("a", Body::Bytes(Bytes::from_static(body)), &options).now_or_never().unwrap().unwrap();
                 }
             };

@@ -223,7 +223,15 @@ fn a14_what_the_file_system_keeps_of_a_time_is_read_back() {
         object.headers.insert("x-amz-meta-file-mtime".to_owned(), text.to_owned());
         object
     };
-    let texts = ["-1ns", "999999999ns", "1073741823ns", "1073741822ns", "-99999999999999ns", "99999999999999999999ns", "-9999999999999999999ns"];
+    let texts = [
+        "-1ns",
+        "999999999ns",
+        "1073741823ns",
+        "1073741822ns",
+        "-99999999999999ns",
+        "99999999999999999999ns",
+        "-9999999999999999999ns",
+    ];
     let objects: Bucket = texts.iter().enumerate().map(|(at, text)| (at.to_string(), dated(text))).collect();
     let run = import_into(&place, &objects);
     assert_eq!(run.report.written, texts.len() as u64);
@@ -239,7 +247,9 @@ fn a14_what_the_file_system_keeps_of_a_time_is_read_back() {
 /// A list as the kernel keeps it: for the owner, one more user, the group, the mask and others.
 fn list(uid: u32) -> Vec<u8> {
     let mut list = 2_u32.to_le_bytes().to_vec();
-    for (tag, permissions, id) in [(1, 7, u32::MAX), (2, 7, uid), (4, 7, u32::MAX), (16, 7, u32::MAX), (32, 0, u32::MAX)] {
+    for (tag, permissions, id) in
+        [(1, 7, u32::MAX), (2, 7, uid), (4, 7, u32::MAX), (16, 7, u32::MAX), (32, 0, u32::MAX)]
+    {
         list.extend_from_slice(&u16::to_le_bytes(tag));
         list.extend_from_slice(&u16::to_le_bytes(permissions));
         list.extend_from_slice(&u32::to_le_bytes(id));
@@ -250,7 +260,8 @@ fn list(uid: u32) -> Vec<u8> {
 #[test]
 fn a36_a_list_that_a_directory_hands_down_gives_nobody_access() {
     let place = Surrounded::new();
-    if let Err(error) = rustix::fs::setxattr(place.root(), "system.posix_acl_default", &list(1234), XattrFlags::empty()) {
+    if let Err(error) = rustix::fs::setxattr(place.root(), "system.posix_acl_default", &list(1234), XattrFlags::empty())
+    {
         return not_run(&format!("the file system takes no access-control lists: {error}"));
     }
     let objects = bucket([

@@ -58,7 +58,8 @@ fn a01_what_is_no_path_is_counted_and_costs_no_request_and_the_run_goes_on() {
         }
     });
     let refused = objects.keys().filter(|key| !is_path(key.as_bytes())).count();
-    let bad: Bucket = objects.iter().filter(|(key, _)| !is_path(key.as_bytes())).map(|(k, o)| (k.clone(), o.clone())).collect();
+    let bad: Bucket =
+        objects.iter().filter(|(key, _)| !is_path(key.as_bytes())).map(|(k, o)| (k.clone(), o.clone())).collect();
     let tree = MemoryTree::new();
     let run = bridge::import(&memory_store(&bad), &tree, "", &Rules::UNTRUSTED);
     assert_eq!((run.report.skipped, run.report.entries), (refused as u64, refused as u64));
@@ -74,8 +75,22 @@ fn a01_what_is_no_path_is_counted_and_costs_no_request_and_the_run_goes_on() {
 #[test]
 fn a02_dots_and_slashes_in_any_code_are_the_text_that_they_are() {
     let names = [
-        "%2e%2e/x", "%252e%252e/x", "%2E%2E%2Fx", "..%2fx", "\u{ff0e}\u{ff0e}/x", "\u{2024}\u{2024}/x", "\u{2025}/x", "\u{2026}/x",
-        "\u{2215}x", "\u{ff0f}x", "..\u{2215}x", "..\\x", "a\\..\\..\\x", "..%c0%afx", "%00", "\\u002e\\u002e/x",
+        "%2e%2e/x",
+        "%252e%252e/x",
+        "%2E%2E%2Fx",
+        "..%2fx",
+        "\u{ff0e}\u{ff0e}/x",
+        "\u{2024}\u{2024}/x",
+        "\u{2025}/x",
+        "\u{2026}/x",
+        "\u{2215}x",
+        "\u{ff0f}x",
+        "..\u{2215}x",
+        "..\\x",
+        "a\\..\\..\\x",
+        "..%c0%afx",
+        "%00",
+        "\\u002e\\u002e/x",
     ];
     let place = Surrounded::new();
     let bucket: Bucket = names.map(|name| (name.to_owned(), object("0100644", b"x"))).into();

@@ -230,7 +230,12 @@ fn a07_a_trailing_slash_follows_no_link_in_any_call() {
         TreeOp::CreateDirectory { key: ln.clone(), attributes: Some(attributes) },
         TreeOp::CreateDirectory { key: below.clone(), attributes: None },
         TreeOp::SetAttributes { entry: directory(&ln), found: found.fingerprint },
-        TreeOp::SetTimes { key: ln.clone(), atime: Timestamp::EPOCH, mtime: Timestamp::EPOCH, found: found.fingerprint },
+        TreeOp::SetTimes {
+            key: ln.clone(),
+            atime: Timestamp::EPOCH,
+            mtime: Timestamp::EPOCH,
+            found: found.fingerprint,
+        },
         TreeOp::Remove { key: ln.clone(), found: found.status() },
         TreeOp::CreateSymlink { entry: inner, standing: Standing::Replaceable },
     ];
@@ -252,7 +257,8 @@ fn a08_a_directory_that_is_held_is_the_one_that_was_opened() {
     let (place, before, after) = swapped_between("../b", false);
     assert_eq!(before, after);
     // What came after the swap went to the held directory, or nowhere.
-    let held: Vec<_> = fs::read_dir(place.root().join("held")).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    let held: Vec<_> =
+        fs::read_dir(place.root().join("held")).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert!(held.iter().any(|name| name == "a"), "{held:?}");
 }
 
@@ -276,7 +282,9 @@ fn a20_whether_a_target_leaves_the_root_is_told_by_its_text() {
     for count in 0..6 {
         last = last
             .iter()
-            .flat_map(|target| ["a", "..", ".", ""].map(|name| if count == 0 { name.to_owned() } else { format!("{target}/{name}") }))
+            .flat_map(|target| {
+                ["a", "..", ".", ""].map(|name| if count == 0 { name.to_owned() } else { format!("{target}/{name}") })
+            })
             .collect();
         targets.extend(last.iter().cloned());
     }

@@ -4,11 +4,11 @@ use crate::hostile::*;
 use crate::model::bridge::{self, memory_store, memory_tree, tree_of};
 use crate::model::{self, Bucket, Kind, Node, Rules, Tree};
 use futures_executor::block_on;
+use posix_s3::Profile;
 use posix_s3::engine::{ImportOptions, MemoryState, RunErrorKind, Silent, import_since};
 use posix_s3::plan::{Brake, Deletes};
 use posix_s3::store::{ListPage, ListRequest, MemoryStore, ObjectStore, Support};
 use posix_s3::tree::MemoryTree;
-use posix_s3::Profile;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -121,7 +121,9 @@ fn a26_a_token_that_comes_again_brings_no_key_twice() {
 /// Objects, imported with a state that knows them all.
 fn imported() -> (MemoryStore, MemoryTree, MemoryState, Bucket) {
     let names = ["a", "a/b/c", "b", "d/", "d/e", "d/f/g", "x-1", "x-2", "x-3", "z"];
-    let objects: Bucket = names.map(|name| (name.to_owned(), object(if name.ends_with('/') { "0040755" } else { "0100644" }, b"x"))).into();
+    let objects: Bucket = names
+        .map(|name| (name.to_owned(), object(if name.ends_with('/') { "0040755" } else { "0100644" }, b"x")))
+        .into();
     let (store, tree, state) = (memory_store(&objects), MemoryTree::new(), MemoryState::new());
     let report = block_on(import_since(&store, &tree, &state, &deleting(Brake::RELEASED), &Silent)).unwrap();
     assert_eq!(report.deleted, 0);
@@ -189,7 +191,8 @@ fn listed_again() -> posix_s3::store::ListedObject {
 fn a35_a_bucket_that_says_it_is_empty_meets_the_brake() {
     let objects: Bucket = (0..2000).map(|at| (format!("f{at:04}"), object("0100644", b"x"))).collect();
     let (store, tree, state) = (memory_store(&objects), MemoryTree::new(), MemoryState::new());
-    let run = |store: &MemoryStore, brake| block_on(import_since(store, &tree, &state, &deleting(brake), &Silent)).unwrap();
+    let run =
+        |store: &MemoryStore, brake| block_on(import_since(store, &tree, &state, &deleting(brake), &Silent)).unwrap();
     assert_eq!(run(&store, Brake::default()).written, 2000);
     // Listing and heads agree that all is gone.
     let report = run(&MemoryStore::new(), Brake::default());

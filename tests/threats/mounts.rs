@@ -58,7 +58,8 @@ fn a18_what_is_mounted_below_the_root_is_not_entered() {
     assert_eq!(place.outside(), before);
     // Nor does an export take what is there for the tree's.
     let store = MemoryStore::new();
-    let report = block_on(export(&LocalTree::open(place.root()).unwrap(), &store, &ExportOptions::new(Profile::fsx()), &Silent));
+    let report =
+        block_on(export(&LocalTree::open(place.root()).unwrap(), &store, &ExportOptions::new(Profile::fsx()), &Silent));
     let report = report.unwrap();
     assert_eq!((report.written, report.skipped), (1, 1), "{:?}", report.problems);
     command("umount", &[&path(&at)]);
@@ -95,9 +96,16 @@ fn a19_the_links_of_proc_lead_nowhere() {
     let before = place.outside();
     // This process's own working directory is outside, and so is its root.
     std::env::set_current_dir(place.0.path()).unwrap();
-    let objects: Bucket = ["m/self/cwd/planted", "m/self/root/planted", "m/self/fd/0", "m/thread-self/cwd/planted", "m/1/root/planted", "m/self/cwd/"]
-        .map(|key| (key.to_owned(), object(if key.ends_with('/') { "0040777" } else { "0100644" }, b"x")))
-        .into();
+    let objects: Bucket = [
+        "m/self/cwd/planted",
+        "m/self/root/planted",
+        "m/self/fd/0",
+        "m/thread-self/cwd/planted",
+        "m/1/root/planted",
+        "m/self/cwd/",
+    ]
+    .map(|key| (key.to_owned(), object(if key.ends_with('/') { "0040777" } else { "0100644" }, b"x")))
+    .into();
     let run = bridge::import(&memory_store(&objects), &LocalTree::open(place.root()).unwrap(), "", &Rules::FSX);
     assert!(run.ended.iter().all(|(_, outcome)| *outcome == Outcome::Failed), "{:?}", run.ended);
     assert_eq!(place.outside(), before);

@@ -9,8 +9,8 @@ use posix_s3::engine::{ImportOptions, Jobs, MemoryState, Outcome, Silent, import
 use posix_s3::plan::Existing;
 use posix_s3::store::Operation;
 use posix_s3::tree::{
-    Applied, Found, LocalTree, MemoryTree, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError, TreeOp,
-    Visit,
+    Applied, Found, LocalTree, MemoryTree, NameList, OpenFile, Place, Present, SourceError, Standing, Tree, TreeError,
+    TreeOp, Visit,
 };
 use posix_s3::{Entry, Key, KeyList, Profile, Timestamp};
 use std::fs;
@@ -247,7 +247,9 @@ impl Tree for Folding {
     async fn apply(&self, op: &TreeOp) -> Result<Applied, TreeError> {
         let op = match op.clone() {
             TreeOp::CreateDirectory { key, attributes } => TreeOp::CreateDirectory { key: folded(&key), attributes },
-            TreeOp::CreateSymlink { entry, standing } => TreeOp::CreateSymlink { entry: folded_entry(&entry), standing },
+            TreeOp::CreateSymlink { entry, standing } => {
+                TreeOp::CreateSymlink { entry: folded_entry(&entry), standing }
+            }
             TreeOp::SetAttributes { entry, found } => TreeOp::SetAttributes { entry: folded_entry(&entry), found },
             TreeOp::Remove { key, found } => TreeOp::Remove { key: folded(&key), found },
             other => other,
