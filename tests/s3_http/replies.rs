@@ -20,7 +20,7 @@ fn bucket(listed: String, other: impl Fn(&str) -> String + Send + Sync + 'static
         // What answers a head has no body.
         let said = if line.starts_with("HEAD") { said[..said.find("\r\n\r\n").unwrap() + 4].to_owned() } else { said };
         heard.say(&said);
-        Next::Close
+        Next::Keep
     })
 }
 
@@ -144,7 +144,7 @@ fn r3_tokens_that_go_in_a_circle_stop_the_run() {
             _ => NOT_FOUND.to_owned(),
         };
         heard.say(said);
-        Next::Close
+        Next::Keep
     });
     let error = imported(&server, &MemoryTree::new()).unwrap_err();
     assert!(matches!(error.kind(), RunErrorKind::Disorder(_)), "{:?}", error.kind());
@@ -249,7 +249,7 @@ fn r36_what_a_listing_omits_is_kept_when_a_head_finds_it() {
         let said = if line.contains("list-type=2") { listing(&format!("{keys}{LAST}")) } else { object("x") };
         let said = if line.starts_with("HEAD") { said[..said.find("\r\n\r\n").unwrap() + 4].to_owned() } else { said };
         heard.say(&said);
-        Next::Close
+        Next::Keep
     });
     let (tree, state) = (MemoryTree::new(), MemoryState::new());
     let options = ImportOptions::new(Profile::fsx()).with_bucket("b").with_deletes(Deletes::Apply(Brake::RELEASED));
