@@ -213,8 +213,9 @@ async fn judge<S: ObjectStore + ?Sized>(
         count(&mut audit.repaired);
     }
     // A header that is there and damaged is a finding.
-    let is_damaged =
-        |field| findings.iter().any(|finding| matches!(finding, Finding::Damaged { error, .. } if error.field() == field));
+    let is_damaged = |field| {
+        findings.iter().any(|finding| matches!(finding, Finding::Damaged { error, .. } if error.field() == field))
+    };
     let missing = Field::ALL.into_iter().filter(|field| origins.of(*field) != Origin::Header && !is_damaged(*field));
     let missing: Vec<String> = missing.map(|field| format!("{field} (used {})", origins.of(field))).collect();
     let mut said = Vec::new();

@@ -75,7 +75,10 @@ impl Listed {
 pub(super) enum Item {
     Claim(Claim<Listed>),
     /// A key that is not UTF-8.
-    Unreadable { key: Box<[u8]>, error: InvalidKey },
+    Unreadable {
+        key: Box<[u8]>,
+        error: InvalidKey,
+    },
     /// A recorded file or link is not listed any more, and its path is now that of a directory.
     Replaced(Record),
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use posix_s3::Profile;
 use posix_s3::engine::{ImportOptions, Outcome, Report, Silent, import};
 use posix_s3::plan::Cause;
 use posix_s3::store::{
@@ -12,7 +13,6 @@ use posix_s3::store::{
     Precondition, PutOptions, PutOutput, StoreError,
 };
 use posix_s3::tree::MemoryTree;
-use posix_s3::Profile;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -53,7 +53,11 @@ fn b1_b2_b3_b6_b7_b8_b9_b10_b11_b12_targets_of_links() {
             put(&store, "link", "0120777", target, &[]);
             let report = block_on(import(&store, &open(&place.root()), &ImportOptions::new(profile), &Silent)).unwrap();
             let link = fs::read_link(place.root().join("link")).ok();
-            assert_eq!((report.written, report.failed), if expected == Written { (1, 0) } else { (0, 1) }, "{id}: {report:?}");
+            assert_eq!(
+                (report.written, report.failed),
+                if expected == Written { (1, 0) } else { (0, 1) },
+                "{id}: {report:?}"
+            );
             let made = link.as_ref().map(|link| link.as_os_str().as_bytes());
             assert_eq!(made, (expected == Written).then_some(target), "{id}");
             assert_eq!(place.outside(), before, "{id}");
@@ -154,8 +158,8 @@ fn b22_a_disk_that_is_full_at_the_last_byte_keeps_the_old_file() {
     let root = place.join("disk");
     fs::write(root.join("f"), "old").unwrap();
     let names = || fs::read_dir(&root).unwrap().count();
-    // The names take a page or two; whatever is free is not enough for the last of these.
-    for size in [(1 << 20) - 4096, 1 << 20, (1 << 20) + 1] {
+    // There are 256 pages, of which the old file has one: it is the last byte that does not fit, or the last page.
+    for size in [(1 << 20) - 4095, 1 << 20, (1 << 20) + 1] {
         let store = MemoryStore::new();
         put(&store, "f", "0100644", &vec![b'x'; size], &[]);
         let report: Report =

@@ -118,12 +118,17 @@ pub fn with_only(case: &Case, is_there: impl Fn(&Object) -> bool) -> Case {
         return case;
     }
     let shown: Vec<String> = case.objects.iter().map(|object| escape(&object.key()).to_string()).collect();
-    let keys: Vec<String> = case.objects.iter().map(|object| String::from_utf8_lossy(&object.key()).into_owned()).collect();
+    let keys: Vec<String> =
+        case.objects.iter().map(|object| String::from_utf8_lossy(&object.key()).into_owned()).collect();
     for wanted in [&mut case.both, &mut case.untrusted, &mut case.fsx].into_iter().flatten() {
         wanted.ends.retain(|key, _| shown.contains(key));
-        wanted.audit.retain(|key, _| shown.iter().any(|shown| shown == key || (key.ends_with('/') && shown.starts_with(key))));
+        wanted
+            .audit
+            .retain(|key, _| shown.iter().any(|shown| shown == key || (key.ends_with('/') && shown.starts_with(key))));
         if let Some(tree) = &mut wanted.tree {
-            let has = |path: &str| keys.iter().any(|key| key.trim_end_matches('/') == path || key.starts_with(&format!("{path}/")));
+            let has = |path: &str| {
+                keys.iter().any(|key| key.trim_end_matches('/') == path || key.starts_with(&format!("{path}/")))
+            };
             tree.retain(|path, _| has(path) || case.planted.contains_key(path));
         }
     }
@@ -178,12 +183,16 @@ impl Case {
                 wrong.push(format!("\"{key}\" is {outcome}, and not {end}: {reasons:?}"));
             }
             let found = reasons.join("; ");
-            if words.split(" | ").any(|words| !found.contains(words)) || (words.is_empty() && !expected.ends_with(": ")) != reasons.is_empty() {
+            if words.split(" | ").any(|words| !found.contains(words))
+                || (words.is_empty() && !expected.ends_with(": ")) != reasons.is_empty()
+            {
                 wrong.push(format!("\"{key}\": expected `{words}`, found {found}"));
             }
         }
         let ended = |key: &str| heard.iter().filter(|heard| heard.key == format!("{at}{key}")).count();
-        wrong.extend(wanted.keys().filter(|key| ended(key) != 1).map(|key| format!("\"{key}\" ended {} times", ended(key))));
+        wrong.extend(
+            wanted.keys().filter(|key| ended(key) != 1).map(|key| format!("\"{key}\" ended {} times", ended(key))),
+        );
         wrong
     }
 
@@ -214,7 +223,8 @@ impl Case {
             }
         }
         let said = |key: &str| remarks.iter().filter(|remark| *remark.key == format!("{at}{key}")).count();
-        wrong.extend(wanted.keys().filter(|key| said(key) != 1).map(|key| format!("\"{key}\" has {} lines", said(key))));
+        wrong
+            .extend(wanted.keys().filter(|key| said(key) != 1).map(|key| format!("\"{key}\" has {} lines", said(key))));
         wrong
     }
 
@@ -265,7 +275,8 @@ pub fn nodes_on_disk(root: &Path) -> BTreeMap<String, String> {
                 assert!(stat.is_file(), "{path:?} is no file");
                 ("file", mode)
             };
-            let (mtime, atime) = (nanoseconds(stat.mtime(), stat.mtime_nsec()), nanoseconds(stat.atime(), stat.atime_nsec()));
+            let (mtime, atime) =
+                (nanoseconds(stat.mtime(), stat.mtime_nsec()), nanoseconds(stat.atime(), stat.atime_nsec()));
             nodes.insert(path, node(kind, &what, (stat.uid(), stat.gid()), mtime, atime));
         }
     }
@@ -327,13 +338,6 @@ impl Stranger {
             objects.sort_by(|one, other| one.0.cmp(&other.0));
         }
         Self { objects, is_liar: case.stops.is_some(), read: Mutex::default() }
-    }
-
-    /// The same with a key that has an object of no consequence.
-    pub fn with(mut self, key: &[u8]) -> Self {
-        self.objects.push((key.to_vec(), HeaderMap::new(), String::new()));
-        self.objects.sort_by(|one, other| one.0.cmp(&other.0));
-        self
     }
 
     fn find(&self, operation: Operation, key: &str) -> Result<(ObjectMeta, String), StoreError> {

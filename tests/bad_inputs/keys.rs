@@ -6,7 +6,9 @@ use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
-use posix_s3::engine::{FileState, ImportOptions, MemoryState, Outcome, RunErrorKind, Silent, audit, import, import_since};
+use posix_s3::engine::{
+    FileState, ImportOptions, MemoryState, Outcome, RunErrorKind, Silent, audit, import, import_since,
+};
 use posix_s3::plan::{Brake, Deletes};
 use posix_s3::store::{
     Body, Capabilities, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, MemoryStore, ObjectMeta,
@@ -97,7 +99,9 @@ fn what_a_key_that_is_not_utf8_may_stand_for_is_not_deleted() {
     assert_eq!(outcome("d/caf\u{e9}s"), Some(Outcome::Skipped), "{heard:?}");
     // `d/cake` begins otherwise than any of them.
     assert_eq!((report.deleted, planned.deleted), (3, 3), "{report:?}");
-    for (name, is_there) in [("d/caf\u{e9}", true), ("d/caf\u{e9}s", true), ("d/cake", false), ("e", false), ("f", false)] {
+    for (name, is_there) in
+        [("d/caf\u{e9}", true), ("d/caf\u{e9}s", true), ("d/cake", false), ("e", false), ("f", false)]
+    {
         assert_eq!(fs::symlink_metadata(place.root().join(name)).is_ok(), is_there, "{name}");
     }
 }
@@ -144,7 +148,8 @@ fn k55_an_object_of_the_name_of_a_state_in_the_root_is_not_believed() {
     let (other, elsewhere) = (Place::new(), MemoryStore::new());
     put(&elsewhere, "other");
     let forged = other.root().join("forged");
-    block_on(import_since(&elsewhere, &open(&other.root()), &FileState::open(&forged).unwrap(), &options, &Silent)).unwrap();
+    block_on(import_since(&elsewhere, &open(&other.root()), &FileState::open(&forged).unwrap(), &options, &Silent))
+        .unwrap();
     let forged = Bytes::from(fs::read(forged).unwrap());
     for name in ["state", "state.journal", "state.previous"] {
         block_on(bucket.put(name, Body::from(forged.clone()), &PutOptions::default())).unwrap();

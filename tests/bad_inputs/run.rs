@@ -159,7 +159,8 @@ pub fn open(root: &Path) -> LocalTree {
 /// finds `BAD_INPUTS_CHILD`.
 pub fn in_a_child(test: &str, shell: &[&str], before: &str, place: &Path) {
     let (program, arguments) = shell.split_first().unwrap();
-    let script = format!("{{ {before}; }} 2>&1 || {{ echo cannot prepare; exit 1; }}\nexec \"$0\" --exact {test} --nocapture");
+    let script =
+        format!("{{ {before}; }} 2>&1 || {{ echo cannot prepare; exit 1; }}\nexec \"$0\" --exact {test} --nocapture");
     let shell = Command::new(program)
         .args(arguments)
         .args(["-c", &script])

@@ -4,7 +4,9 @@ use super::run::{MOUNTS, Place, child, in_a_child, is_superuser, open};
 
 use futures_executor::block_on;
 use futures_util::StreamExt;
-use posix_s3::engine::{ExportOptions, ImportOptions, Jobs, MemoryState, Outcome, Report, Silent, export, export_since, import};
+use posix_s3::engine::{
+    ExportOptions, ImportOptions, Jobs, MemoryState, Outcome, Report, Silent, export, export_since, import,
+};
 use posix_s3::plan::{Brake, Cause, Deletes};
 use posix_s3::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore,
@@ -188,7 +190,10 @@ fn t11_what_vanishes_before_it_is_opened_keeps_its_object() {
         }
     });
     let (tree, state) = (open(&root), MemoryState::new());
-    let options = ExportOptions::new(Profile::fsx()).with_bucket("b").with_jobs(Jobs::ONE).with_deletes(Deletes::Apply(Brake::RELEASED));
+    let options = ExportOptions::new(Profile::fsx())
+        .with_bucket("b")
+        .with_jobs(Jobs::ONE)
+        .with_deletes(Deletes::Apply(Brake::RELEASED));
     block_on(export_since(&tree, &store, &state, &options, &Silent)).unwrap();
     for name in ["a", "b"] {
         fs::write(root.join(name), "newer").unwrap();
@@ -219,7 +224,10 @@ fn t15_a_directory_that_is_renamed_during_the_walk_loses_nothing() {
         }
     });
     let (tree, state) = (open(&root), MemoryState::new());
-    let options = ExportOptions::new(Profile::fsx()).with_bucket("b").with_jobs(Jobs::ONE).with_deletes(Deletes::Apply(Brake::RELEASED));
+    let options = ExportOptions::new(Profile::fsx())
+        .with_bucket("b")
+        .with_jobs(Jobs::ONE)
+        .with_deletes(Deletes::Apply(Brake::RELEASED));
     block_on(export_since(&tree, &store, &state, &options, &Silent)).unwrap();
     fs::write(root.join("a"), "changed").unwrap();
     is_armed.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -246,13 +254,18 @@ fn t16_a_bind_mount_of_the_root_in_itself_is_not_crossed() {
     let store = MemoryStore::new();
     let report = exported(&root, &store);
     assert_eq!(keys(&store), ["f"], "{report:?}");
-    assert_eq!(cause(&report, "loop").or(cause(&report, "loop/")), Some((Outcome::Skipped, Cause::MountPoint)), "{report:?}");
+    assert_eq!(
+        cause(&report, "loop").or(cause(&report, "loop/")),
+        Some((Outcome::Skipped, Cause::MountPoint)),
+        "{report:?}"
+    );
 }
 
 #[test]
 fn t21_t24_t25_odd_names_and_empty_things_are_listed_back_identically() {
     let place = Place::new();
-    let names = ["line\nbreak", "\u{1}\u{1f}\u{7f}", "100%", "%41", "a+b", "a?b", "a#b", "a\\b", "...", " ", "-rf", "empty"];
+    let names =
+        ["line\nbreak", "\u{1}\u{1f}\u{7f}", "100%", "%41", "a+b", "a?b", "a#b", "a\\b", "...", " ", "-rf", "empty"];
     for name in names {
         fs::write(place.root().join(name), if name == "empty" { "" } else { "x" }).unwrap();
     }
@@ -260,7 +273,8 @@ fn t21_t24_t25_odd_names_and_empty_things_are_listed_back_identically() {
     let store = MemoryStore::new();
     let report = exported(&place.root(), &store);
     assert_eq!((report.skipped, report.failed), (0, 0), "{report:?}");
-    let mut expected: Vec<String> = names.iter().map(|name| (*name).to_owned()).chain(["directory/".to_owned()]).collect();
+    let mut expected: Vec<String> =
+        names.iter().map(|name| (*name).to_owned()).chain(["directory/".to_owned()]).collect();
     expected.sort();
     assert_eq!(keys(&store), expected);
     assert_eq!((body(&store, "empty"), body(&store, "directory/")), (Some(Vec::new()), Some(Vec::new())));
@@ -285,7 +299,8 @@ fn t26_t27_t28_t29_t30_t31_attributes_are_written_exactly() {
         set_mode(name, mode);
     }
     // Seconds and nanoseconds, and what is to be written; what the file system does not keep is as it keeps it.
-    let times: [(i64, i64); 5] = [(-1, 999_999_999), (0, 999_999_999), (-2_147_483_648, 0), (15_032_385_535, 0), (4_102_444_800, 1)];
+    let times: [(i64, i64); 5] =
+        [(-1, 999_999_999), (0, 999_999_999), (-2_147_483_648, 0), (15_032_385_535, 0), (4_102_444_800, 1)];
     for (number, (seconds, nanos)) in times.iter().enumerate() {
         let name = format!("time-{number}");
         fs::write(root.join(&name), "x").unwrap();
@@ -296,7 +311,10 @@ fn t26_t27_t28_t29_t30_t31_attributes_are_written_exactly() {
     let store = MemoryStore::new();
     let report = exported(&root, &store);
     assert_eq!((report.skipped, report.failed), (0, 0), "{report:?}");
-    assert_eq!((header(&store, "owner", "owner"), header(&store, "owner", "group")), ("4294967294".into(), "4294967294".into()));
+    assert_eq!(
+        (header(&store, "owner", "owner"), header(&store, "owner", "group")),
+        ("4294967294".into(), "4294967294".into())
+    );
     for (key, mode) in [("set-id", "0100755"), ("sticky/", "0041777"), ("closed", "0100000"), ("shut/", "0040000")] {
         assert_eq!(header(&store, key, "permissions"), mode, "{key}");
     }
@@ -392,7 +410,8 @@ fn t45_what_a_crashed_import_has_left_is_not_exported() {
 fn t46_of_two_exporters_of_one_key_one_wins_and_the_other_says_so() {
     let (one, other) = (Place::new(), Place::new());
     let store = MemoryStore::new();
-    let (states, options) = ([MemoryState::new(), MemoryState::new()], ExportOptions::new(Profile::fsx()).with_bucket("b"));
+    let (states, options) =
+        ([MemoryState::new(), MemoryState::new()], ExportOptions::new(Profile::fsx()).with_bucket("b"));
     let trees: Vec<LocalTree> = [&one, &other].iter().map(|place| open(&place.root())).collect();
     for (place, state, tree) in [(&one, &states[0], &trees[0]), (&other, &states[1], &trees[1])] {
         block_on(export_since(tree, &store, state, &options, &Silent)).unwrap();

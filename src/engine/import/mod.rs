@@ -579,7 +579,9 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             Headed::Item(Item::Claim(Claim::Object { object: Listed { use_for: Use::Context, .. }, .. })) => {
                 return Prepared::Done(Done::default());
             }
-            Headed::Item(Item::Unreadable { key, error }) => return Prepared::Done(self.unreadable(&key, &error).into()),
+            Headed::Item(Item::Unreadable { key, error }) => {
+                return Prepared::Done(self.unreadable(&key, &error).into());
+            }
             Headed::Item(Item::Claim(claim)) => claim,
         };
         match claim {

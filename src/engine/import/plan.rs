@@ -99,7 +99,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let skipped =
             |key: &[u8], cause: Cause, why: String| (None, Some(Ended::new(key, Outcome::Skipped).because(cause, why)));
         match item {
-            Item::Replaced(record) if self.may_be_unreadable(&record.key) => (None, Some(not_seen_to_be_gone(&record.key))),
+            Item::Replaced(record) if self.may_be_unreadable(&record.key) => {
+                (None, Some(not_seen_to_be_gone(&record.key)))
+            }
             Item::Replaced(record) => (
                 Some(planned(&record.key, Step::Delete, "its object is gone, and its path is that of a directory")),
                 None,

@@ -16,8 +16,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(super) use crate::tree::names::is_reserved;
 use crate::tree::names::STAGING as PREFIX;
+pub(super) use crate::tree::names::is_reserved;
 
 /// A directory in the root: 0700, ours, without access-control lists, on the same file system.
 ///

@@ -7,16 +7,22 @@
 #![allow(clippy::indexing_slicing, reason = "a test")]
 
 #[path = "../../bad_inputs/cases.rs"]
-#[allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "the crate's own tests use all of it")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "the crate's own tests use all of it"
+)]
 mod cases;
 
 #[path = "stranger/raw.rs"]
 mod raw;
 
-use cases::{Case, Hearing, Heard, attitudes, nodes_on_disk, with_only};
+use cases::{Case, Heard, Hearing, attitudes, nodes_on_disk, with_only};
 use posix_s3::engine::{ImportOptions, Remark, audit, import};
-use posix_s3::store::s3::S3Options;
 use posix_s3::store::DynObjectStore;
+use posix_s3::store::s3::S3Options;
 use posix_s3::tree::LocalTree;
 use posix_s3::{Prefix, Profile, escape};
 use posix_s3_s3_tests::door::{Door, Place};
@@ -30,7 +36,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
 
 /// What a server does with a row that it seems to take.
-const KNOWN: &[(&str, &str, &str)] = &[];
+const KNOWN: &[(&str, &str, &str)] = &[
+    ("moto", "K23", "what is not UTF-8 is kept as U+FFFD"),
+    ("moto", "K24", "what is not UTF-8 is kept as U+FFFD"),
+    ("moto", "K25", "what is not UTF-8 is kept as U+FFFD"),
+];
 
 /// A case as it is in the bucket.
 struct Put {
@@ -88,7 +98,14 @@ fn a_strangers_bucket_is_imported_as_the_tables_state() {
         }
     }
     say(&place.server, &puts, &elsewhere);
-    wrong.retain(|fault| !KNOWN.iter().any(|(server, id, _)| *server == place.server && fault.contains(&format!(" {id}: "))));
+    for (_, id, why) in KNOWN.iter().filter(|(server, _, _)| *server == place.server) {
+        let found = wrong.len();
+        wrong.retain(|fault| !fault.contains(&format!(" {id}: ")));
+        println!("    {id}: known: {why}");
+        if wrong.len() == found {
+            wrong.push(format!("{id}: {why}: fixed: remove it from the list"));
+        }
+    }
     for put in &puts {
         let root = if put.at.is_empty() { "" } else { &*prefix };
         for object in &put.case.objects {
@@ -149,9 +166,8 @@ async fn imported(
     let (root, outside) = (place.path().join("root"), place.path().join("root/outside"));
     fs::create_dir_all(&outside).unwrap();
     fs::write(outside.join("sentinel"), "untouched").unwrap();
-    let is_alone = |put: &&Put| {
-        put.at.is_empty() || !put.case.prefix.is_empty() || ["K1", "K54"].contains(&&*put.case.id)
-    };
+    let is_alone =
+        |put: &&Put| put.at.is_empty() || !put.case.prefix.is_empty() || ["K1", "K54"].contains(&&*put.case.id);
     let together: Vec<&Put> = puts.iter().filter(|put| !is_alone(put)).collect();
     let mut wrong = Vec::new();
     for put in together.iter().filter(|put| !put.case.planted.is_empty()) {
@@ -182,7 +198,9 @@ async fn imported(
         }
         wrong.extend(faults.into_iter().map(|fault| format!("{}: {fault}", put.case.id)));
     }
-    if nodes_on_disk(&outside).len() != before.len() || fs::read_to_string(outside.join("sentinel")).unwrap() != "untouched" {
+    if nodes_on_disk(&outside).len() != before.len()
+        || fs::read_to_string(outside.join("sentinel")).unwrap() != "untouched"
+    {
         wrong.push("something was written through a planted link".to_owned());
     }
     for put in puts.iter().filter(is_alone).filter(|put| !put.case.objects.is_empty()) {
@@ -197,21 +215,26 @@ async fn imported(
         let (heard, remarks) = run(store, &own, &root, profile).await;
         let nodes = nodes_on_disk(&root);
         let ends: Vec<_> = heard.iter().map(|heard| heard.outcome.name()).collect();
-        let (expected, implied): (&[&str], usize) = match &*put.case.id {
-            "K1" => (&["skipped"], 0),
-            "K37" => (&["written"], 3),
-            "K38" | "K40" => (&["failed"], 0),
-            "K39" => (&["written"], 510),
-            "K56" | "K58" => (if put.case.id == "K58" { &["written"] } else { &[] }, 0),
-            "K54" => (&["skipped", "skipped"], 0),
-            "K57" => (&["skipped", "written"], 0),
+        // A key over the limit is not asked for; it stands below the same first name as the one that is as long as can be.
+        let is_there = |id: &str| puts.iter().any(|put| put.case.id == id && !put.case.objects.is_empty());
+        let (expected, implied, made_of): (&[&str], usize, usize) = match &*put.case.id {
+            "K1" => (&["skipped"], 0, 0),
+            "K37" | "K38" if is_there("K38") => (&["failed", "written"], 3, 3),
+            "K37" => (&["written"], 3, 3),
+            // The file is where the key over the limit has a directory.
+            "K39" | "K40" if is_there("K40") => (&["failed", "skipped"], 511, 0),
+            "K39" => (&["written"], 510, 510),
+            "K54" => (&["skipped", "skipped"], 0, 0),
+            "K56" => (&[], 0, 0),
+            "K57" => (&["skipped", "written"], 0, 0),
+            "K58" => (&["written"], 0, 0),
             id => panic!("{id} is not known"),
         };
         let mut ends = ends;
         ends.sort_unstable();
         let found = remarks.iter().filter(|remark| remark.verdict.to_string() == "implied").count();
         let made = nodes.values().filter(|node| node.starts_with("directory")).count();
-        if ends != expected || (implied > 0 && (found, made) != (implied, implied)) {
+        if ends != expected || (implied > 0 && (found, made) != (implied, made_of)) {
             wrong.push(format!("{}: {ends:?}, {found} implied directories, {made} made", put.case.id));
         }
     }
@@ -219,7 +242,12 @@ async fn imported(
 }
 
 /// Imports and audits what is below a prefix.
-async fn run(store: &Arc<dyn DynObjectStore>, prefix: &str, root: &Path, profile: &Profile) -> (Vec<Heard>, Vec<Remark>) {
+async fn run(
+    store: &Arc<dyn DynObjectStore>,
+    prefix: &str,
+    root: &Path,
+    profile: &Profile,
+) -> (Vec<Heard>, Vec<Remark>) {
     let prefix = Prefix::parse(prefix).unwrap();
     let (hearing, tree) = (Hearing::default(), LocalTree::open(root).unwrap());
     let options = ImportOptions::new(profile.clone()).with_prefix(prefix.clone());
@@ -241,7 +269,11 @@ fn say(server: &str, puts: &[Put], elsewhere: &[String]) {
     };
     for letter in ["K", "H"] {
         let not_put = elsewhere.iter().filter(|id| id.starts_with(letter)).cloned().collect::<Vec<_>>().join(" ");
-        println!("{server}, {letter}: {} kept whole, {} not or in part, not to be put: {not_put}", ids(letter, true), ids(letter, false));
+        println!(
+            "{server}, {letter}: {} kept whole, {} not or in part, not to be put: {not_put}",
+            ids(letter, true),
+            ids(letter, false)
+        );
     }
     for put in puts {
         for lost in &put.lost {

@@ -27,7 +27,10 @@ impl Answer {
     pub(crate) fn code(&self) -> String {
         let body = String::from_utf8_lossy(&self.body);
         let code = body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
-        code.map_or_else(|| body.chars().take(60).filter(|character| !character.is_control()).collect(), |(code, _)| code.to_owned())
+        code.map_or_else(
+            || body.chars().take(60).filter(|character| !character.is_control()).collect(),
+            |(code, _)| code.to_owned(),
+        )
     }
 }
 
@@ -53,7 +56,9 @@ impl Raw {
         let mut target = format!("/{}/", self.place.bucket);
         for byte in key {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => target.push(char::from(*byte)),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                    target.push(char::from(*byte))
+                }
                 _ => write!(target, "%{byte:02X}").unwrap(),
             }
         }
@@ -72,7 +77,10 @@ impl Raw {
         for (name, value) in &sent {
             wire.extend(format!("{name}: {value}\r\n").into_bytes());
         }
-        wire.extend(format!("authorization: {authorization}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len()).into_bytes());
+        wire.extend(
+            format!("authorization: {authorization}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len())
+                .into_bytes(),
+        );
         wire.extend(body);
         let mut stream = TcpStream::connect(&self.authority).expect("the server is there");
         stream.write_all(&wire).unwrap();
@@ -85,11 +93,14 @@ impl Raw {
     fn sign(&self, method: &str, target: &str, headers: &[(String, String)], checksum: &str, stamp: &str) -> String {
         let mut canonical: Vec<(String, String)> = headers
             .iter()
-            .map(|(name, value)| (name.to_lowercase(), value.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")))
+            .map(|(name, value)| {
+                (name.to_lowercase(), value.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
+            })
             .collect();
         canonical.sort();
         let names = canonical.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
-        let lines: String = canonical.iter().fold(String::new(), |lines, (name, value)| lines + name + ":" + value + "\n");
+        let lines: String =
+            canonical.iter().fold(String::new(), |lines, (name, value)| lines + name + ":" + value + "\n");
         let request = format!("{method}\n{target}\n\n{lines}\n{names}\n{checksum}");
         let day = &stamp[..8];
         let scope = format!("{day}/{}/s3/aws4_request", self.place.region);
@@ -98,7 +109,11 @@ impl Raw {
         for part in [day, &self.place.region, "s3", "aws4_request", &text] {
             key = hmac(&key, part.as_bytes());
         }
-        format!("AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={}", self.place.access_key, hex(&key))
+        format!(
+            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={}",
+            self.place.access_key,
+            hex(&key)
+        )
     }
 }
 
@@ -125,12 +140,17 @@ fn hex(bytes: &[u8]) -> String {
 fn parse(answer: &[u8]) -> Answer {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
     let mut lines = answer[..end].split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let status = lines.next().and_then(|line| std::str::from_utf8(line.split(|byte| *byte == b' ').nth(1)?).ok()?.parse().ok());
+    let status =
+        lines.next().and_then(|line| std::str::from_utf8(line.split(|byte| *byte == b' ').nth(1)?).ok()?.parse().ok());
     let headers = lines.filter_map(|line| {
         let colon = line.iter().position(|byte| *byte == b':')?;
         let name = String::from_utf8_lossy(&line[..colon]).to_lowercase();
         Some((name, line[colon + 1..].trim_ascii().to_vec()))
     });
     // No answer at all is one of its own.
-    Answer { status: status.unwrap_or(0), headers: headers.collect(), body: answer.get(end + 4..).unwrap_or_default().to_vec() }
+    Answer {
+        status: status.unwrap_or(0),
+        headers: headers.collect(),
+        body: answer.get(end + 4..).unwrap_or_default().to_vec(),
+    }
 }
