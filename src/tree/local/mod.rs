@@ -101,6 +101,7 @@ impl LocalTree {
     ///
     /// # Errors
     /// When it cannot be opened or is no directory.
+    #[allow(clippy::disallowed_methods, reason = "the one path that is the operator's")]
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Self::from_descriptor(rustix::fs::open(path.as_ref(), flags, Mode::empty())?)
