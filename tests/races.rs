@@ -16,13 +16,13 @@
 mod figures;
 mod swaps;
 
-use swaps::operations::{Met, OPERATIONS, Operation};
-use swaps::scene::{Scene, Spot, fast};
-use swaps::unsafe_ways::WAYS;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use swaps::operations::{Met, OPERATIONS, Operation};
+use swaps::scene::{Scene, Spot, fast};
+use swaps::unsafe_ways::WAYS;
 
 /// Both processors are for one race at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

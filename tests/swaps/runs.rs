@@ -142,13 +142,8 @@ pub(crate) fn imports(place: &Path, flips: u64) -> Runs {
                 fs::remove_file(source.join("a/n")).unwrap();
             }
             let store = if round % 3 == 0 { &MemoryStore::new() } else { &store };
-            block_on(export(
-                &LocalTree::open(&source).unwrap(),
-                store,
-                &ExportOptions::new(Profile::fsx()),
-                &Silent,
-            ))
-            .unwrap();
+            block_on(export(&LocalTree::open(&source).unwrap(), store, &ExportOptions::new(Profile::fsx()), &Silent))
+                .unwrap();
             let tree = LocalTree::open(swapped.root()).unwrap();
             let options = ImportOptions::new(profile())
                 .with_on_conflict([OnConflict::KeepBoth, OnConflict::Store][usize::from(round % 2 == 0)])

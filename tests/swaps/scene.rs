@@ -89,17 +89,7 @@ impl Scene {
         let around = open(&root.join(spot.around()));
         let (root_fd, tree) = (open(&root), LocalTree::open(&root).unwrap());
         let within = LocalTree::open(root.join(spot.around())).unwrap();
-        let scene = Self {
-            spot,
-            outside,
-            tree,
-            around,
-            flipper: Flipper::new(),
-            root,
-            root_fd,
-            within,
-            _base: base,
-        };
+        let scene = Self { spot, outside, tree, around, flipper: Flipper::new(), root, root_fd, within, _base: base };
         scene.link();
         scene
     }
@@ -170,8 +160,7 @@ impl Scene {
                     }
                 }
             }
-            for (name, wanted) in
-                [("f", FileType::RegularFile), ("s", FileType::Directory), ("e", FileType::Directory)]
+            for (name, wanted) in [("f", FileType::RegularFile), ("s", FileType::Directory), ("e", FileType::Directory)]
             {
                 let is_swapped = self.spot != Spot::Parent && self.spot.name() == name;
                 let other = format!("{name}~");

@@ -32,7 +32,12 @@ pub(crate) const WAYS: [Way; 19] = [
     Way { name: "set_permissions, leaf", spot: Spot::File, moves: false, run: set_permissions },
     Way { name: "chown, leaf", spot: Spot::File, moves: false, run: change_owner },
     Way { name: "set_times, parent", spot: Spot::Parent, moves: false, run: set_times },
-    Way { name: "set_permissions of a directory, leaf", spot: Spot::Directory, moves: false, run: set_permissions_of_directory },
+    Way {
+        name: "set_permissions of a directory, leaf",
+        spot: Spot::Directory,
+        moves: false,
+        run: set_permissions_of_directory,
+    },
     Way { name: "remove_file, parent", spot: Spot::Parent, moves: true, run: remove_file },
     Way { name: "remove_dir, parent", spot: Spot::Parent, moves: true, run: remove_dir },
     Way { name: "rename, parent", spot: Spot::Parent, moves: true, run: rename },

@@ -1,5 +1,10 @@
 //! [`FileState`]: the state of a link in files.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the directory of the state is the operator's; links and files of others are refused in it"
+)]
+
 use super::{Part, StateRead, StateStore, StateWrite, Syncer};
 use crate::snapshot::MAGIC;
 use rustix::fs::{FlockOperation, OFlags};

@@ -1,5 +1,10 @@
 //! The names of the files of a bucket, and the walk over them in key order.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the bucket's directory is the operator's, and nobody else writes to it: that is checked when it is opened"
+)]
+
 use super::object::damaged;
 use super::{LOCK, MARKER, STAGING, is_absent};
 use std::ffi::OsStr;

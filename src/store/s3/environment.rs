@@ -1,5 +1,7 @@
 //! [`Environment`]: what the usual AWS variables and files say of S3.
 
+#![allow(clippy::disallowed_methods, reason = "the files of the AWS configuration, where it says that they are")]
+
 use super::credentials::{Credentials, Keys, KeysError};
 use super::endpoint::{Addressing, AddressingError, Endpoint, EndpointError};
 use super::profiles::{ProfileFile, ProfileFileError, in_table};
