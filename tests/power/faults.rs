@@ -23,7 +23,10 @@ const ERRORS: [(&[&str], &str); 13] = [
         &["mkdir", "mkdirat", "symlinkat", "linkat", "rename", "renameat", "renameat2"],
         "EIO ENOSPC EDQUOT EROFS EACCES EPERM ENOENT EEXIST ELOOP ENOTDIR EMLINK ENOMEM EXDEV ENAMETOOLONG ESTALE EBUSY",
     ),
-    (&["unlink", "unlinkat", "rmdir"], "EIO EROFS EACCES EPERM ENOENT ELOOP ENOTDIR EBUSY ENOTEMPTY ENOMEM ESTALE EISDIR"),
+    (
+        &["unlink", "unlinkat", "rmdir"],
+        "EIO EROFS EACCES EPERM ENOENT ELOOP ENOTDIR EBUSY ENOTEMPTY ENOMEM ESTALE EISDIR",
+    ),
     (&["fchmod", "fchown", "fchownat", "utimensat"], "EIO EROFS EACCES EPERM ENOENT ENOMEM EDQUOT ESTALE ENOSPC"),
     (
         &["fsetxattr", "fremovexattr", "fgetxattr", "flistxattr"],
@@ -107,7 +110,8 @@ fn trace(workload: &Workload, place: &Place, options: &[&str], log: &Path) -> Ou
 
 /// Runs the program with a call that fails. Says whether it came to that.
 pub(crate) fn run(workload: &Workload, place: &Place, site: &Site, log: &Path) -> (Output, bool) {
-    let calls = if site.call.contains("sync") { "fsync,fdatasync,syncfs,openat,open,close" } else { site.call.as_str() };
+    let calls =
+        if site.call.contains("sync") { "fsync,fdatasync,syncfs,openat,open,close" } else { site.call.as_str() };
     let output = trace(workload, place, &["-y", "-e", &format!("trace={calls}"), "-e", &site.inject()], log);
     let text = fs::read_to_string(log).unwrap();
     let mut failed = text.lines().filter(|line| line.contains("(INJECTED)")).peekable();
