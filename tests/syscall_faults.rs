@@ -83,6 +83,7 @@ fn any_system_call_may_fail() {
                 Ok(came) => happened += u64::from(came),
                 Err(error) => {
                     happened += 1;
+                    println!("{site:?}: {error}");
                     failures.push(format!("{}, {site:?}: {error}", worlds[*world].workload.name));
                 }
             }
