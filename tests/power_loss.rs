@@ -25,6 +25,7 @@ use posix_s3::store::MemoryStore;
 use posix_s3::tree::{LocalTree, MemoryTree};
 use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, Permissions, Profile, Timestamp, Uid};
 use power::check::Case;
+use power::disk::{Kind, Wanted};
 use power::enumerate::{Chance, Left, at};
 use power::workload::WORKLOADS;
 use std::collections::{BTreeMap, HashSet};
@@ -86,15 +87,25 @@ fn the_power_may_fail_at_any_system_call() {
                 let done = |there: bool| -> String {
                     let effects = case.history.effects.iter().enumerate();
                     let chosen = effects.filter(|(at, done)| {
-                        done.since <= left.moment && (left.there[*at] == there) && (!there || done.durable > left.moment)
+                        done.since <= left.moment
+                            && (left.there[*at] == there)
+                            && (!there || done.durable > left.moment)
                     });
                     chosen.map(|(at, done)| format!("\n  {at} {}", short(&format!("{:?}", done.effect)))).collect()
                 };
                 let text = format!(
                     "{}: the power fails at moment {} of {} ({}, torn {:?}, in order: {}): {error}\nthere, though nobody waited for it:{}\nlost:{}\n\
                      POSIX_S3_SEED={seed} POSIX_S3_EFFORT={} POSIX_S3_WORKLOAD='{}' cargo test --test power_loss",
-                    workload.name, left.moment, case.moments, left.how, left.torn, left.in_order, done(true), done(false),
-                    figures::effort(), workload.name,
+                    workload.name,
+                    left.moment,
+                    case.moments,
+                    left.how,
+                    left.torn,
+                    left.in_order,
+                    done(true),
+                    done(false),
+                    figures::effort(),
+                    workload.name,
                 );
                 failures.entry(error.chars().take(240).collect()).or_insert((0, text)).0 += 1;
             }
@@ -102,12 +113,18 @@ fn the_power_may_fail_at_any_system_call() {
         }
         println!(
             "{}: {} calls, {distinct} states, {ordered} of them in order, {} tried in {:?}",
-            workload.name, case.moments, lefts.len(), began.elapsed()
+            workload.name,
+            case.moments,
+            lefts.len(),
+            began.elapsed()
         );
-        let kinds: Vec<String> = failures.iter().map(|(error, (count, _))| format!("\n{count} times {error}")).collect();
+        let kinds: Vec<String> =
+            failures.iter().map(|(error, (count, _))| format!("\n{count} times {error}")).collect();
         let first = failures.values().map(|(_, text)| text.as_str()).min_by_key(|text| text.len());
         if let Some(first) = first {
-            if std::env::var_os("POSIX_S3_GO_ON").is_none() { panic!("{first}\nand of each kind:{}", kinds.concat()); }
+            if std::env::var_os("POSIX_S3_GO_ON").is_none() {
+                panic!("{first}\nand of each kind:{}", kinds.concat());
+            }
             println!("{first}\nand of each kind:{}", kinds.concat());
         }
         (tried, all, moments) = (tried + lefts.len(), all + distinct, moments + case.moments);
@@ -116,6 +133,53 @@ fn the_power_may_fail_at_any_system_call() {
     if only.is_none() {
         figures::record("power-loss points", moments as u64, 800);
         figures::record("power-loss states", tried as u64, 1_200);
+    }
+}
+
+/// What has to be found if the program did not wait for something.
+///
+/// The state is not among it: what is torn of it is no knowledge, and the next run looks for itself. What the program waits
+/// for there tells its own late write from a stranger's when the tree changes before the next run.
+#[test]
+fn whoever_does_not_wait_for_the_disk_is_found_out() {
+    if !power::may_run("a program that does not wait for the disk") {
+        return;
+    }
+    let is_file = |case: &Case, number: usize| matches!(case.end.inodes[number].kind, Kind::File(_));
+    type LeftOut = fn(&Case, Wanted, &dyn Fn(&Case, usize) -> bool) -> bool;
+    let files: LeftOut = |case, wanted, is_file| matches!(wanted, Wanted::All(inode) if is_file(case, inode));
+    let directories: LeftOut = |case, wanted, is_file| matches!(wanted, Wanted::All(inode) if !is_file(case, inode));
+    let file_system: LeftOut = |_, wanted, _| matches!(wanted, Wanted::FileSystem(_));
+    for (name, what, left_out) in [
+        ("first import", "files in the tree", files),
+        ("import of changes", "names in the tree", file_system),
+        ("first export", "objects", files),
+        ("export of changes", "names in the bucket", directories),
+    ] {
+        let workload = WORKLOADS.into_iter().find(|workload| workload.name == name).unwrap();
+        let recorded = tempfile::tempdir().unwrap();
+        let base = recorded.path().join("base");
+        fs::create_dir(&base).unwrap();
+        let case = Case::record(workload, &base);
+        let history = case.history.without(|wanted| left_out(&case, wanted, &is_file));
+        let (mut chance, mut known, scratch) = (Chance::new(1), HashSet::new(), scratch());
+        let lefts = (0..case.moments).rev().flat_map(|moment| at(&history, moment, 4, &mut chance)).collect::<Vec<_>>();
+        let mut tried = 0;
+        let found = lefts.iter().find_map(|left| {
+            let disk = left.disk(&case.start, &history);
+            if !known.insert(disk.hash()) {
+                return None;
+            }
+            tried += 1;
+            let base = scratch.path().join("base");
+            fs::create_dir(&base).unwrap();
+            let checked = case.check(&disk, left.in_order, &base);
+            fs::remove_dir_all(&base).unwrap();
+            checked.err()
+        });
+        let found =
+            found.unwrap_or_else(|| panic!("{name} without waiting for {what}: nothing is found in {tried} states"));
+        println!("{name} without waiting for {what}, at state {tried}: {}", short(&found));
     }
 }
 
@@ -129,7 +193,14 @@ fn a_directory_that_a_killed_import_has_made_is_finished_by_the_next() {
     fs::create_dir(root.path().join("d")).unwrap();
     fs::set_permissions(root.path().join("d"), fs::Permissions::from_mode(0o700)).unwrap();
     let tree = LocalTree::open(root.path()).unwrap();
-    let report = block_on(import_since(&store, &tree, &state, &ImportOptions::new(Profile::fsx()).with_bucket("bucket"), &Silent)).unwrap();
+    let report = block_on(import_since(
+        &store,
+        &tree,
+        &state,
+        &ImportOptions::new(Profile::fsx()).with_bucket("bucket"),
+        &Silent,
+    ))
+    .unwrap();
     assert!(report.is_complete(), "{:?}", report.problems);
     assert_eq!(root.path().join("d").metadata().unwrap().mode() & 0o7777, 0o500);
 }
@@ -145,7 +216,14 @@ fn a_file_to_which_a_killed_import_has_given_some_attributes_gets_the_others_fro
     let file = |attributes| Entry::new(Key::parse("a").unwrap(), EntryKind::File { size: 3 }, attributes).unwrap();
     let import = || {
         let tree = LocalTree::open(root.path()).unwrap();
-        let report = block_on(import_since(&store, &tree, &state, &ImportOptions::new(Profile::fsx()).with_bucket("bucket"), &Silent)).unwrap();
+        let report = block_on(import_since(
+            &store,
+            &tree,
+            &state,
+            &ImportOptions::new(Profile::fsx()).with_bucket("bucket"),
+            &Silent,
+        ))
+        .unwrap();
         assert!(report.is_complete(), "{:?}", report.problems);
         report
     };
@@ -165,7 +243,14 @@ fn a_file_to_which_a_killed_import_has_given_some_attributes_gets_the_others_fro
     fs::File::open(&path).unwrap().set_modified(modified).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let tree = LocalTree::open(root.path()).unwrap();
-    let report = block_on(import_since(&store, &tree, &state, &ImportOptions::new(Profile::fsx()).with_bucket("bucket"), &Silent)).unwrap();
+    let report = block_on(import_since(
+        &store,
+        &tree,
+        &state,
+        &ImportOptions::new(Profile::fsx()).with_bucket("bucket"),
+        &Silent,
+    ))
+    .unwrap();
     assert_eq!((report.conflicts, fs::read_to_string(&path).unwrap().as_str()), (1, "two"));
 }
 

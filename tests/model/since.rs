@@ -511,7 +511,13 @@ fn import_directory(key: &str, version: &Version, known: Option<&Agreed>, option
     let is_free = match &now {
         None => !was_agreed_on(known),
         Some(now) => {
-            is_as_recorded(key, Some(now), known, &options.rules) || is_directory_alike(now, &read, &options.rules)
+            is_as_recorded(key, Some(now), known, &options.rules)
+                || is_directory_alike(now, &read, &options.rules)
+                || match known.and_then(|known| known.local.as_ref()) {
+                    Some(was) => is_being_set(was, now, &read),
+                    // Mapping decision: as an import makes a directory, to fill it, is no attribute that somebody has set.
+                    None => (now.uid, now.gid, now.mode) == (read.uid, read.gid, read.mode | 0o700),
+                }
         }
     };
     // Mapping decision: of a directory, `KeepBoth` keeps the attributes of the tree.
@@ -561,7 +567,18 @@ fn import_one(
     if is_same && (!as_recorded || same_object) {
         return expected.agree(key, Verdict::Unchanged);
     }
-    let is_free = as_recorded || !was_agreed_on(known) && now.is_none();
+    // Mapping decision: attributes that are on their way to those of the object are what an import that was cut short has set.
+    let is_unfinished = now.as_ref().zip(known.and_then(|known| known.local.as_ref())).is_some_and(|(now, was)| {
+        let content = if options.etags_tell { now.kind == read.kind } else { length(&now.kind) == length(&read.kind) };
+        let is_file = is_file(now) && is_file(&read) && length(&now.kind) == length(&was.kind);
+        !as_recorded
+            && is_file
+            && content
+            && [was.mtime, read.mtime].contains(&now.mtime)
+            && is_being_set(was, now, &read)
+    });
+    let is_free = is_unfinished || as_recorded || !was_agreed_on(known) && now.is_none();
+    let has_bytes = has_bytes || is_unfinished;
     match wins {
         _ if is_free => {}
         None => return expected.end(key, Verdict::Conflict("changed on both sides")),
@@ -593,6 +610,15 @@ fn import_one(
     }
     expected.tree.insert(key.to_owned(), read);
     expected.agree(key, Verdict::Written);
+}
+
+/// Whether something is on its way from what was agreed on to what its object says: owner and permissions, then times.
+fn is_being_set(was: &Node, now: &Node, read: &Node) -> bool {
+    let owner = |node: &Node| (node.uid, node.gid);
+    let is_between = owner(was) != owner(read)
+        && [owner(was), owner(read)].contains(&owner(now))
+        && now.mode & 0o7777 == was.mode & read.mode & 0o700;
+    is_between || (owner(now) == owner(read) && now.mode & 0o7777 == read.mode & 0o7777)
 }
 
 /// Whether both sides ever held it.

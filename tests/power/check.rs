@@ -24,7 +24,7 @@ pub(crate) struct Case {
     pub(crate) history: History,
     /// How many calls changed anything or asked for it to be on the disk.
     pub(crate) moments: usize,
-    end: Disk,
+    pub(crate) end: Disk,
     identity: [u8; 16],
     bucket: String,
     old: View,
@@ -130,11 +130,14 @@ impl Case {
             same("the tree after the next run", &self.new, &without)?;
         }
         let again = fresh();
-        let sent_again = self.workload.run(&again, base, &self.bucket).map_err(|error| format!("the run after: {error:?}"))?;
+        let sent_again =
+            self.workload.run(&again, base, &self.bucket).map_err(|error| format!("the run after: {error:?}"))?;
         let said = again.said.lock().unwrap();
         if sent_again > 0 || !said.is_empty() {
             let first = resumed.said.lock().unwrap();
-            return Err(format!("the run after: {sent_again} requests and {said:?}; the one before: {sent} and {first:?}"));
+            return Err(format!(
+                "the run after: {sent_again} requests and {said:?}; the one before: {sent} and {first:?}"
+            ));
         }
         Ok(())
     }

@@ -118,6 +118,8 @@ pub(crate) struct History {
     pub(crate) ctimes: BTreeMap<(Number, usize), Time>,
     /// How many moments there are at which power can fail: after each effect and each time something is on the disk.
     pub(crate) moments: usize,
+    /// What was asked to be on the disk: when, what, and from which line on it says nothing.
+    syncs: Vec<(usize, Wanted, usize)>,
 }
 
 #[derive(Clone, Debug)]
@@ -142,7 +144,21 @@ impl History {
     /// Says that what was done before a line is on the disk now.
     pub(crate) fn sync(&mut self, wanted: Wanted, before: usize) {
         self.moments += 1;
-        let now = self.moments;
+        self.syncs.push((self.moments, wanted, before));
+        self.bring(self.moments, wanted, before);
+    }
+
+    /// The same run of a program that does not wait for some of it.
+    pub(crate) fn without(&self, is_left_out: impl Fn(Wanted) -> bool) -> Self {
+        let mut history = self.clone();
+        history.effects.iter_mut().for_each(|done| done.durable = usize::MAX);
+        for (now, wanted, before) in self.syncs.iter().filter(|(_, wanted, _)| !is_left_out(*wanted)) {
+            history.bring(*now, *wanted, *before);
+        }
+        history
+    }
+
+    fn bring(&mut self, now: usize, wanted: Wanted, before: usize) {
         for done in self.effects.iter_mut().filter(|done| done.durable == usize::MAX && done.line < before) {
             let is_wanted = match wanted {
                 Wanted::Data(inode) => done.effect.is_data_of(inode),
@@ -245,7 +261,12 @@ impl Disk {
     }
 
     /// What the disk holds of a history with some of its effects; `torn` is the one of which only a part is there.
-    pub(crate) fn with(&self, history: &History, is_there: impl Fn(usize) -> bool, torn: Option<(usize, usize)>) -> Self {
+    pub(crate) fn with(
+        &self,
+        history: &History,
+        is_there: impl Fn(usize) -> bool,
+        torn: Option<(usize, usize)>,
+    ) -> Self {
         let mut disk = self.clone();
         disk.inodes.extend(history.born.iter().cloned());
         for (at, done) in history.effects.iter().enumerate().filter(|(at, _)| is_there(*at)) {

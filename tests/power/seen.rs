@@ -107,7 +107,8 @@ pub(crate) fn make(disk: &Disk, base: &Path) -> HashMap<u64, Stands> {
     };
     if !made.notes.is_empty() {
         // A note tells of inodes by their numbers.
-        let numbers: HashMap<u64, u64> = stands(&made.paths).iter().map(|(real, stands)| (stands.told, *real)).collect();
+        let numbers: HashMap<u64, u64> =
+            stands(&made.paths).iter().map(|(real, stands)| (stands.told, *real)).collect();
         for (number, path, times) in std::mem::take(&mut made.notes) {
             let Kind::Link(target) = &disk.inodes[number].kind else { continue };
             let text = String::from_utf8(target.clone()).unwrap();

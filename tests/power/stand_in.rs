@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use posix_s3::tree::{
-    Applied, Around, Data, Fingerprint, Found, LocalTree, Look, NameList, OpenFile, Place, Present, Residence, SourceError,
-    Standing, Tree, TreeError, TreeOp, Visit,
+    Applied, Around, Data, Fingerprint, Found, LocalTree, Look, NameList, OpenFile, Place, Present, Residence,
+    SourceError, Standing, Tree, TreeError, TreeOp, Visit,
 };
 use posix_s3::{Entry, Key, KeyList, Status, Timestamp};
 use std::collections::HashMap;

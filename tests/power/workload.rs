@@ -2,8 +2,8 @@
 
 use super::trace;
 use posix_s3::engine::{
-    DataOptions, ExportOptions, Fetch, FileState, ImportOptions, Jobs, KeptCause, ReleaseOptions, Report, Silent, export_since,
-    import_since, release, restore,
+    DataOptions, ExportOptions, Fetch, FileState, ImportOptions, Jobs, KeptCause, ReleaseOptions, Report, Silent,
+    export_since, import_since, release, restore,
 };
 use posix_s3::plan::{Brake, Deletes};
 use posix_s3::store::DirectoryStore;
@@ -44,13 +44,49 @@ pub(crate) struct Workload {
 
 pub(crate) const WORKLOADS: [Workload; 10] = [
     Workload { name: "first import", way: Way::Import(Fetch::Now), jobs: 1, states: 160, before: a_full_bucket },
-    Workload { name: "first import side by side", way: Way::Import(Fetch::Now), jobs: 8, states: 160, before: a_full_bucket },
-    Workload { name: "import of changes", way: Way::Import(Fetch::Now), jobs: 1, states: 160, before: an_imported_tree_and_changes },
-    Workload { name: "import of attributes", way: Way::Import(Fetch::Now), jobs: 1, states: 160, before: an_imported_tree_and_attributes },
+    Workload {
+        name: "first import side by side",
+        way: Way::Import(Fetch::Now),
+        jobs: 8,
+        states: 160,
+        before: a_full_bucket,
+    },
+    Workload {
+        name: "import of changes",
+        way: Way::Import(Fetch::Now),
+        jobs: 1,
+        states: 160,
+        before: an_imported_tree_and_changes,
+    },
+    Workload {
+        name: "import of attributes",
+        way: Way::Import(Fetch::Now),
+        jobs: 1,
+        states: 160,
+        before: an_imported_tree_and_attributes,
+    },
     Workload { name: "first export", way: Way::Export, jobs: 1, states: 160, before: a_full_tree },
-    Workload { name: "export of changes", way: Way::Export, jobs: 1, states: 160, before: an_exported_tree_and_changes },
-    Workload { name: "export of changes side by side", way: Way::Export, jobs: 8, states: 160, before: an_exported_tree_and_changes },
-    Workload { name: "import without data", way: Way::Import(Fetch::OnDemand), jobs: 1, states: 160, before: a_full_bucket },
+    Workload {
+        name: "export of changes",
+        way: Way::Export,
+        jobs: 1,
+        states: 160,
+        before: an_exported_tree_and_changes,
+    },
+    Workload {
+        name: "export of changes side by side",
+        way: Way::Export,
+        jobs: 8,
+        states: 160,
+        before: an_exported_tree_and_changes,
+    },
+    Workload {
+        name: "import without data",
+        way: Way::Import(Fetch::OnDemand),
+        jobs: 1,
+        states: 160,
+        before: a_full_bucket,
+    },
     Workload { name: "restore", way: Way::Restore, jobs: 1, states: 20, before: a_tree_of_placeholders },
     Workload { name: "release", way: Way::Release, jobs: 1, states: 20, before: a_tree_to_be_released },
 ];
@@ -132,7 +168,8 @@ impl Workload {
         let failed = |error: &dyn std::error::Error| Ended::Failed(format!("{error}: {error:?}"));
         let state = FileState::open(base.join("state/s")).map_err(|error| failed(&error))?;
         let path = base.join("bucket");
-        let opened = if self.way == Way::Export { DirectoryStore::open(path) } else { DirectoryStore::open_existing(path) };
+        let opened =
+            if self.way == Way::Export { DirectoryStore::open(path) } else { DirectoryStore::open_existing(path) };
         let store = opened.map_err(|error| failed(&error))?;
         let (jobs, deletes) = (Jobs::new(self.jobs).unwrap(), Deletes::Apply(Brake::RELEASED));
         let data = DataOptions::new(Profile::fsx()).with_jobs(jobs).with_bucket(bucket);
@@ -155,7 +192,8 @@ impl Workload {
                     let report = release(tree, &store, &state, &options, now, &Silent).await;
                     let report = report.map_err(|error| failed(&error))?;
                     // One that is empty has nothing to give back.
-                    let kept = report.reasons.iter().filter(|kept| kept.cause != KeptCause::NotAFile && &*kept.key != "b\\n");
+                    let kept =
+                        report.reasons.iter().filter(|kept| kept.cause != KeptCause::NotAFile && &*kept.key != "b\\n");
                     let kept: Vec<String> = kept.map(ToString::to_string).collect();
                     return if kept.is_empty() { Ok(None) } else { Err(Ended::Incomplete(kept)) };
                 }

@@ -341,8 +341,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let Some(old) = listed.record.as_ref().and_then(|record| record.local.as_ref()) else { return false };
         let (now, wanted) = (found.entry.attributes(), &head.attributes);
         let is_file = found.entry.file_type() == FileType::File && head.file_type == FileType::File;
-        let is_same_file = found.fingerprint.inode == old.inode && found.entry.object_size() == old.size;
-        let may_be = is_file && is_same_file && [old.mtime, wanted.mtime].contains(&now.mtime);
+        let may_be = is_file && found.entry.object_size() == old.size && [old.mtime, wanted.mtime].contains(&now.mtime);
         if !may_be || !is_being_set(old, now, wanted) {
             return false;
         }
