@@ -33,8 +33,14 @@ fuzz_target!(|input: &[u8]| {
     let (rules, prefix) = (worlds::rules(&mut choices), worlds::prefix(&mut choices));
     for name in ["a", "a-", "b"] {
         let above = place.path().to_str().expect("a path of text");
-        let targets =
-            [None, None, Some(format!("../{name}")), Some(format!("{above}/a")), Some("../new".into()), Some("b".into())];
+        let targets = [
+            None,
+            None,
+            Some(format!("../{name}")),
+            Some(format!("{above}/a")),
+            Some("../new".into()),
+            Some("b".into()),
+        ];
         if let Some(target) = choices.of(&targets) {
             symlink(target, root.join(name)).expect("a link");
         }

@@ -77,7 +77,8 @@ fuzz_target!(|input: &[u8]| {
     let cut = choices.number();
     let code = match choices.byte() {
         at @ 0..=199 => {
-            let codes = ["InternalError", "SlowDown", "NoSuchKey", "PreconditionFailed", "AccessDenied", "RequestTimeout"];
+            let codes =
+                ["InternalError", "SlowDown", "NoSuchKey", "PreconditionFailed", "AccessDenied", "RequestTimeout"];
             codes[usize::from(at) % codes.len()].to_owned()
         }
         _ => choices.text(60),
@@ -87,7 +88,9 @@ fuzz_target!(|input: &[u8]| {
     let _ = write!(fields, "<Resource>{}</Resource>", written(&resource));
     // Of a batch also an error of the key alone.
     let error = match choices.byte() % 4 {
-        3 if which == 4 => format!("{prolog}<DeleteResult{namespace}><Error><Key>a</Key>{fields}</Error></DeleteResult>"),
+        3 if which == 4 => {
+            format!("{prolog}<DeleteResult{namespace}><Error><Key>a</Key>{fields}</Error></DeleteResult>")
+        }
         _ => format!("{prolog}<Error{namespace}>{fields}</Error>"),
     };
     match read(which, status, error.as_bytes()) {

@@ -25,7 +25,8 @@ fn written(text: &str, choices: &mut Choices<'_>) -> String {
     let mut written = String::new();
     for character in text.chars() {
         // What a reader would fold, and what ends a section, is referred to.
-        let is_plain = character >= ' ' && !"<&>]".contains(character) && !['\u{fffe}', '\u{ffff}'].contains(&character);
+        let is_plain =
+            character >= ' ' && !"<&>]".contains(character) && !['\u{fffe}', '\u{ffff}'].contains(&character);
         let _ = match choices.byte() % 8 {
             0..=4 if is_plain => write!(written, "{character}"),
             5 if is_plain => write!(written, "<![CDATA[{character}]]>"),

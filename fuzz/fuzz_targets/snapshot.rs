@@ -119,7 +119,8 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(again, records);
     assert_eq!(write(&again), written);
     if result.is_ok() {
-        let (mut old, mut new) = (SnapshotStream::open(&file[..]).unwrap(), SnapshotStream::open(&written[..]).unwrap());
+        let (mut old, mut new) =
+            (SnapshotStream::open(&file[..]).unwrap(), SnapshotStream::open(&written[..]).unwrap());
         compare(&mut old, &mut new, |difference| -> Result<(), SnapshotError> { panic!("{difference:?}") }).unwrap();
         let mut writer = SnapshotWriter::new(Vec::new(), old.header()).unwrap();
         writer.append(&mut SnapshotStream::open(&file[..]).unwrap()).unwrap();

@@ -76,7 +76,8 @@ fuzz_target!(|input: (bool, Vec<(u16, u8)>, u16)| {
     bytes.truncate(bytes.len().saturating_sub(usize::from(length % 512)));
     state.set(part, bytes);
 
-    let options = ExportOptions::new(Profile::fsx()).with_bucket("bucket").with_deletes(Deletes::Apply(Brake::RELEASED));
+    let options =
+        ExportOptions::new(Profile::fsx()).with_bucket("bucket").with_deletes(Deletes::Apply(Brake::RELEASED));
     match block_on(export_since(&tree, &store, &state, &options, &Silent)) {
         Ok(report) => {
             assert_eq!((report.deleted, report.failed), (0, 0), "{report:?}");

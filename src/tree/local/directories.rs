@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// How many descriptors are held besides the root's.
-const HELD: usize = 64;
+/// How many descriptors are held besides the root's. With that, those of staging and of what is put off, and the files of a
+/// job, a run of few jobs has 64 descriptors and 8 for each job at most.
+const HELD: usize = 48;
 
 /// Open directories by their path from the root.
 ///
