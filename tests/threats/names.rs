@@ -86,7 +86,8 @@ const MARKER: &str = "posix-s3-staging";
 
 #[test]
 fn a16_names_like_those_of_staging_that_somebody_else_has_made_are_not_used_and_not_emptied() {
-    let plant: [(&str, fn(&Surrounded)); 6] = [
+    type Plant = (&'static str, fn(&Surrounded));
+    let plant: [Plant; 6] = [
         ("a link to a directory outside", |place| {
             fs::write(place.0.path().join("b").join(MARKER), "").unwrap();
             symlink("../b", place.root().join(STAGING)).unwrap();
@@ -157,7 +158,8 @@ fn a16_keys_like_the_names_of_staging_are_left_out() {
 #[test]
 fn a22_what_turns_up_where_nothing_was_is_not_overwritten() {
     // As on a file system that folds names: the lookup said that there is nothing.
-    let turn_up: [(&str, fn(&Path)); 4] = [
+    type TurnUp = (&'static str, fn(&Path));
+    let turn_up: [TurnUp; 4] = [
         ("a file", |path| fs::write(path, "theirs").unwrap()),
         ("a link", |path| symlink("../victim", path).unwrap()),
         ("a directory", |path| fs::create_dir(path).unwrap()),
