@@ -171,7 +171,7 @@ pub(crate) fn survivors(durable: &Inodes, pending: &[Effect], crash: Crash) -> I
             }
             Survives::Some(seed) => {
                 let mut random = Random(seed);
-                places.for_each(|place| marked[place] = random.next() % 2 == 0);
+                places.for_each(|place| marked[place] = random.below(2) == 0);
                 if metadata {
                     close(pending, &mut marked);
                 } else {
@@ -183,7 +183,7 @@ pub(crate) fn survivors(durable: &Inodes, pending: &[Effect], crash: Crash) -> I
     for (effect, _) in pending.iter().zip(&marked).filter(|(_, marked)| **marked) {
         let mut effect = effect.clone();
         if let (Effect::Page(ino, at, page), Some(random)) = (&mut effect, &mut torn)
-            && random.next() % 4 == 0
+            && random.below(4) == 0
         {
             *page = tear(&inodes, *ino, *at, page, random);
         }
@@ -214,7 +214,7 @@ fn tear(inodes: &Inodes, ino: Ino, at: u64, page: &Arc<[u8]>, random: &mut Rando
     };
     let mut torn = vec![0; PAGE];
     for start in (0..PAGE).step_by(SECTOR) {
-        let from = if random.next() % 2 == 0 { &old } else { page };
+        let from = if random.below(2) == 0 { &old } else { page };
         let sector = from.get(start..(start + SECTOR).min(from.len())).unwrap_or_default();
         torn[start..start + sector.len()].copy_from_slice(sector);
     }

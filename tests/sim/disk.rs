@@ -94,6 +94,9 @@ pub(crate) enum Make<'a> {
 
 pub(crate) type Done<T = ()> = Result<T, Errno>;
 
+/// A name in a directory, and how it is to be spelled and what it is to stand for.
+type Naming<'n> = (Ino, &'n [u8], Option<(Arc<[u8]>, Ino)>);
+
 #[derive(Clone)]
 pub(crate) struct Disk {
     pub(crate) options: Options,
@@ -363,7 +366,7 @@ impl Disk {
     }
 
     /// Changes what names stand for.
-    fn set_names(&mut self, names: &[(Ino, &[u8], Option<(Arc<[u8]>, Ino)>)], time: Timestamp) -> Change {
+    fn set_names(&mut self, names: &[Naming<'_>], time: Timestamp) -> Change {
         let mut change = Change::default();
         for (directory, name, entry) in names {
             let key = self.key(name);

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use std::io;
 
 pub(crate) enum Exchange {
-    Done(Exchanged),
+    Done(Box<Exchanged>),
     Changed,
     Unsupported(Staged, io::Error),
 }
@@ -53,7 +53,7 @@ impl Exchanged {
         let held = staged.look().ok().and_then(|held| held.status());
         let made = sys.look_at(parent, name).ok().filter(|made| made.ino == placed.inode);
         let (name, around) = (name.to_vec(), around.ok());
-        Ok(Exchange::Done(Self { sys, staged: Some(staged), parent, name, held, placed, made, around }))
+        Ok(Exchange::Done(Self { sys, staged: Some(staged), parent, name, held, placed, made, around }.into()))
     }
 
     /// Whether anybody has the old one open, and whether anybody does who may write.

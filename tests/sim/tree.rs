@@ -207,7 +207,7 @@ impl SimTree {
             while !above.is_empty() {
                 if let Some((held, when)) = run.held.get_mut(above) {
                     *when = used;
-                    let below = &path[above.len()..];
+                    let below = path.strip_prefix(above).unwrap();
                     (directory, rest) = (*held, below.strip_prefix('/').unwrap_or(below));
                     break;
                 }
@@ -219,7 +219,7 @@ impl SimTree {
             let error = |error| failed(attempt, path.as_bytes(), error);
             directory = self.sys.open_directory(directory, name.as_bytes()).map_err(error)?;
             self.sys.look(directory).map_err(error)?;
-            let opened = path[..path.len() - below.len()].trim_end_matches('/');
+            let opened = path.strip_suffix(below).unwrap().trim_end_matches('/');
             let mut run = self.run();
             if run.held.len() >= HELD {
                 let oldest = run.held.iter().min_by_key(|(_, (_, used))| *used).map(|(path, _)| path.clone());
