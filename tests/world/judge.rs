@@ -383,6 +383,12 @@ impl Judge {
         count
     }
 
+    /// Whether a path ever had other content of the same size and time as now.
+    pub(crate) fn has_twins(&self, engine: usize, path: &str, now: &Node) -> bool {
+        let gens = self.engines[engine].gens.get(path).map_or(&[][..], Vec::as_slice);
+        gens.iter().any(|node| node.mtime == now.mtime && node.kind != now.kind)
+    }
+
     /// Whether an object ever was this node.
     pub(crate) fn was_ever(&self, key: &str, node: &Node) -> bool {
         let versions = self.versions.get(key).map_or(&[][..], Vec::as_slice);

@@ -487,6 +487,10 @@ impl<T: Ground> World<T> {
                 }
                 let key = if node.kind == Kind::Directory { format!("{path}/") } else { path.clone() };
                 let held = objects.get(&key);
+                // Where an ETag is no digest, size and time tell of what was put without anybody hearing of it.
+                if self.bucket.knobs.etags != ETags::Md5 && self.judge.has_twins(0, path, node) {
+                    continue;
+                }
                 assert!(
                     held.is_some_and(|held| is_encoded(&key, node, held)),
                     "X4: {key} is {node:?} here, and there {held:?}: {reports:?}"
