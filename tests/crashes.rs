@@ -54,16 +54,9 @@ fn synced(world: &World, way: Way) -> World {
     ran.world
 }
 
-/// Whether there is a run between two mutations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Between {
-    Run,
-    Nothing,
-}
-
 /// Every world that a sequence of so many mutations ends in, right before its last run.
 fn workloads(
-    (base, way, between): (&World, Way, Between),
+    (base, way): (&World, Way),
     length: usize,
     done: &mut Vec<Mutation>,
     visit: &mut impl FnMut(&[Mutation], &World),
@@ -77,20 +70,19 @@ fn workloads(
         if done.len() == length {
             visit(done, &world);
         } else {
-            let next = if between == Between::Run { synced(&world, way) } else { world };
-            workloads((&next, way, between), length, done, visit);
+            workloads((&synced(&world, way), way), length, done, visit);
         }
         done.pop();
     }
 }
 
-fn try_all(way: Way, effort: &Effort, counts: &Mutex<Counts>, lengths: &[(usize, Between)]) {
+fn try_all(way: Way, effort: &Effort, counts: &Mutex<Counts>, lengths: &[usize]) {
     for (number, base) in bases().iter().enumerate() {
-        for (length, between) in lengths {
+        for length in lengths {
             let mut at = 0_usize;
-            workloads((base, way, *between), *length, &mut Vec::new(), &mut |mutations, world| {
+            workloads((base, way), *length, &mut Vec::new(), &mut |mutations, world| {
                 at += 1;
-                let what = format!("base {number}, {way:?}, {between:?} between, {mutations:?}");
+                let what = format!("base {number}, {way:?}, {mutations:?}");
                 explore(world, way, at, effort, &what, &mut counts.lock().unwrap());
             });
         }
@@ -101,9 +93,9 @@ fn try_all(way: Way, effort: &Effort, counts: &Mutex<Counts>, lengths: &[(usize,
 fn whatever_a_crash_leaves_the_next_run_ends_where_one_that_was_never_cut_does() {
     let (effort, counts) = (Effort::of(figures::effort()), Mutex::new(Counts::default()));
     let started = std::time::Instant::now();
-    let mut lengths = vec![(1, Between::Run), (2, Between::Run)];
+    let mut lengths = vec![1, 2];
     if figures::effort() > 1 {
-        lengths.push((3, Between::Run));
+        lengths.push(3);
     }
     std::thread::scope(|scope| {
         for way in [Way::Export, Way::Import] {

@@ -18,6 +18,7 @@ mod canonical;
 mod faults;
 mod figures;
 #[path = "crashes/mutation.rs"]
+#[allow(dead_code, reason = "each test takes what it needs")]
 mod mutation;
 
 use boundary::world::{Told, Way, World};

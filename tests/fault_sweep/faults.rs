@@ -80,7 +80,7 @@ const STATE: [ErrorKind; 10] = [
 ];
 
 /// The calls of the three sides.
-pub(crate) const CALLS: [Call; 34] = [
+pub(crate) const CALLS: [Call; 33] = [
     Call::Store("list"),
     Call::Store("head"),
     Call::Store("get"),
@@ -96,7 +96,6 @@ pub(crate) const CALLS: [Call; 34] = [
     Call::Tree("look"),
     Call::Tree("lookup"),
     Call::Tree("open"),
-    Call::Tree("data"),
     Call::Tree("again"),
     Call::Tree("read"),
     Call::Tree("write_file"),
@@ -125,7 +124,7 @@ fn own_kinds(call: &str) -> &'static [TreeErrorKind] {
     match call {
         "list" | "look" | "lookup" => &[Conflict, NotFound, MountPoint, Reserved, Mark],
         "open" => &[NotFound, Conflict, Changed, MountPoint, Reserved, Mark],
-        "data" | "again" | "read" => &[Changed],
+        "again" | "read" => &[Changed],
         "write_file" => &[Conflict, Changed, MountPoint, Reserved, InUse, Mark, Unsupported, Body],
         "create_directory" | "create_symlink" => &[Conflict, Changed, MountPoint, Reserved],
         "create_placeholder" => &[Conflict, Changed, MountPoint, Reserved, Unsupported],
