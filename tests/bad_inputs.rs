@@ -9,6 +9,7 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::arithmetic_side_effects,
+    clippy::print_stderr,
     unreachable_pub,
     reason = "a test"
 )]

@@ -91,10 +91,12 @@ fn t4_t5_a_file_that_is_swapped_after_the_look_is_not_opened() {
     assert_eq!(block_on(tree.open(&key)).map(drop).unwrap_err().kind(), TreeErrorKind::Changed);
 }
 
+type Meddling<'m> = Box<dyn FnMut(&str) + Send + 'm>;
+
 /// A store beside which something happens before each put.
 struct Meddled<'m> {
     store: MemoryStore,
-    before: Mutex<Box<dyn FnMut(&str) + Send + 'm>>,
+    before: Mutex<Meddling<'m>>,
 }
 
 impl<'m> Meddled<'m> {
