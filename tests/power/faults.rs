@@ -93,7 +93,8 @@ pub(crate) fn sites(workload: &Workload, place: &Place, log: &Path) -> (BTreeMap
     for (call, numbers) in &numbers {
         for error in errors(call) {
             for number in numbers.iter().copied() {
-                for for_good in [false, true] {
+                // No signal interrupts every call; whoever is interrupted tries again.
+                for for_good in [false, true].into_iter().filter(|for_good| !for_good || error != "EINTR") {
                     sites.push(Site { call: call.clone(), error, number, for_good });
                 }
             }
