@@ -805,8 +805,8 @@ fn pages_without_an_end_take_little_memory_and_stop_a_run() {
     });
     let store = server.store(RetryPolicy::default());
     let measured = allocation_counter::measure(|| {
-        let audit = engine::audit(&store, &Prefix::default(), &Profile::untrusted(), |_| ());
-        let error = async_io::block_on(audit).unwrap_err();
+        let (prefix, profile) = (Prefix::default(), Profile::untrusted());
+        let error = async_io::block_on(engine::audit(&store, &prefix, &profile, |_| ())).unwrap_err();
         assert!(matches!(error, RunErrorKind::Endless { .. }), "{}", chain(&error));
     });
     assert!(measured.bytes_max < 1 << 20, "{measured:?}");
