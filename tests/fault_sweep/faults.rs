@@ -104,7 +104,7 @@ pub(crate) const CALLS: [Call; 33] = [
     Call::Tree("create_placeholder"),
     Call::Tree("release"),
     Call::Tree("set_attributes"),
-    Call::Tree("set_times"),
+    Call::Tree("data"),
     Call::Tree("remove"),
     Call::Tree("rename"),
     Call::State("open"),
@@ -124,13 +124,12 @@ fn own_kinds(call: &str) -> &'static [TreeErrorKind] {
     match call {
         "list" | "look" | "lookup" => &[Conflict, NotFound, MountPoint, Reserved, Mark],
         "open" => &[NotFound, Conflict, Changed, MountPoint, Reserved, Mark],
-        "again" | "read" => &[Changed],
+        "data" | "again" | "read" => &[Changed],
         "write_file" => &[Conflict, Changed, MountPoint, Reserved, InUse, Mark, Unsupported, Body],
         "create_directory" | "create_symlink" => &[Conflict, Changed, MountPoint, Reserved],
         "create_placeholder" => &[Conflict, Changed, MountPoint, Reserved, Unsupported],
         "release" => &[Conflict, Changed, MountPoint, Reserved, InUse, Mark, Unsupported],
         "set_attributes" => &[Conflict, Changed, MountPoint, Reserved, NeedsNewInode, Mark],
-        "set_times" => &[Conflict, Changed, MountPoint, Reserved],
         "remove" | "rename" => &[NotFound, Conflict, Changed, MountPoint, Reserved],
         _ => &[Changed],
     }
