@@ -799,7 +799,8 @@ fn pages_without_an_end_take_little_memory_and_stop_a_run() {
     });
     let store = server.store(RetryPolicy::default());
     let measured = allocation_counter::measure(|| {
-        let audit = engine::audit(&store, &Prefix::default(), &Profile::untrusted(), |_| ());
+        let (prefix, profile) = (Prefix::default(), Profile::untrusted());
+        let audit = engine::audit(&store, &prefix, &profile, |_| ());
         let error = async_io::block_on(audit).unwrap_err();
         assert!(matches!(error, RunErrorKind::Endless { .. }), "{}", chain(&error));
     });
