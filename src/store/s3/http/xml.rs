@@ -71,6 +71,7 @@ pub(super) fn read(xml: &[u8], mut on: impl FnMut(Step<'_>) -> Result<(), Invali
             // A second answer behind the first, or something else around it: not all of it was meant.
             Event::Start(_) if is_over => return Err(InvalidAnswer::Behind),
             Event::Text(part) if open.is_empty() && !part.trim_ascii().is_empty() => return Err(InvalidAnswer::Behind),
+            Event::CData(_) | Event::GeneralRef(_) if open.is_empty() => return Err(InvalidAnswer::Behind),
             Event::Start(start) => {
                 if open.len() >= MAX_DEPTH {
                     return Err(InvalidAnswer::Depth);
@@ -168,6 +169,8 @@ mod tests {
             ("<a></b>", "expected XML"),
             ("<a/><a/>", "expected the end of the answer"),
             ("OK", "expected the end of the answer"),
+            ("<a/>&amp;", "expected the end of the answer"),
+            ("<![CDATA[x]]><a/>", "expected the end of the answer"),
             (&"<a>".repeat(17), "expected elements up to 16 deep"),
         ] {
             assert_eq!(texts(xml).unwrap_err().to_string(), message, "{xml}");
