@@ -343,7 +343,7 @@ fn a_flood_of_refused_keys_takes_bounded_memory() {
                 last_modified: Timestamp::EPOCH,
             };
             let next = (end < KEYS).then(|| end.to_string());
-            Ok(ListPage { objects: (start..end).map(object).collect(), next, ..ListPage::default() })
+            Ok(ListPage::new((start..end).map(object).collect(), next))
         }
 
         async fn head(&self, _: &str) -> Result<ObjectMeta, StoreError> {

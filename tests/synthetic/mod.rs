@@ -134,7 +134,7 @@ impl ObjectStore for Bucket {
             ListedObject { size: self.size(&key), key, etag: etag(), last_modified: Timestamp::EPOCH }
         };
         let next = (end < self.count).then(|| end.to_string());
-        Ok(ListPage { objects: (start..end).map(object).collect(), next, ..ListPage::default() })
+        Ok(ListPage::new((start..end).map(object).collect(), next))
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
