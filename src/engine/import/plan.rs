@@ -91,6 +91,12 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
     recorder.finish(store.calls(), planned)
 }
 
+/// A file or link that gives way to a directory, once something is put into that.
+struct GivingWay {
+    key: Key,
+    is_said: bool,
+}
+
 fn planned(key: &Key, step: Step, reason: &str) -> Planned {
     Planned { key: key.to_string().into(), step, reason: reason.into() }
 }
@@ -98,7 +104,7 @@ fn planned(key: &Key, step: Step, reason: &str) -> Planned {
 impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     /// What an item would come to: steps, unless there is nothing to do, and an outcome, if it is an entry. What gives way to
     /// a directory does so once something would be put there.
-    async fn foresee(&self, item: Item, giving_way: &mut Vec<Record>) -> (Vec<Planned>, Option<Ended>) {
+    async fn foresee(&self, item: Item, giving_way: &mut Vec<GivingWay>) -> (Vec<Planned>, Option<Ended>) {
         let none = Vec::new;
         let skipped = |key: &[u8], cause: Cause, why: String| {
             (none(), Some(Ended::new(key, Outcome::Skipped).because(cause, why)))
@@ -117,13 +123,13 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Item::Claim(Claim::Refused { key, error }) => skipped(key.as_bytes(), (&error).into(), error.to_string()),
             Item::Claim(Claim::Shadowed { key, by, object }) => {
                 match self.giving_way(&by, &object).await {
-                    Ok(record) => giving_way.extend(record.cloned()),
+                    Ok(record) => giving_way.extend(record.map(|record| GivingWay { key: record.key.clone(), is_said: false })),
                     Err(failed) => return (none(), Some(failed)),
                 }
                 skipped(key.as_str().as_bytes(), Cause::Shadowed, shadowed(&by))
             }
             Item::Claim(Claim::Object { key, object: listed }) => {
-                giving_way.retain(|record| in_path(record.key.as_str(), key.as_str()));
+                giving_way.retain(|file| in_path(file.key.as_str(), key.as_str()));
                 if listed.is_as_recorded() {
                     return (none(), Some(Ended::new(&key, Outcome::Unchanged)));
                 }
@@ -142,8 +148,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                     _ => return (none(), Some(Ended::new(&key, Outcome::Unchanged))),
                 };
                 let bytes = if step == Step::Write { listed.object.size } else { 0 };
-                let replaced = giving_way.drain(..).filter(|_| step == Step::Write);
-                let replaced = replaced.map(|record| planned(&record.key, Step::Delete, "its path is that of a directory"));
+                let replaced = giving_way.iter_mut().filter(|file| step == Step::Write && !file.is_said);
+                let replaced = replaced.map(|file| {
+                    file.is_said = true;
+                    planned(&file.key, Step::Delete, "its path is that of a directory")
+                });
                 let steps = replaced.chain([planned(&key, step, reason)]).collect();
                 (steps, Some(Ended { bytes, ..Ended::new(&key, outcome) }))
             }
@@ -154,7 +163,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         &self,
         key: &Key,
         listed: &Listed,
-        giving_way: &[Record],
+        giving_way: &[GivingWay],
     ) -> Result<(Step, &'static str), Ended> {
         let before = match self.standing_directory(key).await {
             Err(error) if error.kind() == TreeErrorKind::Conflict && !giving_way.is_empty() => Ok(None),
