@@ -35,4 +35,5 @@ mod listing;
 mod mounts;
 mod names;
 mod roots;
+mod shadows;
 mod table;

@@ -260,9 +260,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             for directory in directories(key) {
                 let file = path(directory);
-                if in_the_way.contains(file) && !seen.has(file) {
+                if in_the_way.contains(file) {
                     plan.add(file, &seen);
-                    plan.below.insert(directory.into());
+                    if !seen.has(file) {
+                        plan.below.insert(directory.into());
+                    }
                 } else if first_wins && seen.has(file) {
                     plan.add(file, &seen);
                 }
@@ -414,14 +416,16 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             return done;
         }
-        match self.standing_directory(&key).await {
+        match self.standing_or_replaceable(&key, around).await {
             Ok(Some(found)) => {
                 let inode = found.fingerprint.inode;
                 let deferred = Deferred::directory(found.entry, Some(ended.outcome), inode);
                 Deferred { rule: Rule::Keep, reasons: ended.reasons, ..deferred }.into()
             }
             Ok(None) => {
-                around.missing.extend(self.default_directory(&key, listed.object.last_modified));
+                self.default_directory(&key, listed.object.last_modified)
+                    .into_iter()
+                    .for_each(|missing| around.miss(missing));
                 ended.into()
             }
             Err(error) => {
