@@ -67,7 +67,7 @@ impl Sweep {
         let (ended, world, boundary) = self.work.run(&self.start, self.jobs, Plan::Fail(failing));
         let Some(key) = boundary.failed() else { return Ok(false) };
         let is_as_expected = self.is_as_expected(&world);
-        if faults::is_answer(failing.call, failing.fault) {
+        if faults::is_answer(failing.call, failing.fault, self.is_to_be_removed(&key) || failing.for_good) {
             self.nothing_is_lost(&world)?;
             return self.comes_to_rest(world, &key).map(|()| true);
         }
@@ -96,6 +96,11 @@ impl Sweep {
         }
         self.is_at_rest(&world, &key)?;
         Ok(true)
+    }
+
+    fn is_to_be_removed(&self, key: &str) -> bool {
+        let [was, is] = self.trees.each_ref().map(|tree| tree.iter().any(|(entry, _)| entry.key().as_str() == key));
+        was && !is
     }
 
     /// One more run changes nothing.

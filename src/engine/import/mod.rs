@@ -598,10 +598,11 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                 if around.unknown.is_none() {
                     match self.standing_directory(&key).await {
                         Ok(Some(_)) => {}
-                        Ok(None) => around.missing.extend(self.default_directory(&key, first.object.last_modified)),
                         // What is wrong with the path is said of each entry below.
-                        Err(error) if is_final(&error) => {}
-                        Err(_) => around.unknown = Some(key),
+                        Err(error) if !is_final(&error) => around.unknown = Some(key),
+                        Ok(None) | Err(_) => {
+                            around.missing.extend(self.default_directory(&key, first.object.last_modified));
+                        }
                     }
                 }
                 Prepared::Done(Done::default())
