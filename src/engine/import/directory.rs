@@ -136,26 +136,21 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             // It was removed here, which is no business of an import; unless something is put into it.
             Ok(None) => {
-                match self.store.head(&listed.object.key).await {
-                    Ok(meta) => {
-                        let entry = decode(&key, &meta, &self.options.profile, None)
-                            .and_then(|head| head.into_entry(&key, b"", &self.options.profile));
-                        let remote = self.session.map(|_| self.remote(&meta, listed.record.as_ref(), None));
-                        let rule = Rule::Object;
-                        let missing = entry.ok().map(|entry| Missing { entry, rule, remote, instead_of: None });
-                        let default = || self.default_directory(&key, listed.object.last_modified);
-                        missing.or_else(default).into_iter().for_each(|missing| around.miss(missing));
-                    }
-                    Err(_) => around.unknown = Some(key.clone()),
-                }
+                self.make_when_needed(&key, listed, &self.store.head(&listed.object.key).await, around);
                 Ended::new(&key, Outcome::Unchanged).into()
             }
             // Something else has taken its place here, which is no business of an import either. What is new below it finds
-            // that out by itself.
-            Err(error) if error.kind() == TreeErrorKind::Conflict => Ended::new(&key, Outcome::Unchanged).into(),
+            // that out by itself, or finds the place free again.
+            Err(error) if is_final(&error) => {
+                self.make_when_needed(&key, listed, &self.store.head(&listed.object.key).await, around);
+                match error.kind() {
+                    TreeErrorKind::Conflict => Ended::new(&key, Outcome::Unchanged).into(),
+                    _ => tree_failure(&key, &error).into(),
+                }
+            }
             Err(error) => {
                 let ended = tree_failure(&key, &error);
-                around.unknown = (!is_final(&error)).then_some(key);
+                around.unknown = Some(key);
                 ended.into()
             }
         }
@@ -182,9 +177,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let before = match before {
             Ok(before) => before,
             Err(error) => {
-                let ended = tree_failure(&key, &error);
-                around.unknown = (!is_final(&error)).then_some(key);
-                return ended.into();
+                self.not_made(&key, is_final(&error), listed, &head, around);
+                return tree_failure(&key, &error).into();
             }
         };
         let profile = &self.options.profile;
@@ -211,7 +205,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 return ended.into();
             }
         };
-        let remote = head.ok().map(|meta| self.remote(&meta, record, None)).filter(|_| self.session.is_some());
+        let remote = head.as_ref().ok().map(|meta| self.remote(meta, record, None)).filter(|_| self.session.is_some());
         match before {
             Some(found) => self.standing(entry, reasons, found, record, remote),
             None if was_here(record) && matches!(self.options.on_conflict, OnConflict::Fail | OnConflict::Local) => {
@@ -220,11 +214,42 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             None => match self.new_directory(entry, reasons, remote, around).await {
                 Ok(done) => done,
                 Err(error) => {
-                    around.unknown = (!error.is_final()).then(|| key.clone());
+                    self.not_made(&key, error.is_final(), listed, &head, around);
                     error.ended(&key).into()
                 }
             },
         }
+    }
+
+    /// A directory that could not be looked at or made.
+    fn not_made(
+        &self,
+        key: &Key,
+        is_final: bool,
+        listed: &Listed,
+        head: &Result<ObjectMeta, StoreError>,
+        around: &mut Around,
+    ) {
+        if is_final {
+            // What stands in the way may be gone when something is put into it.
+            self.make_when_needed(key, listed, head, around);
+        } else {
+            around.unknown = Some(key.clone());
+        }
+    }
+
+    /// What is put into a directory that is not there makes it as its object says.
+    fn make_when_needed(&self, key: &Key, listed: &Listed, head: &Result<ObjectMeta, StoreError>, around: &mut Around) {
+        let Ok(meta) = head else {
+            around.unknown = Some(key.clone());
+            return;
+        };
+        let profile = &self.options.profile;
+        let entry = decode(key, meta, profile, None).and_then(|head| head.into_entry(key, b"", profile));
+        let remote = self.session.map(|_| self.remote(meta, listed.record.as_ref(), None));
+        let missing = entry.ok().map(|entry| Missing { entry, rule: Rule::Object, remote, instead_of: None });
+        let default = || self.default_directory(key, listed.object.last_modified);
+        missing.or_else(default).into_iter().for_each(|missing| around.miss(missing));
     }
 
     async fn new_directory(

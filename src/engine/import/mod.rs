@@ -624,14 +624,13 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                 if around.unknown.is_none() {
                     match self.standing_or_replaceable(&key, around).await {
                         Ok(Some(_)) => {}
-                        Ok(None) => {
+                        Err(error) if !is_final(&error) => around.unknown = Some(key),
+                        // What is wrong with the path is said of each entry below.
+                        Ok(None) | Err(_) => {
                             self.default_directory(&key, first.object.last_modified)
                                 .into_iter()
                                 .for_each(|missing| around.miss(missing));
                         }
-                        // What is wrong with the path is said of each entry below.
-                        Err(error) if is_final(&error) => {}
-                        Err(_) => around.unknown = Some(key),
                     }
                 }
                 Prepared::Done(Done::default())

@@ -23,7 +23,7 @@ use crate::escape::escape;
 use crate::key::Key;
 use crate::profile::Clash;
 use crate::store::{ListedObject, ObjectStore};
-use crate::tree::{Present, Tree, TreeErrorKind};
+use crate::tree::{Present, Tree};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
@@ -429,7 +429,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 ended.into()
             }
             Err(error) => {
-                around.unknown = (error.kind() != TreeErrorKind::Conflict && !super::is_final(&error)).then_some(key);
+                if super::is_final(&error) {
+                    around.missing.extend(self.default_directory(&key, listed.object.last_modified));
+                } else {
+                    around.unknown = Some(key);
+                }
                 ended.into()
             }
         }
