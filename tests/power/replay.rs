@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The mask that the program runs under; `with_mask` sees to it.
 const MASK: i64 = 0o022;
@@ -33,7 +34,7 @@ fn read_below(path: &Path, disk: &mut Disk, known: &mut HashMap<u64, Number>) ->
     let kind = match stat.file_type() {
         kind if kind.is_dir() => Kind::Directory(BTreeMap::new()),
         kind if kind.is_symlink() => Kind::Link(fs::read_link(path).unwrap().as_os_str().as_bytes().to_vec()),
-        _ => Kind::File(Rc::new(fs::read(path).unwrap())),
+        _ => Kind::File(Arc::new(fs::read(path).unwrap())),
     };
     let marks = if matches!(kind, Kind::Link(_)) { BTreeMap::new() } else { marks(path) };
     disk.inodes.push(Inode {
@@ -257,7 +258,7 @@ impl<'p> Replay<'p> {
         let flags = path + 1;
         let inode = found.unwrap_or_else(|| {
             assert!(call.has(flags, "O_CREAT"), "the model has lost track: {call:?}");
-            let inode = self.inode(Kind::File(Rc::default()), call.number(path + 2) & !MASK, directory);
+            let inode = self.inode(Kind::File(Arc::default()), call.number(path + 2) & !MASK, directory);
             self.done(Effect::Enter { directory, name, inode }, call);
             inode
         });
@@ -287,7 +288,7 @@ impl<'p> Replay<'p> {
             open.offset += length as u64;
         }
         if !bytes.is_empty() {
-            self.done(Effect::Write { inode: open.inode, at, bytes: Rc::new(bytes) }, call);
+            self.done(Effect::Write { inode: open.inode, at, bytes: Arc::new(bytes) }, call);
         }
     }
 
