@@ -60,7 +60,7 @@ impl Shape {
     fn key(self, at: u64) -> String {
         match self {
             Self::Flat | Self::Links => format!("{at:08}"),
-            Self::Wide if at % 10 == 0 => format!("{:08}/", at / 10),
+            Self::Wide if at.is_multiple_of(10) => format!("{:08}/", at / 10),
             Self::Wide => format!("{:08}/{}", at / 10, at % 10),
             Self::Deep => format!("{}{at:08}", "d/".repeat(500)),
             Self::Apart => format!("{at:08}/{}f", "d/".repeat(479)),
