@@ -430,7 +430,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             Err(error) => {
                 if super::is_final(&error) {
-                    around.missing.extend(self.default_directory(&key, listed.object.last_modified));
+                    self.default_directory(&key, listed.object.last_modified)
+                        .into_iter()
+                        .for_each(|missing| around.miss(missing));
                 } else {
                     around.unknown = Some(key);
                 }
