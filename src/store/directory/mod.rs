@@ -18,7 +18,7 @@ mod disk;
 mod names;
 mod object;
 
-use self::disk::{Root, names, open_directory, open_file, open_own};
+use self::disk::{Root, names, open_directory, open_file, open_own, sync};
 use self::names::{KeyWalk, names_of};
 use self::object::{StoredObject, trailer_of};
 use super::memory::{foreign_token, next_moment};
@@ -35,7 +35,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use md5::{Digest, Md5};
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
@@ -283,7 +283,7 @@ impl DirectoryStore {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
             let name = format!("{}-{}", std::process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed));
-            let file = match rustix::fs::openat(&**staging, &name, flags, Mode::RUSR | Mode::WUSR) {
+            let file = match retry_on_intr(|| rustix::fs::openat(&**staging, &name, flags, Mode::RUSR | Mode::WUSR)) {
                 // Of another process that has the same number in its own namespace.
                 Err(Errno::EXIST) => continue,
                 other => File::from(other?),
@@ -330,7 +330,7 @@ impl DirectoryStore {
             parent
         };
         let last_modified = version.meta.last_modified;
-        blocking::unblock(move || rustix::fs::fsync(parent)).await.map_err(|errno| failed(errno.into()))?;
+        blocking::unblock(move || sync(parent)).await.map_err(failed)?;
         Ok(last_modified)
     }
 
@@ -520,7 +520,7 @@ impl ObjectStore for DirectoryStore {
             }
             directory = above;
         }
-        let synced = self.root.directory(directory).and_then(|directory| Ok(rustix::fs::fsync(directory)?));
+        let synced = self.root.directory(directory).and_then(sync);
         synced.map_err(failed)
     }
 }
@@ -651,9 +651,9 @@ fn write_marker(root: &Root) -> io::Result<()> {
     file.write_all(MARKER_TEXT.as_bytes())?;
     file.sync_all()?;
     rustix::fs::renameat(root, &beside, root, MARKER)?;
-    rustix::fs::fsync(root)?;
+    sync(root)?;
     // The root itself is a name in its parent.
-    Ok(rustix::fs::fsync(open_directory(root, OsStr::new(".."), OFlags::RDONLY)?)?)
+    sync(open_directory(root, OsStr::new(".."), OFlags::RDONLY)?)
 }
 
 fn is_absent(error: &io::Error) -> bool {
