@@ -1,6 +1,7 @@
 //! System calls on what is in a bucket's directory, from its descriptor.
 //!
-//! A path is one of names below the root, and is gone along without following a link, so that it leads nowhere else whatever is done to the names on the way to the root or below.
+//! A path is one of names below the root, and is gone along without following a link, so that it leads nowhere else whatever
+//! is done to the names on the way to the root or below.
 
 use super::is_absent;
 use super::object::damaged;
@@ -130,8 +131,8 @@ pub(super) fn open_file(directory: impl AsFd, name: &OsStr) -> Result<OwnedFd, E
 }
 
 /// Opens a file of the bucket's own, which is made if the flags say so; `None` for a link and whatever else is no file.
-pub(super) fn open_own(root: &Root, name: &str, flags: OFlags) -> io::Result<Option<File>> {
-    match retry_on_intr(|| rustix::fs::openat(root, name, flags | ALWAYS, Mode::RUSR | Mode::WUSR)) {
+pub(super) fn open_own(root: &Root, name: &str, flags: OFlags, mode: Mode) -> io::Result<Option<File>> {
+    match retry_on_intr(|| rustix::fs::openat(root, name, flags | ALWAYS, mode)) {
         Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => Ok(None),
         other => {
             let file = other?;

@@ -196,7 +196,7 @@ impl DirectoryStore {
     fn open_root(path: &Path, root: Root) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Io { path: path.into(), source };
         check_kept(path, &root)?;
-        let marker = match open_own(&root, MARKER, OFlags::RDONLY) {
+        let marker = match open_own(&root, MARKER, OFlags::RDONLY, Mode::empty()) {
             Err(error) if is_absent(&error) => return Err(OpenError::NoBucket { path: path.into() }),
             other => other.map_err(failed)?.ok_or_else(|| something_else(path, MARKER))?,
         };
@@ -622,7 +622,7 @@ fn prepare_writing(path: &Path, root: &Root) -> Result<Writing, OpenError> {
         return Err(OpenError::Foreign { path: path.join(STAGING), found: "one in it that others can write to" });
     }
     remove_leftovers(&staging).map_err(failed)?;
-    let lock = open_own(root, LOCK, OFlags::WRONLY | OFlags::CREATE).map_err(failed)?;
+    let lock = open_own(root, LOCK, OFlags::WRONLY | OFlags::CREATE, Mode::RUSR | Mode::WUSR).map_err(failed)?;
     let lock = Mutex::new(lock.ok_or_else(|| something_else(path, LOCK))?);
     Ok(Writing { lock, staging: Arc::new(staging) })
 }
@@ -647,7 +647,8 @@ fn write_marker(root: &Root) -> io::Result<()> {
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
     let beside = format!("{MARKER}.{}-{number}", std::process::id());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-    let mut file = open_own(root, &beside, flags)?.ok_or(io::ErrorKind::AlreadyExists)?;
+    // Whoever may read an object has to see that this is a bucket.
+    let mut file = open_own(root, &beside, flags, Mode::from_raw_mode(0o644))?.ok_or(io::ErrorKind::AlreadyExists)?;
     file.write_all(MARKER_TEXT.as_bytes())?;
     file.sync_all()?;
     rustix::fs::renameat(root, &beside, root, MARKER)?;
