@@ -1,12 +1,12 @@
 //! System calls on what is in a bucket's directory, from its descriptor.
 //!
-//! A path is one of names below the root, and each is opened by itself and without following, so that it leads nowhere else
-//! whatever is done to the names on the way to the root or below.
+//! A path is one of names below the root, and is gone along without following a link, so that it leads nowhere else whatever
+//! is done to the names on the way to the root or below.
 
 use super::is_absent;
 use super::object::damaged;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::{Errno, retry_on_intr};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -50,9 +50,25 @@ impl Root {
 
     /// Opens a directory to be read or synced.
     pub(super) fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
-        let mut at = open_directory(&self.0, OsStr::new("."), OFlags::RDONLY)?;
+        Ok(self.reach(path, OFlags::RDONLY)?)
+    }
+
+    /// Opens a directory past no link: by one call if the way is long and the kernel has it, else name by name.
+    fn reach(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        const LONG: usize = 8;
+        if path.iter().count() > LONG {
+            let how = flags | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let only = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+            match retry_on_intr(|| rustix::fs::openat2(&self.0, path, how, Mode::empty(), only)) {
+                // An older kernel, or a filter that does not let the call through.
+                Err(Errno::NOSYS | Errno::PERM) => {}
+                Err(Errno::LOOP) => return Err(Errno::NOTDIR),
+                other => return other,
+            }
+        }
+        let mut at = open_directory(&self.0, OsStr::new("."), flags)?;
         for name in path {
-            at = open_directory(&at, name, OFlags::RDONLY)?;
+            at = open_directory(&at, name, flags)?;
         }
         Ok(at)
     }
@@ -64,7 +80,7 @@ impl Root {
             at = match open_directory(&at, name, OFlags::RDONLY) {
                 Err(Errno::NOENT) => {
                     rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o755))?;
-                    rustix::fs::fsync(&at)?;
+                    sync(&at)?;
                     open_directory(&at, name, OFlags::RDONLY)?
                 }
                 other => other?,
@@ -85,13 +101,8 @@ impl Root {
 
     /// The directory that a path's last name is in, to go on from, and that name.
     fn parent_of<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
-        let mut at = open_directory(&self.0, OsStr::new("."), OFlags::PATH)?;
-        let mut names = path.iter();
-        let last = names.next_back().ok_or(io::ErrorKind::InvalidInput)?;
-        for name in names {
-            at = open_directory(&at, name, OFlags::PATH)?;
-        }
-        Ok((at, last))
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        Ok((self.reach(path.parent().unwrap_or(Path::new("")), OFlags::PATH)?, name))
     }
 }
 
@@ -116,12 +127,12 @@ pub(super) fn names(directory: &OwnedFd) -> io::Result<Vec<OsString>> {
 
 /// Opens a file to read, waiting for nobody; a link is refused.
 pub(super) fn open_file(directory: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(directory, name, OFlags::RDONLY | ALWAYS, Mode::empty())
+    retry_on_intr(|| rustix::fs::openat(&directory, name, OFlags::RDONLY | ALWAYS, Mode::empty()))
 }
 
 /// Opens a file of the bucket's own, which is made if the flags say so; `None` for a link and whatever else is no file.
-pub(super) fn open_own(root: &Root, name: &str, flags: OFlags) -> io::Result<Option<File>> {
-    match rustix::fs::openat(root, name, flags | ALWAYS, Mode::RUSR | Mode::WUSR) {
+pub(super) fn open_own(root: &Root, name: &str, flags: OFlags, mode: Mode) -> io::Result<Option<File>> {
+    match retry_on_intr(|| rustix::fs::openat(root, name, flags | ALWAYS, mode)) {
         Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => Ok(None),
         other => {
             let file = other?;
@@ -134,7 +145,12 @@ pub(super) fn open_own(root: &Root, name: &str, flags: OFlags) -> io::Result<Opt
 /// Opens the directory of a name; a link is none.
 pub(super) fn open_directory(directory: impl AsFd, name: &OsStr, flags: OFlags) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, name, flags, Mode::empty())
+    retry_on_intr(|| rustix::fs::openat(&directory, name, flags, Mode::empty()))
+}
+
+/// Brings the names in a directory to the disk.
+pub(super) fn sync(directory: impl AsFd) -> io::Result<()> {
+    Ok(retry_on_intr(|| rustix::fs::fsync(&directory))?)
 }
 
 /// Removes a file that may be gone.

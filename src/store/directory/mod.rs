@@ -18,7 +18,7 @@ mod disk;
 mod names;
 mod object;
 
-use self::disk::{Root, names, open_directory, open_file, open_own};
+use self::disk::{Root, names, open_directory, open_file, open_own, sync};
 use self::names::{KeyWalk, names_of};
 use self::object::{StoredObject, trailer_of};
 use super::memory::{foreign_token, next_moment};
@@ -35,7 +35,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use md5::{Digest, Md5};
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
@@ -196,7 +196,7 @@ impl DirectoryStore {
     fn open_root(path: &Path, root: Root) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Io { path: path.into(), source };
         check_kept(path, &root)?;
-        let marker = match open_own(&root, MARKER, OFlags::RDONLY) {
+        let marker = match open_own(&root, MARKER, OFlags::RDONLY, Mode::empty()) {
             Err(error) if is_absent(&error) => return Err(OpenError::NoBucket { path: path.into() }),
             other => other.map_err(failed)?.ok_or_else(|| something_else(path, MARKER))?,
         };
@@ -283,7 +283,7 @@ impl DirectoryStore {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
             let name = format!("{}-{}", std::process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed));
-            let file = match rustix::fs::openat(&**staging, &name, flags, Mode::RUSR | Mode::WUSR) {
+            let file = match retry_on_intr(|| rustix::fs::openat(&**staging, &name, flags, Mode::RUSR | Mode::WUSR)) {
                 // Of another process that has the same number in its own namespace.
                 Err(Errno::EXIST) => continue,
                 other => File::from(other?),
@@ -330,7 +330,7 @@ impl DirectoryStore {
             parent
         };
         let last_modified = version.meta.last_modified;
-        blocking::unblock(move || rustix::fs::fsync(parent)).await.map_err(|errno| failed(errno.into()))?;
+        blocking::unblock(move || sync(parent)).await.map_err(failed)?;
         Ok(last_modified)
     }
 
@@ -520,7 +520,7 @@ impl ObjectStore for DirectoryStore {
             }
             directory = above;
         }
-        let synced = self.root.directory(directory).and_then(|directory| Ok(rustix::fs::fsync(directory)?));
+        let synced = self.root.directory(directory).and_then(sync);
         synced.map_err(failed)
     }
 }
@@ -622,7 +622,7 @@ fn prepare_writing(path: &Path, root: &Root) -> Result<Writing, OpenError> {
         return Err(OpenError::Foreign { path: path.join(STAGING), found: "one in it that others can write to" });
     }
     remove_leftovers(&staging).map_err(failed)?;
-    let lock = open_own(root, LOCK, OFlags::WRONLY | OFlags::CREATE).map_err(failed)?;
+    let lock = open_own(root, LOCK, OFlags::WRONLY | OFlags::CREATE, Mode::RUSR | Mode::WUSR).map_err(failed)?;
     let lock = Mutex::new(lock.ok_or_else(|| something_else(path, LOCK))?);
     Ok(Writing { lock, staging: Arc::new(staging) })
 }
@@ -647,13 +647,14 @@ fn write_marker(root: &Root) -> io::Result<()> {
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
     let beside = format!("{MARKER}.{}-{number}", std::process::id());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-    let mut file = open_own(root, &beside, flags)?.ok_or(io::ErrorKind::AlreadyExists)?;
+    // Whoever may read an object has to see that this is a bucket.
+    let mut file = open_own(root, &beside, flags, Mode::from_raw_mode(0o644))?.ok_or(io::ErrorKind::AlreadyExists)?;
     file.write_all(MARKER_TEXT.as_bytes())?;
     file.sync_all()?;
     rustix::fs::renameat(root, &beside, root, MARKER)?;
-    rustix::fs::fsync(root)?;
+    sync(root)?;
     // The root itself is a name in its parent.
-    Ok(rustix::fs::fsync(open_directory(root, OsStr::new(".."), OFlags::RDONLY)?)?)
+    sync(open_directory(root, OsStr::new(".."), OFlags::RDONLY)?)
 }
 
 fn is_absent(error: &io::Error) -> bool {
