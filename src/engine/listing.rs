@@ -83,6 +83,28 @@ pub(super) enum Item {
     Replaced(Record),
 }
 
+impl Item {
+    /// Whether it is of an object that is recorded, as it is recorded. There are no more of them than records.
+    fn is_as_recorded(&self) -> bool {
+        match self {
+            Self::Claim(
+                Claim::Object { object, .. }
+                | Claim::Shadowed { object, .. }
+                | Claim::ImpliedDirectory { first: object, .. },
+            ) => object.seems_as_recorded() || object.may_be_as_recorded(),
+            Self::Replaced(_) => true,
+            Self::Claim(_) | Self::Unreadable { .. } => false,
+        }
+    }
+}
+
+/// Whether a key that is not UTF-8 lies below a directory that a selection leaves out.
+fn is_left_out(selection: &Selection, key: &[u8]) -> bool {
+    let text = key.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let directory = text.rfind('/').and_then(|slash| text.get(..=slash));
+    directory.is_some_and(|directory| selection.leaves_out(directory))
+}
+
 /// A part of what is below a prefix.
 #[derive(Clone, Debug)]
 pub(super) enum Stretch {
@@ -283,10 +305,9 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
     pub(super) async fn next(&mut self) -> Result<Option<Item>, RunErrorKind> {
         loop {
             if let Some(item) = self.ready.pop_front() {
-                if self.entries >= self.budget.entries {
-                    return Err(RunErrorKind::Budget(Spent::Entries { most: self.budget.entries }));
+                if !item.is_as_recorded() {
+                    self.take_entry()?;
                 }
-                self.entries = self.entries.saturating_add(1);
                 return Ok(Some(item));
             }
             if let Some((key, object)) = self.page.next() {
@@ -294,6 +315,8 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
                     let record = self.record_of(&key)?;
                     self.claim(&key, Listed { object, record, use_for: Use::Import })?;
                     self.take_ready();
+                } else {
+                    self.take_entry()?;
                 }
                 continue;
             }
@@ -302,6 +325,10 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
                     Some(page) => {
                         // Before the objects of the page: what they lead to may depend on it.
                         for key in page.unreadable {
+                            if is_left_out(self.selection, &key) {
+                                self.take_entry()?;
+                                continue;
+                            }
                             // Invariant: a store answers here what is no text.
                             if let Err(error) = Key::from_bytes(&key) {
                                 self.ready.push_back(Item::Unreadable { key, error });
@@ -328,6 +355,16 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
             }
             self.take_ready();
         }
+    }
+
+    /// Takes a name from the budget.
+    fn take_entry(&mut self) -> Result<(), RunErrorKind> {
+        let most = self.budget.entries;
+        if self.entries >= most {
+            return Err(RunErrorKind::Budget(Spent::Entries { most }));
+        }
+        self.entries = self.entries.saturating_add(1);
+        Ok(())
     }
 
     fn take_ready(&mut self) {

@@ -4,7 +4,9 @@
 //! and no racy record: those are how an implementation finds out, without reading everything, what is said here of whole
 //! contents.
 
-use super::{Bucket, Kind, Node, Object, Rules, Tree, Verdict, ancestors, is_below, is_path, is_same_type, kept_bits};
+use super::{
+    Bucket, Clash, Kind, Node, Object, Rules, Tree, Verdict, ancestors, is_below, is_path, is_same_type, kept_bits,
+};
 use super::{is_shadowed, read_object};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -409,16 +411,42 @@ pub fn import_since(
     let listed: BTreeSet<&str> = bucket.keys().map(String::as_str).filter(|key| options.selects(key)).collect();
     let valid: Vec<&str> = listed.iter().copied().filter(|key| is_path(key)).collect();
     make_way(bucket, record, &valid, options, &mut expected);
-    let mut late = Vec::new();
+    let (mut late, mut giving_way) = (Vec::new(), BTreeSet::new());
     for &key in &listed {
         let version = &bucket[key];
         if !is_path(key) {
             expected.end(key, Verdict::Skipped("no path"));
         } else if is_shadowed(key, &valid, &options.rules) {
             expected.end(key, Verdict::Skipped("shadowed"));
+            let (now, known) = (at(&expected.tree, key), record.get(key));
+            let is_agreed_on = known.is_some_and(|known| known.local.is_some() && known.remote.is_some());
+            // Mapping decision: what was imported before the directory of its name came gives way to it, if nobody changed it.
+            if options.rules.clash == Clash::DirectoryWins
+                && is_agreed_on
+                && is_as_recorded(key, now, known, &options.rules)
+            {
+                giving_way.insert(key);
+            }
         } else if is_left_alone(key, version, record.get(key), options, &mut expected) {
             // Mapping decision: what is listed as recorded is left alone, whatever has become of it in the tree.
             expected.end(key, Verdict::Unchanged);
+        } else if let Some((file, node)) = take_way(key, &mut giving_way, &mut expected.tree) {
+            let known = record.get(key);
+            if ancestors(path_of(key)).any(|above| is_no_directory(&expected.tree, above)) {
+                expected.end(key, Verdict::Conflict("nothing is written through what is no directory"));
+            } else if key.ends_with('/') {
+                import_directory(key, version, known, options, &mut expected);
+            } else {
+                import_one(key, links, version, known, options, &mut expected);
+            }
+            // Mapping decision: it stays where nothing comes to its place.
+            if expected.tree.contains_key(path_of(key)) {
+                expected.forgotten.insert(file.to_owned());
+                expected.deleted += 1;
+            } else {
+                expected.tree.insert(file.to_owned(), node);
+                giving_way.insert(file);
+            }
         } else if ancestors(path_of(key)).any(|above| is_no_directory(&expected.tree, above)) {
             expected.end(key, Verdict::Conflict("nothing is written through what is no directory"));
         } else if key.ends_with('/') {
@@ -441,6 +469,13 @@ pub fn import_since(
     }
     imply_directories(bucket, &valid, options, &mut expected);
     expected
+}
+
+/// Takes what gives way to a key, or to a directory around it, out of the tree.
+fn take_way<'k>(key: &str, giving_way: &mut BTreeSet<&'k str>, tree: &mut Tree) -> Option<(&'k str, Node)> {
+    let file = giving_way.iter().copied().find(|file| is_below(key, file))?;
+    giving_way.remove(file);
+    Some((file, tree.remove(file)?))
 }
 
 /// Whether an import leaves an object alone, since both sides agreed on it or only the tree has changed.

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::FutureExt;
 use posix_s3::engine::{
-    Cause, ImportOptions, Jobs, MemoryState, Outcome, RunErrorKind, Silent, import, import_since, plan_import,
+    Cause, ImportOptions, Jobs, MemoryState, Outcome, RunErrorKind, Selection, Silent, import, import_since,
+    plan_import,
 };
 use posix_s3::plan::{Brake, Deletes};
 use posix_s3::store::{Body, MemoryStore, ObjectStore, Operation, PutOptions};
@@ -16,7 +17,7 @@ use posix_s3::tree::{LocalTree, MemoryTree};
 use posix_s3::{Attitude, Budget, Profile, Service, Spent};
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn a25_a_link_body_of_another_length_than_announced_is_a_failure() {
@@ -138,6 +139,13 @@ fn a29_more_bytes_than_the_budget_are_not_fetched() {
             assert!(result.unwrap().is_complete());
             continue;
         }
+        if bytes < 100 {
+            // Each is too large by itself, and that is no reason to stop.
+            let report = result.unwrap();
+            assert!(report.failed >= 10 && report.problems.iter().all(|problem| problem.cause == Cause::Budget));
+            assert_eq!(made, if bytes < 6 { 0 } else { 6 });
+            continue;
+        }
         let error = result.unwrap_err();
         assert!(matches!(error.kind(), RunErrorKind::Budget(Spent::Bytes { most }) if *most == bytes), "{error:?}");
         assert_eq!(error.report().bytes, made);
@@ -164,14 +172,75 @@ fn a29_what_is_in_agreement_costs_no_bytes_and_a_run_that_is_over_budget_deletes
     assert_eq!(run(half).unwrap().written, 5);
     assert_eq!(run(Budget { bytes: 0, ..half }).unwrap().unchanged, 10);
     block_on(store.delete("f000", &posix_s3::store::Precondition::None)).unwrap();
-    bridge::put(&store, "new", &object("0100644", b"x"));
-    for budget in [Budget { bytes: 0, ..half }, Budget { entries: 5, ..half }] {
-        assert_eq!(run(budget).unwrap_err().report().deleted, 0);
-        assert_eq!(tree_of(&tree).len(), 10);
-        let plan = block_on(plan_import(&store, &tree, Some(&state), &options(budget), |_| {}));
-        assert_eq!(plan.is_err(), budget.entries == 5, "a plan takes no bytes");
+    for at in 0..6 {
+        bridge::put(&store, &format!("new{at}"), &object("0100644", b"x"));
     }
-    assert_eq!(run(half).unwrap().deleted, 1);
+    for (budget, made) in [(Budget { bytes: 2, ..half }, 2), (Budget { entries: 3, ..half }, 3)] {
+        // What is as recorded costs nothing, so that each run gets further than the one before.
+        let plan = block_on(plan_import(&store, &tree, Some(&state), &options(budget), |_| {}));
+        assert_eq!(plan.is_err(), budget.entries == 3, "a plan takes no bytes");
+        let before = tree_of(&tree).len();
+        let error = run(budget).unwrap_err();
+        assert_eq!((error.report().deleted, error.report().written), (0, made), "{error:?}");
+        assert_eq!(tree_of(&tree).len(), before + made as usize);
+    }
+    let last = run(Budget { entries: 1, ..half }).unwrap();
+    assert_eq!((last.written, last.deleted), (1, 1));
+}
+
+#[test]
+fn a29_an_object_beyond_the_whole_budget_is_not_asked_for_and_does_not_keep_out_the_others() {
+    let mut objects = files(3, b"x");
+    objects.insert("f000".to_owned(), object("0100644", &[b'x'; 100]));
+    let asked = AtomicUsize::new(0);
+    let hook = |operation, key: &str| {
+        asked.fetch_add(usize::from(operation == Operation::Get && key == "f000"), Ordering::Relaxed);
+    };
+    let mut profile = Profile::untrusted();
+    profile.budget = Budget { bytes: 99, ..Budget::UNTRUSTED };
+    let store = Hooked { store: memory_store(&objects), hook };
+    let report = block_on(import(&store, &MemoryTree::new(), &ImportOptions::new(profile), &Silent)).unwrap();
+    assert_eq!((report.written, report.failed, asked.load(Ordering::Relaxed)), (2, 1, 0), "{:?}", report.problems);
+    assert_eq!(&*report.problems[0].reason, "it has 100 bytes, and the budget of a run is 99");
+}
+
+#[test]
+fn a29_bytes_that_run_out_for_what_takes_the_place_of_a_directory_end_the_run() {
+    let (store, tree, state) = (MemoryStore::new(), MemoryTree::new(), MemoryState::new());
+    let options = |bytes| {
+        let mut profile = Profile::untrusted();
+        profile.budget = Budget { bytes, ..Budget::UNTRUSTED };
+        ImportOptions::new(profile).with_bucket("b").with_deletes(Deletes::Apply(Brake::RELEASED))
+    };
+    for name in ["a", "b"] {
+        bridge::put(&store, &format!("{name}/x"), &object("0100644", b"x"));
+    }
+    let run = |bytes| block_on(import_since(&store, &tree, &state, &options(bytes), &Silent));
+    assert_eq!(run(9).unwrap().written, 2);
+    for name in ["a", "b"] {
+        block_on(store.delete(&format!("{name}/x"), &posix_s3::store::Precondition::None)).unwrap();
+        bridge::put(&store, &format!("{name}/"), &object("0040755", b""));
+    }
+    // Directories with objects of their own are deleted when those are gone.
+    assert_eq!(run(9).unwrap().deleted, 2);
+    for name in ["a", "b"] {
+        block_on(store.delete(&format!("{name}/"), &posix_s3::store::Precondition::None)).unwrap();
+        bridge::put(&store, name, &object("0100644", b"four"));
+    }
+    let error = run(7).unwrap_err();
+    assert!(matches!(error.kind(), RunErrorKind::Budget(Spent::Bytes { most: 7 })), "{error:?}");
+    assert_eq!(error.report().written, 1);
+}
+
+#[test]
+fn a29_keys_that_a_selection_leaves_out_cost_budget_too() {
+    let left_out: Bucket = (0..10).map(|at| (format!("tmp/{at}"), object("0100644", b"x"))).collect();
+    let mut profile = Profile::untrusted();
+    profile.budget = Budget { entries: 9, ..Budget::UNTRUSTED };
+    let selection = Selection::all().with_exclude("tmp").unwrap();
+    let options = ImportOptions::new(profile).with_selection(selection);
+    let error = block_on(import(&memory_store(&left_out), &MemoryTree::new(), &options, &Silent)).unwrap_err();
+    assert!(matches!(error.kind(), RunErrorKind::Budget(Spent::Entries { most: 9 })), "{error:?}");
 }
 
 #[test]

@@ -15,6 +15,12 @@ impl BytesLeft {
         Self { most, left: AtomicU64::new(most), is_spent: AtomicBool::new(false) }
     }
 
+    /// Whether an object of so many bytes could be taken at all.
+    pub(super) fn fits(&self, bytes: u64) -> Result<(), String> {
+        let most = self.most;
+        if bytes <= most { Ok(()) } else { Err(format!("it has {bytes} bytes, and the budget of a run is {most}")) }
+    }
+
     /// Takes so many bytes. After a refusal nothing is taken any more.
     pub(super) fn take(&self, bytes: u64) -> Result<(), Spent> {
         self.holds()?;

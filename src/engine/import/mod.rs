@@ -22,7 +22,7 @@ mod touched;
 pub use plan::plan_import;
 
 use self::budget::BytesLeft;
-use self::remove::Late;
+use self::remove::{Late, Waiting};
 use self::touched::LeftOut;
 pub(super) use self::touched::{Takes, Touched};
 use super::agreed::{age_of, fresh_since, is_recorded, remote_of, same_time};
@@ -400,7 +400,21 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
         let (done, unreadable) = (Mutex::default(), Mutex::default());
         let budget = BytesLeft::new(options.profile.budget.bytes);
         let gave_way = AtomicU64::new(0);
-        Self { store, tree, session, options, progress, contents, stop, started, takes, done, unreadable, budget, gave_way }
+        Self {
+            store,
+            tree,
+            session,
+            options,
+            progress,
+            contents,
+            stop,
+            started,
+            takes,
+            done,
+            unreadable,
+            budget,
+            gave_way,
+        }
     }
 
     async fn all(&self, touched: Option<Touched<'_>>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
@@ -439,12 +453,15 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
         let mut done: BoxStream<'_, Result<Done, RunErrorKind>> = done.buffered(self.options.jobs.get()).boxed();
 
         let (mut links, mut directories) = (Spool::new(), Spool::new());
-        let mut late = Vec::new();
+        let (mut late, mut waiting) = (Spool::new(), Waiting::default());
         let mut listed = Ok(());
         while let Some(done) = done.next().await {
             match done {
                 Ok(done) => {
-                    late.extend(done.late);
+                    if let Some(one) = done.late {
+                        waiting.add(&one.key);
+                        late.push(&one)?;
+                    }
                     if done.removed == Removals::One {
                         recorder.deleted();
                     }
@@ -468,13 +485,14 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
         self.links(&mut links, &mut position, recorder).await?;
         let absent = lock(absent).take().filter(|_| listed.is_ok());
         if let Some(absent) = absent {
-            self.remove_absent(absent, &late, recorder).await?;
+            self.remove_absent(absent, &waiting, recorder).await?;
         }
-        for late in late {
-            // It was not done, so it is no entry of the report.
-            if self.stop.leaves_out() {
-                break;
-            }
+        let mut at = 0;
+        // What is not taken any more is no entry of the report.
+        while !self.stop.leaves_out()
+            && self.budget.holds().is_ok()
+            && let Some(late) = late.next(&mut at)?
+        {
             let done = self.try_late(late, &listed).await;
             for deferred in done.deferred {
                 if deferred.entry.key().is_directory() { &mut directories } else { &mut links }.push(&deferred)?;
@@ -487,7 +505,8 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             let edit = self.directory_attributes(deferred, recorder).await;
             self.agree(edit).await?;
         }
-        and(listed, self.stop.ended())
+        let within = self.budget.holds().map_err(RunErrorKind::Budget);
+        and(and(listed, within), self.stop.ended())
     }
 
     /// Puts the links from a position on into place.

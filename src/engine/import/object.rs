@@ -109,7 +109,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     ) -> Result<Done, Ended> {
         match decision {
             Decision::Late => {
-                let late = Late { key: key.clone(), listed: listed.clone(), around: around.to_vec() };
+                let late = Late { key: key.clone(), listed: listed.clone() };
                 Ok(Done { late: Some(late), ..Done::default() })
             }
             Decision::Agree { found, meta, reasons } => {
@@ -574,6 +574,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 return self.place(key, listed, present, (meta, head), around).await;
             }
         }
+        let over = |why: String| Ended::new(key, Outcome::Failed).because(Cause::Budget, why);
+        self.budget.fits(listed.object.size).map_err(over)?;
         let options = GetOptions { expected_size: Some(listed.object.size), ..GetOptions::default() };
         let GetOutput { meta, mut body } = match self.store.get(&listed.object.key, &options).await {
             Ok(output) => output,
@@ -581,7 +583,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         };
         let profile = &self.options.profile;
         let head = decode(key, &meta, profile, present.entry()).map_err(|refusal| refused(key, &refusal))?;
-        self.budget.take(meta.size).map_err(|spent| Ended::new(key, Outcome::Failed).because(Cause::Budget, spent))?;
+        self.budget.fits(meta.size).map_err(over)?;
+        self.budget.take(meta.size).map_err(|spent| over(spent.to_string()))?;
         let reasons = reasons_of(&head);
         if head.file_type == FileType::Symlink {
             let target = link_body(&mut body, meta.size).await.map_err(|error| store_failure(key, &error))?;

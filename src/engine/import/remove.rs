@@ -1,17 +1,21 @@
 //! What is gone from the bucket: removed from the tree if it is as both sides agreed on, and if that is wanted.
 
 use super::directory::Unmade;
-use super::{Around, Done, Import, Missing, Removals, RunErrorKind, Turn, is_final, lock, tree_failure};
+use super::{Around, Done, Import, Removals, RunErrorKind, Turn, is_final, lock, tree_failure};
+use crate::engine::bytes::{put_bytes, put_time, take, take_bytes, take_time};
 use crate::engine::cause::Cause;
-use crate::engine::listing::{Listed, shadowed};
+use crate::engine::journal::{put_record, take_record};
+use crate::engine::listing::{Listed, Use, shadowed};
 use crate::engine::report::{Ended, Outcome, Recorder};
-use crate::engine::spool::Spool;
+use crate::engine::spool::{Spool, Spooled};
 use crate::entry::Chain;
+use crate::etag::ETag;
 use crate::key::{InvalidKey, Key};
 use crate::plan::{Deletes, OnConflict};
 use crate::snapshot::{Edit, Record};
-use crate::store::{ObjectStore, StoreErrorKind};
+use crate::store::{ListedObject, ObjectStore, StoreErrorKind};
 use crate::tree::{Found, Present, Tree, TreeErrorKind, TreeOp};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 /// A file or link that waits for what stands in its place to be removed.
@@ -19,7 +23,54 @@ use std::sync::atomic::Ordering;
 pub(super) struct Late {
     pub(super) key: Key,
     pub(super) listed: Listed,
-    pub(super) around: Vec<Missing>,
+}
+
+impl Spooled for Late {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Self { key, listed: Listed { object, record, .. } } = self;
+        put_bytes(key.as_str().as_bytes(), out);
+        put_bytes(object.key.as_bytes(), out);
+        out.extend_from_slice(&object.size.to_le_bytes());
+        put_time(object.last_modified, out);
+        put_bytes(object.etag.as_str().as_bytes(), out);
+        out.push(u8::from(record.is_some()));
+        record.iter().for_each(|record| put_record(record, out));
+    }
+
+    fn decode(rest: &mut &[u8]) -> Option<Self> {
+        let key = Key::from_bytes(take_bytes(rest)?).ok()?;
+        let text = |bytes: &[u8]| Some(str::from_utf8(bytes).ok()?.to_owned());
+        let object = ListedObject {
+            key: text(take_bytes(rest)?)?,
+            size: u64::from_le_bytes(take(rest)?),
+            last_modified: take_time(rest)?,
+            etag: ETag::new(&text(take_bytes(rest)?)?),
+        };
+        let record = match take(rest)? {
+            [0] => None,
+            _ => Some(take_record(rest)?),
+        };
+        Some(Self { key, listed: Listed { object, record, use_for: Use::Import } })
+    }
+}
+
+/// The directories in which something waits for its place.
+#[derive(Default)]
+pub(super) struct Waiting(BTreeSet<Key>);
+
+impl Waiting {
+    pub(super) fn add(&mut self, key: &Key) {
+        // Most are in a directory with others.
+        if let Some(directory) = key.parent().filter(|directory| !self.0.contains(directory)) {
+            self.0.insert(directory);
+        }
+    }
+
+    /// Whether something waits at any depth of a directory.
+    fn is_in(&self, directory: &Key) -> bool {
+        let next = self.0.range(directory..).next();
+        directory.is_directory() && next.is_some_and(|next| next.as_str().starts_with(directory.as_str()))
+    }
 }
 
 const NOT_EMPTY: &str = "its object is gone; it stays, since it is not empty";
@@ -46,7 +97,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     pub(super) async fn remove_absent(
         &self,
         mut absent: Spool<Record>,
-        late: &[Late],
+        waiting: &Waiting,
         recorder: &mut Recorder<'_>,
     ) -> Result<(), RunErrorKind> {
         let Some(session) = self.session else { return Ok(()) };
@@ -70,7 +121,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 recorder.gone();
                 continue;
             }
-            if late.iter().any(|late| record.key.holds(&late.key)) {
+            if waiting.is_in(&record.key) {
                 recorder.end(Ended::new(&record.key, Outcome::Skipped).because(Cause::NotEmpty, NOT_EMPTY));
                 continue;
             }
@@ -247,10 +298,42 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
 
     /// Tries again what had to wait for what was to be removed.
     pub(super) async fn try_late(&self, late: Late, listed: &Result<(), RunErrorKind>) -> Done {
-        let Late { key, listed: object, around } = late;
+        let Late { key, listed: object } = late;
         if listed.is_err() {
             return Ended::new(&key, Outcome::Conflict).because(Cause::KindMismatch, "a directory stands there").into();
         }
-        self.file_or_link(&key, &object, &around, Turn::Last).await.unwrap_or_else(Done::from)
+        // A directory stood at its path, so those around it are there.
+        self.file_or_link(&key, &object, &[], Turn::Last).await.unwrap_or_else(Done::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timestamp::Timestamp;
+
+    #[test]
+    fn what_waits_is_kept_outside_of_memory_and_found_by_the_directories_around_it() {
+        let (mut late, mut waiting) = (Spool::new(), Waiting::default());
+        for at in 0..50_000 {
+            let key: Key = format!("a/b{}/{at}", at % 7).parse().unwrap();
+            let (name, etag) = (format!("prefix/{key}"), ETag::new("\"e\""));
+            let object = ListedObject { key: name, size: at, last_modified: Timestamp::EPOCH, etag };
+            let record = (at % 2 == 0).then(|| Record { key: key.clone(), local: None, remote: None });
+            waiting.add(&key);
+            late.push(&Late { key, listed: Listed { object, record, use_for: Use::Import } }).unwrap();
+        }
+        assert_eq!(waiting.0.len(), 7);
+        for (directory, is_in) in [("a/", true), ("a/b3/", true), ("a/b7/", false), ("a/b/", false), ("a/b3/3", false)]
+        {
+            assert_eq!(waiting.is_in(&directory.parse().unwrap()), is_in, "{directory}");
+        }
+        let mut at = 0;
+        for number in 0..50_000 {
+            let Late { key, listed } = late.next(&mut at).unwrap().unwrap();
+            assert_eq!((listed.object.key, listed.object.size), (format!("prefix/{key}"), number));
+            assert_eq!(listed.record.map(|record| record.key), (number % 2 == 0).then_some(key));
+        }
+        assert!(late.next(&mut at).unwrap().is_none());
     }
 }
