@@ -77,7 +77,7 @@ struct World<T> {
     played: Played,
 }
 
-/// The first seed with neighbours who know what a run is about to do, and with clocks that stand still.
+/// The first seed with neighbours who know what a run is about to do, clocks that stand still and listings that are older.
 pub(crate) const SHARP: u64 = 1 << 40;
 
 type Run<'r> = Pin<Box<dyn Future<Output = Result<Report, RunError>> + 'r>>;
@@ -113,7 +113,11 @@ impl<T: Ground> World<T> {
             Game::Both,
             Game::Stateless,
         ]);
-        let knobs = Knobs::by_chance(&mut chance);
+        let is_sharp = seed >= SHARP;
+        let mut knobs = Knobs::by_chance(&mut chance);
+        if is_sharp && seed % 3 == 1 {
+            knobs.stale_lists = 12;
+        }
         let prefix = *chance.pick(&["", "p/", "p/q/"]);
         let policies = [
             OnConflict::Fail,
@@ -149,7 +153,6 @@ impl<T: Ground> World<T> {
             .with_deletes(deletes)
             .with_on_conflict(imports);
         let has_rival = matches!(game, Game::Exports | Game::Both) && chance.percent(20);
-        let is_sharp = seed >= SHARP;
         let is_coarse = is_sharp && seed.is_multiple_of(3);
         let state_fails = if chance.percent(15) { 4 } else { 0 };
         let tree_fails = if chance.percent(20) { 8 } else { 0 };

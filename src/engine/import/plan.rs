@@ -112,13 +112,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Item::Claim(Claim::Refused { key, error }) => skipped(key.as_bytes(), (&error).into(), error.to_string()),
             Item::Claim(Claim::Shadowed { key, by, object }) => {
                 let ended = Ended::new(&key, Outcome::Skipped).because(Cause::Shadowed, shadowed(&by));
-                let step = match self.in_the_way(&by, &object) {
-                    Some(record) if !self.is_given_up(&by).await => {
-                        Some(planned(&record.key, Step::Delete, "its path is that of a directory"))
-                    }
-                    _ => None,
-                };
-                (step, Some(ended))
+                (
+                    self.in_the_way(&by, &object)
+                        .map(|record| planned(&record.key, Step::Delete, "its path is that of a directory")),
+                    Some(ended),
+                )
             }
             Item::Claim(Claim::Object { key, object: listed }) => {
                 if listed.is_as_recorded() {

@@ -1,7 +1,6 @@
 //! What is gone from the bucket: removed from the tree if it is as both sides agreed on, and if that is wanted.
 
 use super::{Done, Import, Missing, Removals, RunErrorKind, Turn, lock, tree_failure};
-use crate::engine::agreed::is_recorded;
 use crate::engine::cause::Cause;
 use crate::engine::listing::{Listed, shadowed};
 use crate::engine::report::{Ended, Outcome, Recorder};
@@ -194,15 +193,6 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         record.filter(|record| by.is_directory() && !record.key.is_directory() && self.takes.replacements())
     }
 
-    /// Whether a directory was removed here, and its object is still the one that an export is to delete. None is made of it.
-    pub(super) async fn is_given_up(&self, by: &Key) -> bool {
-        let recorded = self.session.and_then(|session| session.find(by).ok().flatten());
-        let Some(Record { local: None, remote: Some(remote), .. }) = recorded else { return false };
-        let Ok(object_key) = self.options.prefix.object_key(by) else { return false };
-        let Ok(meta) = self.store.head(&object_key).await else { return false };
-        is_recorded(&self.options.profile, None, Some(&remote), Some(&meta))
-    }
-
     /// A key that another one shadows. What an earlier run has made of it goes, if it is as it was made: the tree is that of
     /// the bucket, whichever object came first.
     pub(super) async fn give_way(&self, key: &Key, by: &Key, listed: &Listed) -> Done {
@@ -213,7 +203,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             // What is to be made there says what stands in the way.
             _ => return ended.into(),
         };
-        if !matches!(self.is_untouched(record, &found).await, Ok(true)) || self.is_given_up(by).await {
+        if !matches!(self.is_untouched(record, &found).await, Ok(true)) {
             return ended.into();
         }
         match self.tree.apply(&TreeOp::Remove { key: key.clone(), found: found.status() }).await {
