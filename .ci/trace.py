@@ -56,7 +56,7 @@ ALLOWED = [
     # What an import puts off: a file without a name in the directory for such.
     (below(*options.spool), {"openat"}),
     (r"/dev/(null|tty|urandom)|/etc/terminfo(/.*)?|/usr/share/terminfo(/.*)?|.*/\.terminfo(/.*)?", READS),
-    # The example is told where its tree is, makes it if it is not there, and opens it: after that it holds it.
+    # The example is told where its tree is, and makes it if it is not there. It is opened from / on, name by name, and held.
     (below(*options.root).replace("(/.*)?", ""), READS | {"mkdir", "mkdirat"}),
     # A bucket in a directory belongs to who opened it, by the path that he gave; what others could write to is refused when
     # it is opened. Inodes are made and removed, and never changed by a path.
@@ -68,6 +68,7 @@ above = {str(above) for place in sum((options.root, options.bucket, options.stat
 ALLOWED.append(("|".join(map(re.escape, sorted(above))) or "(?!)", READS))
 ALLOWED = [(re.compile(f"(?:{pattern})"), calls) for pattern, calls in ALLOWED]
 roots = [os.path.realpath(root) for root in options.root]
+way = {str(above) for root in roots for above in pathlib.Path(root).parents}
 
 problems = []
 seen = collections.Counter()
@@ -168,6 +169,12 @@ def judge(call, args, directory, name, line):
         return
     if re.match(r"/proc/(self|thread-self|\d+)(/task/\d+)?/(fd/\d+|root|cwd)(/|$)", full) and call not in ("statx", "newfstatat", "readlink", "readlinkat"):
         return wrong("opens a descriptor of /proc anew")
+    if call in ("open", "openat", "openat2") and (full in roots or held and base in way and full != "/"):
+        # Links on the way are read, and gone along if they are to be trusted; see src/tree/local/root.rs.
+        if not held or "/" in name:
+            return wrong("opens a root by its path")
+        if "O_NOFOLLOW" not in text and name != ".":
+            return wrong("follows a link on the way to a root")
     if below_root(full) and full not in roots:
         in_tree += 1
         return wrong("changes an inode by its path" if call in CHANGES_INODE | {"fchownat"} else "is not relative to a held descriptor")

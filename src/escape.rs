@@ -126,6 +126,26 @@ mod tests {
     }
 
     #[test]
+    fn line_breaks_and_tabs_have_their_short_form() {
+        assert_eq!(escape(b"a\nb\rc\td").to_string(), r"a\nb\rc\td");
+    }
+
+    #[test]
+    fn the_cut_counts_bytes_and_splits_no_character() {
+        assert_eq!(escape(&[b'x'; 512]).to_string(), "x".repeat(512));
+        assert_eq!(escape(&[0xff; 512]).to_string(), r"\xff".repeat(512));
+        assert_eq!(escape(&[0xff; 514]).to_string(), format!("{}… (2 bytes more)", r"\xff".repeat(512)));
+        let text = format!("{}\u{4e2d}\u{4e2d}", "x".repeat(508));
+        assert_eq!(escape(text.as_bytes()).to_string(), format!("{}\u{4e2d}… (3 bytes more)", "x".repeat(508)));
+    }
+
+    #[test]
+    fn a_byte_that_cannot_be_seen_is_shown_as_a_number() {
+        assert_eq!((found_byte(b'8').as_str(), found_byte(b' ').as_str()), ("`8`", "byte 0x20"));
+        assert_eq!(excerpt(b"a\xff").as_ref(), r"a\xff");
+    }
+
+    #[test]
     fn invalid_bytes_are_shown_one_by_one() {
         assert_eq!(escape(b"\xc0\xae/\xed\xa0\x80").to_string(), r"\xc0\xae/\xed\xa0\x80");
     }

@@ -443,7 +443,9 @@ fn no_name_is_hidden(key: &[u8]) -> bool {
     let next = key.get(1..).unwrap_or_default();
     let mut odd = matches!(key, [b'/' | b'.' | 0, ..]);
     for (&byte, &next) in key.iter().zip(next) {
-        odd |= (next == 0) | ((byte == b'/') & ((next == b'/') | (next == b'.')));
+        odd |= next == 0;
+        odd |= (byte == b'/') & (next == b'/');
+        odd |= (byte == b'/') & (next == b'.');
     }
     !odd
 }
@@ -455,8 +457,11 @@ fn hidden_names_are_names(key: &[u8]) -> bool {
     let mut odd = matches!(key, [b'/' | 0, ..] | [b'.'] | [b'.', b'/' | b'.', ..]);
     odd |= matches!(key, [.., 0] | [.., b'/', b'/' | b'.']);
     for ((&byte, &next), &after) in key.iter().zip(next).zip(after) {
-        let dots = (next == b'.') & ((after == b'/') | (after == b'.'));
-        odd |= (next == 0) | ((byte == b'/') & ((next == b'/') | dots));
+        let dot = (byte == b'/') & (next == b'.');
+        odd |= next == 0;
+        odd |= (byte == b'/') & (next == b'/');
+        odd |= dot & (after == b'/');
+        odd |= dot & (after == b'.');
     }
     !odd
 }
@@ -572,19 +577,109 @@ mod tests {
     }
 
     #[test]
-    fn the_quick_check_and_the_exact_check_agree_on_every_short_key() {
+    fn the_quick_check_takes_every_short_key_without_fault_but_names_that_start_with_two_dots() {
         const ALPHABET: [char; 5] = ['a', '.', '/', '\0', '%'];
         let mut keys = vec![String::new()];
+        assert!(!looks_plain(b""));
         for _ in 0..7 {
-            let longer: Vec<String> =
-                keys.iter().flat_map(|key| ALPHABET.iter().map(move |c| format!("{key}{c}"))).collect();
-            for key in &longer {
-                if looks_plain(key.as_bytes()) {
-                    assert_eq!(first_fault(key), None, "{key:?}");
+            keys = keys.iter().flat_map(|key| ALPHABET.iter().map(move |c| format!("{key}{c}"))).collect();
+            for key in &keys {
+                let fit = first_fault(key).is_none();
+                let starts = |dots| key.split('/').any(|name| name.starts_with(dots));
+                assert_eq!(no_name_is_hidden(key.as_bytes()), fit && !starts("."), "{key:?}");
+                assert_eq!(hidden_names_are_names(key.as_bytes()), fit && !starts(".."), "{key:?}");
+                assert_eq!(looks_plain(key.as_bytes()), fit && !starts(".."), "{key:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_quick_check_and_the_exact_check_agree_at_the_limits() {
+        let long = |bytes| "x/".repeat(512)[..bytes].to_owned();
+        for bytes in [1022, 1023, 1024] {
+            assert!(looks_plain(long(bytes).as_bytes()), "{bytes}");
+        }
+        assert!(!looks_plain("x/x".repeat(342)[..1025].as_bytes()));
+        for before in ["", "a/", "a/b/"] {
+            for name in [1, 254, 255, 256, 257, 511, 512] {
+                for after in ["", "/", "/c"] {
+                    let key = format!("{before}{}{after}", "x".repeat(name));
+                    assert_eq!(looks_plain(key.as_bytes()), first_fault(&key).is_none(), "{before} {name} {after}");
+                    assert_eq!(looks_plain(key.as_bytes()), name <= 255, "{before} {name} {after}");
                 }
             }
-            keys = longer;
         }
+    }
+
+    #[test]
+    fn a_directory_holds_what_is_below_it_and_neither_itself_nor_its_neighbours() {
+        let holds = |directory: &str, other: &str| directory.parse::<Key>().unwrap().holds(&other.parse().unwrap());
+        assert!(holds("a/", "a/b") && holds("a/", "a/b/c/"));
+        assert!(!holds("a/", "a/") && !holds("a/", "a") && !holds("a/", "b/c"));
+        // A file holds nothing, whatever its name starts.
+        assert!(!holds("a", "a/b") && !holds("a", "ab"));
+    }
+
+    #[test]
+    fn a_key_is_given_back_as_it_came() {
+        let key = Key::try_from("a/b/".to_owned()).unwrap();
+        assert_eq!((key.as_str(), key.as_ref(), key.path(), key.name()), ("a/b/", "a/b/", "a/b", "b"));
+        assert_eq!((key.depth(), key.segments().collect::<Vec<_>>()), (1, vec!["a", "b"]));
+        assert_eq!(Key::parse("top").unwrap().name(), "top");
+        assert_eq!(String::from(key), "a/b/");
+        assert!(Key::try_from("a//".to_owned()).is_err());
+        assert!(Key::try_from("..").is_err());
+    }
+
+    #[test]
+    fn a_prefix_is_a_directory_whether_or_not_its_slash_was_written() {
+        for text in ["data/in", "data/in/"] {
+            let prefix: Prefix = text.parse().unwrap();
+            assert_eq!(prefix, Prefix::try_from(text.to_owned()).unwrap());
+            assert_eq!((prefix.as_str(), prefix.to_string().as_str()), ("data/in/", "data/in/"));
+            assert_eq!(prefix.relative("data/in/a"), Some("a"));
+            assert_eq!(prefix.relative("data/inner"), None);
+            assert_eq!(String::from(prefix), "data/in/");
+        }
+        assert_eq!(Prefix::parse("").unwrap().relative("a"), Some("a"));
+        assert!("../".parse::<Prefix>().is_err());
+        assert!(Prefix::try_from("a//b".to_owned()).is_err());
+    }
+
+    #[test]
+    fn a_prefix_leaves_a_byte_for_a_key() {
+        let longest = "x/".repeat(511) + "x";
+        assert_eq!(Prefix::parse(&longest[..1022]).unwrap().as_str().len(), 1022);
+        for text in [&longest[..1023], &longest] {
+            // With its slash it would be all of the 1,024 bytes.
+            assert_eq!(Prefix::parse(text).unwrap_err().fault(), KeyFault::TooLong, "{}", text.len());
+        }
+    }
+
+    #[test]
+    fn a_list_takes_only_keys_and_gives_each_back() {
+        let mut keys = KeyList::new();
+        assert!(keys.is_empty());
+        for key in ["a/", "a/b", "c"] {
+            keys.push(key).unwrap();
+        }
+        assert_eq!(keys.push("a/../c").unwrap_err().fault(), KeyFault::DotDot);
+        assert!(!keys.is_empty());
+        assert_eq!(keys.len(), 3);
+        assert_eq!(keys.iter().collect::<Vec<_>>(), ["a/", "a/b", "c"]);
+        assert_eq!([keys.get(0), keys.get(1), keys.get(2), keys.get(3)], [Some("a/"), Some("a/b"), Some("c"), None]);
+        keys.clear();
+        assert!(keys.is_empty() && keys.iter().next().is_none());
+    }
+
+    #[test]
+    fn a_fault_says_where_it_stands_and_has_one_code() {
+        let refused = Key::parse("ab/../c").unwrap_err();
+        assert_eq!((refused.at(), refused.fault().code()), (3, "dot-segment"));
+        let refused = Key::parse("ab/c\0").unwrap_err();
+        assert_eq!((refused.at(), refused.fault().code()), (4, "nul"));
+        let refused = InvalidKey::too_deep(&Key::parse("a/b/c").unwrap(), 2);
+        assert_eq!(refused.to_string(), "invalid key \"a/b/c\": expected at most 2 names, found more at byte 3");
     }
 
     #[test]

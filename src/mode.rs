@@ -199,8 +199,8 @@ impl Mode {
             if digit > 7 {
                 return Err(fault(ModeFault::NotOctal(byte), at));
             }
-            // Invariant: st_mode <= 0o177777 before, so the shift cannot overflow.
-            st_mode = (st_mode << 3) | digit;
+            // Invariant: st_mode <= 0o177777 before, so nothing saturates.
+            st_mode = st_mode.saturating_mul(8).saturating_add(digit);
             if st_mode > 0o177_777 {
                 return Err(fault(ModeFault::TooLarge, at));
             }
@@ -243,7 +243,7 @@ impl Mode {
         let mut text = [b'0'; 7];
         for digit in text.iter_mut().rev() {
             // The masked value is below 8, so the addition stays within the ASCII digits.
-            *digit |= (rest & 7).to_le_bytes()[0];
+            *digit = b'0'.saturating_add((rest & 7).to_le_bytes()[0]);
             rest >>= 3;
         }
         text
@@ -378,6 +378,76 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_seven_types_of_posix_have_their_digits_and_names() {
+        let types = [
+            (FileType::Fifo, 0o010_000, "fifo"),
+            (FileType::CharacterDevice, 0o020_000, "character device"),
+            (FileType::Directory, 0o040_000, "directory"),
+            (FileType::BlockDevice, 0o060_000, "block device"),
+            (FileType::File, 0o100_000, "file"),
+            (FileType::Symlink, 0o120_000, "symlink"),
+            (FileType::Socket, 0o140_000, "socket"),
+        ];
+        for (file_type, bits, name) in types {
+            assert_eq!((file_type.bits(), file_type.name(), file_type.to_string().as_str()), (bits, name, name));
+            assert_eq!(FileType::from_mode(bits | 0o7777), Some(file_type));
+            let mode = Mode::new(Some(file_type), Permissions::from_mode(0o7777));
+            assert_eq!((mode.file_type(), mode.bits()), (Some(file_type), bits | 0o7777));
+            assert_eq!(mode.to_string().parse::<Mode>().unwrap(), mode);
+        }
+        let known = (0..16).filter(|&digits| FileType::from_mode(digits << 12).is_some());
+        assert_eq!(known.count(), types.len());
+    }
+
+    #[test]
+    fn permissions_are_the_lower_twelve_bits_and_no_others() {
+        assert_eq!(Permissions::from_bits(0o7777).map(Permissions::bits), Some(0o7777));
+        assert_eq!(Permissions::from_bits(0o10000), None);
+        let permissions = Permissions::from_mode(0o104_755);
+        assert_eq!((permissions.bits(), permissions.to_string().as_str()), (0o4755, "4755"));
+        assert_eq!(
+            (format!("{permissions:?}").as_str(), format!("{permissions:o}").as_str()),
+            ("Permissions(4755)", "4755")
+        );
+        assert_eq!(permissions.without(Permissions::SET_UID | 0o022).bits(), 0o755);
+        assert!(permissions.has(Permissions::SET_UID) && permissions.has(Permissions::SET_UID | Permissions::SET_GID));
+        assert!(!permissions.has(Permissions::SET_GID | Permissions::STICKY));
+        assert_eq!(Permissions::from_mode(0o7).to_string(), "0007");
+    }
+
+    #[test]
+    fn a_mode_without_a_type_is_its_permissions() {
+        let mode: Mode = "755".parse().unwrap();
+        assert_eq!((mode.file_type(), mode.permissions().bits(), mode.bits()), (None, 0o755, 0o755));
+        assert_eq!((mode.to_string().as_str(), format!("{mode:o}").as_str()), ("0000755", "755"));
+        assert_eq!(&mode.encode(), b"0000755");
+    }
+
+    #[test]
+    fn a_fault_says_where_it_stands_and_has_its_code() {
+        let refused = |text: &str| {
+            let refused = text.parse::<Mode>().unwrap_err();
+            (refused.at(), refused.fault().code())
+        };
+        assert_eq!(refused(""), (0, "empty"));
+        assert_eq!(refused("0100888"), (4, "not-octal"));
+        assert_eq!(refused("/"), (0, "not-octal"));
+        assert_eq!(refused("100000644"), (6, "too-large"));
+        assert_eq!(refused("0030000"), (0, "unknown-file-type"));
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn the_text_forms_are_octal_and_permissions_have_no_type() {
+        let mode: Mode = "0100644".parse().unwrap();
+        assert_eq!(serde_json::to_string(&mode).unwrap(), "\"0100644\"");
+        assert_eq!(serde_json::from_str::<Mode>("\"100644\"").unwrap(), mode);
+        assert_eq!(serde_json::to_string(&mode.permissions()).unwrap(), "\"0644\"");
+        assert_eq!(serde_json::from_str::<Permissions>("\"644\"").unwrap(), mode.permissions());
+        assert!(serde_json::from_str::<Permissions>("\"0100644\"").is_err());
     }
 
     #[test]

@@ -217,6 +217,28 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_a_number_and_its_text_the_digits_of_it() {
+        let (uid, gid) = (Uid::try_from(1000).unwrap(), Gid::try_from(1000).unwrap());
+        assert_eq!((uid.get(), u32::from(uid), uid.to_string().as_str()), (1000, 1000, "1000"));
+        assert_eq!((gid.get(), u32::from(gid), gid.to_string().as_str()), (1000, 1000, "1000"));
+        assert_eq!(Uid::new(MAX).map(Uid::get), Some(4_294_967_294));
+        assert_eq!((Uid::ROOT.get(), Gid::ROOT.get(), Uid::NOBODY.get(), Gid::NOBODY.get()), (0, 0, 65_534, 65_534));
+    }
+
+    #[test]
+    fn a_fault_says_where_it_stands_and_has_its_code() {
+        let refused = |text: &str| {
+            let refused = text.parse::<Uid>().unwrap_err();
+            (refused.at(), refused.fault().code())
+        };
+        assert_eq!(refused(""), (0, "empty"));
+        assert_eq!(refused("12a"), (2, "not-decimal"));
+        assert_eq!(refused("1:"), (1, "not-decimal"));
+        assert_eq!(refused("12345678901"), (10, "out-of-range"));
+        assert_eq!(refused("4294967295"), (0, "out-of-range"));
+    }
+
+    #[test]
     fn messages() {
         let message = |text: &str| text.parse::<Gid>().unwrap_err().to_string();
         assert_eq!(message(""), "invalid id \"\": expected decimal digits, found nothing at byte 0");

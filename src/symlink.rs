@@ -226,7 +226,28 @@ mod tests {
             let text = serde_json::to_string(&target).unwrap();
             assert_eq!(serde_json::from_str::<SymlinkTarget>(&text).unwrap(), target);
         }
-        assert!(serde_json::from_str::<SymlinkTarget>("\"a%4\"").is_err());
+        for text in ["\"a%4\"", "\"%\"", "\"%4g\"", "\"%+1\"", "\"%00\"", "\"\""] {
+            assert!(serde_json::from_str::<SymlinkTarget>(text).is_err(), "{text}");
+        }
+        let target = SymlinkTarget::parse(b"a%b\xff").unwrap();
+        assert_eq!(serde_json::to_string(&target).unwrap(), "\"a%25b%ff\"");
+    }
+
+    #[test]
+    fn an_absolute_target_leaves_and_a_slash_inside_does_not() {
+        assert!(leaves(b"/", "a/b/link") && leaves(b"/a", "a/b/link"));
+        assert!(!leaves(b"a//b/", "link") && !leaves(b".", "link") && !leaves(b"a/..", "link"));
+        assert!(leaves(b"..", "link") && !leaves(b"..", "a/link"));
+        assert!(leaves(b"a/../..", "link") && leaves(b"a//../..", "link") && leaves(b"a/./../..", "link"));
+    }
+
+    #[test]
+    fn a_target_is_shown_safely_and_has_a_size() {
+        let target = SymlinkTarget::try_from(&b"a\nb"[..]).unwrap();
+        assert_eq!((target.size(), target.to_string().as_str()), (3, r"a\nb"));
+        assert_eq!(format!("{target:?}"), r#"SymlinkTarget("a\nb")"#);
+        let codes = [&b""[..], b"a\0", &[b'x'; 4096]].map(|body| SymlinkTarget::parse(body).unwrap_err().code());
+        assert_eq!(codes, ["empty", "nul", "too-long"]);
     }
 
     #[test]

@@ -172,7 +172,7 @@ fn eight_digits(digits: [u8; 8]) -> Option<u64> {
     let tens = 0xf0f0_f0f0_f0f0_f0f0;
     // A byte is a digit when its upper half is 3, also after adding 6.
     let above = word.wrapping_add(0x0606_0606_0606_0606);
-    if (word & tens) | ((above & tens) >> 4) != 0x3333_3333_3333_3333 {
+    if word & tens != 0x3030_3030_3030_3030 || above & tens != 0x3030_3030_3030_3030 {
         return None;
     }
     let word = word & 0x0f0f_0f0f_0f0f_0f0f;
@@ -376,6 +376,73 @@ mod tests {
             time.encode(&mut buffer);
             assert_eq!(buffer, time.to_string().as_bytes());
         }
+    }
+
+    #[test]
+    fn the_short_way_and_the_long_way_read_the_same() {
+        // Nineteen digits go the short way, twenty the long one.
+        for digits in ["1", "12345678", "123456789", "1234567890123456", "9999999999999999999", "18446744073709551615"]
+        {
+            let value: i128 = digits.parse().unwrap();
+            for zeros in 0..20 {
+                let text = format!("{}{digits}", "0".repeat(zeros));
+                assert_eq!(ns(&format!("{text}ns")), value, "{text}");
+                assert_eq!(ns(&format!("-{text}ns")), -value, "{text}");
+                assert_eq!(ns(&text), value * NANOS_PER_MILLI, "{text}");
+                assert_eq!(ns(&format!("-{text}")), -value * NANOS_PER_MILLI, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_byte_that_is_no_digit_is_found_wherever_it_stands() {
+        for digits in [7, 8, 9, 16, 17, 19, 20, 30] {
+            for at in 0..digits {
+                // The neighbours of the digits, and bytes that differ from a digit in one bit.
+                for byte in [b'/', b':', b'?', b' ', b'p', 0xb0, 0x00, 0xff] {
+                    let mut text = vec![b'9'; digits];
+                    text[at] = byte;
+                    let refused = Timestamp::parse(&text).unwrap_err();
+                    assert_eq!((refused.fault(), refused.at()), (TimestampFault::NotDecimal(byte), at));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_has_a_thousand_million_nanoseconds() {
+        let last = Timestamp::from_unix(5, 999_999_999).unwrap();
+        assert_eq!((last.seconds(), last.subsecond_nanos(), last.nanoseconds()), (5, 999_999_999, 5_999_999_999));
+        assert_eq!(Timestamp::from_unix(5, 1_000_000_000), None);
+        assert_eq!(Timestamp::from_nanoseconds(5_999_999_999), Some(last));
+        let most = i128::from(i64::MAX) * NANOS_PER_SECOND + 999_999_999;
+        assert_eq!(Timestamp::from_nanoseconds(most).map(Timestamp::nanoseconds), Some(most));
+        assert_eq!(Timestamp::from_nanoseconds(most + 1), None);
+    }
+
+    #[test]
+    fn a_fault_has_its_code() {
+        let code = |text: &str| text.parse::<Timestamp>().unwrap_err().fault().code();
+        assert_eq!([code(""), code("x"), code("9223372036854775808000")], ["empty", "not-a-time", "out-of-range"]);
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn the_text_form_is_nanoseconds() {
+        let time = Timestamp::from_unix(1, 5).unwrap();
+        assert_eq!(serde_json::to_string(&time).unwrap(), "\"1000000005ns\"");
+        assert_eq!(serde_json::from_str::<Timestamp>("\"1000000005ns\"").unwrap(), time);
+    }
+
+    #[test]
+    fn a_time_that_the_clock_of_the_system_cannot_hold_is_refused() {
+        let time = Timestamp::from_unix(i64::MAX, 999_999_999).unwrap();
+        match SystemTime::try_from(time) {
+            Ok(held) => assert_eq!(Timestamp::from(held), time),
+            Err(refused) => assert_eq!(refused, OutOfRange { time }),
+        }
+        let before = Timestamp::from_unix(-1, 1).unwrap();
+        assert_eq!(SystemTime::try_from(before).unwrap(), SystemTime::UNIX_EPOCH - Duration::from_nanos(999_999_999));
     }
 
     #[test]

@@ -9,10 +9,12 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::arithmetic_side_effects,
-    clippy::print_stderr,
     unreachable_pub,
     reason = "a test"
 )]
+
+mod named;
+mod namespace;
 
 mod bad_inputs {
     mod bodies;

@@ -261,7 +261,7 @@ impl ObjectStore for Endless {
             etag: meta.etag,
             last_modified: meta.last_modified,
         };
-        Ok(ListPage { objects: vec![object], ..ListPage::default() })
+        Ok(ListPage::new(vec![object], None))
     }
 
     async fn head(&self, _: &str) -> Result<ObjectMeta, StoreError> {

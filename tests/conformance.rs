@@ -934,7 +934,7 @@ mod broken {
             let end = skipped + usize::from(request.max_keys.unwrap_or(1000));
             let next = (end < all.len()).then(|| end.to_string());
             let objects = all.into_iter().take(end).skip(skipped).collect();
-            Ok(ListPage { objects, next, ..ListPage::default() })
+            Ok(ListPage::new(objects, next))
         }
 
         async fn change_page(&self, request: &ListRequest, page: &mut ListPage) {

@@ -863,6 +863,25 @@ fn a_file_whose_deletion_was_lost_gives_way_when_something_below_its_name_is_hea
 }
 
 #[test]
+fn a_file_whose_object_is_there_gives_way_to_what_is_heard_of_below_its_name_and_to_nothing_else() {
+    let (mut bucket, link, options) = (Bucket::new(), Link::new(), options(Clash::DirectoryWins));
+    let told = bucket.put("d", "one", "0100644");
+    link.apply(&bucket, &options, EventTypes::ALL, &[told]);
+    let below = bucket.put("d/x", "two", "0100644");
+    // What is not taken over makes no room, and neither does another look at the file.
+    let changed_alone = EventTypes::NONE.with(EventType::Changed);
+    let again = bucket.put("d", "one", "0100644");
+    for (events, told) in [(changed_alone, &below), (EventTypes::ALL, &again)] {
+        let report = link.apply(&bucket, &options, events, std::slice::from_ref(told));
+        assert_eq!((report.deleted, report.written), (0, 0), "{:?}", report.problems);
+        assert_eq!(link.see().keys().collect::<Vec<_>>(), ["d"]);
+    }
+    let report = link.apply(&bucket, &options, EventTypes::ALL, &[below]);
+    assert_eq!((report.deleted, report.written, report.conflicts), (1, 1, 0), "{:?}", report.problems);
+    assert_eq!(link.see().keys().collect::<Vec<_>>(), ["d", "d/x"]);
+}
+
+#[test]
 fn what_a_policy_leaves_out_is_said() {
     let (mut bucket, link, options) = (Bucket::new(), Link::new(), options(Clash::DirectoryWins));
     let told = [bucket.put("a", "one", "0100644"), bucket.put("b", "one", "0100644")];

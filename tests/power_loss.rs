@@ -254,6 +254,31 @@ fn a_file_to_which_a_killed_import_has_given_some_attributes_gets_the_others_fro
     assert_eq!((report.conflicts, fs::read_to_string(&path).unwrap().as_str()), (1, "two"));
 }
 
+/// The times come last: where they are set, a run has set all of it, and whoever has closed the file since means it.
+#[test]
+fn a_file_that_an_import_was_done_with_and_somebody_has_closed_since_stays_closed() {
+    let (store, state, root) = (MemoryStore::new(), MemoryState::new(), tempfile::tempdir().unwrap());
+    let (old, path) = (own_attributes(), root.path().join("a"));
+    let mtime = Timestamp::from_unix(1_000_000_000, 1).unwrap();
+    let others = Gid::new(old.gid.get() + 7).unwrap();
+    let new = Attributes { permissions: Permissions::from_mode(0o644), gid: others, mtime, ..old };
+    let file = |attributes| Entry::new(Key::parse("a").unwrap(), EntryKind::File { size: 3 }, attributes).unwrap();
+    let import = || {
+        let tree = LocalTree::open(root.path()).unwrap();
+        let options = ImportOptions::new(Profile::fsx()).with_bucket("bucket");
+        block_on(import_since(&store, &tree, &state, &options, &Silent)).unwrap()
+    };
+    publish(&store, file(old), "one");
+    import();
+    publish(&store, file(new), "one");
+    // The permissions of a file whose owner is about to be changed.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let modified = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 1);
+    fs::File::open(&path).unwrap().set_modified(modified).unwrap();
+    let report = import();
+    assert_eq!((report.conflicts, path.metadata().unwrap().mode() & 0o7777), (1, 0o600), "{:?}", report.problems);
+}
+
 fn own_attributes() -> Attributes {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let time = Timestamp::from_unix(900_000_000, 0).unwrap();

@@ -1,5 +1,5 @@
 //! Somebody swaps names of the tree for links that lead outside, as fast as the kernel does it, while something is done in it:
-//! rows A5 to A10 and A15 of the threat model. Nothing outside is changed, and nothing of it is told.
+//! rows A5 to A9 of the threat model. Nothing outside is changed, and nothing of it is told.
 //!
 //! That the swaps are quick enough is shown by the ways that are not taken: a check of the path, and then a call by the path.
 

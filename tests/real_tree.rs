@@ -17,12 +17,15 @@ use futures_executor::block_on;
 use hostile_tree::{
     Extent, Ids, LEFT_OUT, assert_same, is_root, make_awkward_tree, make_foreign_owners, make_losses, set_mode, write,
 };
-use posix_s3::engine::{ExportOptions, ImportOptions, Outcome, Report, Silent, export, import};
-use posix_s3::store::{DirectoryStore, ListRequest, ObjectStore, PutOptions};
-use posix_s3::tree::LocalTree;
-use posix_s3::{FILE_GROUP, FILE_OWNER, Profile};
+use posix_s3::engine::{
+    ExportOptions, ImportOptions, MemoryState, Outcome, Report, Silent, export, import, import_since,
+};
+use posix_s3::store::{DirectoryStore, ListRequest, MemoryStore, ObjectStore, PutOptions};
+use posix_s3::tree::{LocalTree, MemoryTree};
+use posix_s3::{Attributes, Entry, EntryKind, FILE_GROUP, FILE_OWNER, Key, Permissions, Profile, Timestamp};
 use rustix::fs::{Gid, Uid};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -96,6 +99,38 @@ fn the_documented_losses_are_these_and_no_others() {
     let inode =
         |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(work.path().join("target").join(name)).unwrap());
     assert_ne!(inode("one name"), inode("other name"));
+}
+
+/// Without CAP_FSETID the kernel takes a set-group-ID bit away from what belongs to a group of others, and an ordinary user
+/// gives nothing to them. Both is said once; a run without a state tries it anew each time, and says so each time.
+#[test]
+fn what_the_kernel_has_not_kept_is_not_wanted_again_by_a_run_with_a_state() {
+    let (uid, others) = (rustix::process::geteuid().as_raw(), 7);
+    let time = Timestamp::from_unix(1_000_000_000, 0).unwrap();
+    let permissions = Permissions::from_mode(0o2755);
+    let (uid, gid) = (posix_s3::Uid::new(uid).unwrap(), posix_s3::Gid::new(others).unwrap());
+    let attributes = Attributes { permissions, uid, gid, atime: time, mtime: time };
+    let (source, store, state) = (MemoryTree::new(), MemoryStore::new(), MemoryState::new());
+    source.insert(Entry::new(Key::parse("d/").unwrap(), EntryKind::Directory, attributes).unwrap()).unwrap();
+    source.insert_file(Key::parse("f").unwrap(), "content", attributes).unwrap();
+    block_on(export(&source, &store, &ExportOptions::new(Profile::fsx()), &Silent)).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let import = || {
+        let (tree, options) = (LocalTree::open(root.path()).unwrap(), ImportOptions::new(Profile::fsx()));
+        let report = block_on(import_since(&store, &tree, &state, &options, &Silent)).unwrap();
+        let kept = ["d", "f"].map(|name| {
+            let found = fs::metadata(root.path().join(name)).unwrap();
+            (found.mode() & 0o7777, found.gid(), found.ctime(), found.ctime_nsec())
+        });
+        (report, kept)
+    };
+    let (first, kept) = import();
+    assert_eq!((first.written, first.is_complete()), (2, true), "{:?}", first.problems);
+    let is_whole = kept.iter().all(|(mode, gid, ..)| (*mode, *gid) == (0o2755, others));
+    assert_eq!(first.problems.is_empty(), is_whole, "{:?}", first.problems);
+    let (second, kept_again) = import();
+    assert_eq!((second.unchanged, second.written, second.metadata_only), (2, 0, 0), "{:?}", second.problems);
+    assert_eq!((second.problems.len(), kept_again), (0, kept));
 }
 
 const CHILD: &str = "POSIX_S3_TEST_ORDINARY_USER";

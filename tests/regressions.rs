@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_executor::block_on;
 use futures_util::{StreamExt, stream};
 use posix_s3::engine::{
-    ExportOptions, ImportOptions, MemoryState, Outcome, Report, Silent, export, import, import_since,
+    ExportOptions, ImportOptions, Jobs, MemoryState, Outcome, Report, Silent, export, import, import_since,
 };
 use posix_s3::store::{
     Body, Capabilities, DirectoryStore, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, MemoryStore,
@@ -262,6 +262,61 @@ fn a_head_that_fails_once_opens_no_private_directory() {
     assert_eq!((report.written, mode(&directory.path().join("d"))), (2, 0o700));
 }
 
+/// A file stands in the place of a directory when it is looked at, and is gone when something is put into it.
+#[test]
+fn a_directory_whose_place_was_taken_for_a_moment_is_made_as_its_object_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (known, implied) = (at("known"), at("implied"));
+    let new = at("new");
+    let hook = move |operation, key: &str| {
+        match (operation, key) {
+            (Operation::Head, "implie/") => fs::write(&implied, "").unwrap(),
+            (Operation::Head, "implied/d/") => fs::remove_file(&implied).unwrap(),
+            (Operation::Head, "known/d/") => fs::remove_file(&known).unwrap(),
+            (Operation::Head, "new/") if !new.exists() => fs::write(&new, "").unwrap(),
+            (Operation::Head, "new/d/") if new.is_file() => fs::remove_file(&new).unwrap(),
+            _ => {}
+        }
+        Ok(())
+    };
+    let store = Hooked { store: MemoryStore::new(), hook };
+    put(&store, "known/", "", &headers("0040750", me()));
+    let tree = LocalTree::open(directory.path()).unwrap();
+    let state = MemoryState::new();
+    let options = ImportOptions::new(Profile::fsx()).with_bucket("b").with_jobs(Jobs::new(1).unwrap());
+    let import = || block_on(import_since(&store, &tree, &state, &options, &Silent)).unwrap();
+    assert_eq!(import().written, 1);
+    fs::remove_dir(at("known")).unwrap();
+    fs::write(at("known"), "").unwrap();
+    for (key, permissions) in [
+        ("implie/", "0040711"),
+        ("implied/d/", "0040711"),
+        ("known/d/", "0040711"),
+        ("new/", "0040750"),
+        ("new/d/", "0040711"),
+    ] {
+        put(&store, key, "", &headers(permissions, me()));
+    }
+    let report = import();
+    assert_eq!((report.written, report.conflicts), (4, 1), "{:?}", report.problems);
+    assert_eq!(report.problems[0].key.to_string(), "new/");
+    let is_right = || {
+        assert_eq!((mode(&at("known")), mode(&at("new"))), (0o750, 0o750));
+        assert_eq!(mode(&at("implied")), Profile::fsx().defaults.directory.bits());
+        for name in ["implied", "known", "new"] {
+            assert_eq!(mode(&at(name).join("d")), 0o711, "{name}");
+        }
+    };
+    is_right();
+    // Nothing is said to have changed here, since nothing has.
+    for _ in 0..2 {
+        let report = import();
+        assert_eq!((report.written, report.metadata_only, report.problems.len()), (0, 0, 0), "{:?}", report.problems);
+        is_right();
+    }
+}
+
 #[test]
 fn a_foreign_directory_that_is_named_as_staging_keeps_what_is_in_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -343,7 +398,7 @@ fn a_flood_of_refused_keys_takes_bounded_memory() {
                 last_modified: Timestamp::EPOCH,
             };
             let next = (end < KEYS).then(|| end.to_string());
-            Ok(ListPage { objects: (start..end).map(object).collect(), next, ..ListPage::default() })
+            Ok(ListPage::new((start..end).map(object).collect(), next))
         }
 
         async fn head(&self, _: &str) -> Result<ObjectMeta, StoreError> {

@@ -8,15 +8,16 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
-    clippy::arithmetic_side_effects,
-    clippy::print_stderr
+    clippy::arithmetic_side_effects
 )]
 
 mod model;
+mod namespace;
 
 use model::bridge::{self, Run, as_linux_keeps, bucket_of, memory_store, memory_tree, outcomes, read_disk, tree_of};
 use model::generate::{self, Place, cases};
 use model::{Bucket, Kind, Node, Rules, Tree, Verdict};
+use namespace::not_run;
 use posix_s3::engine::Outcome;
 use posix_s3::store::{DirectoryStore, MemoryStore};
 use posix_s3::tree::{LocalTree, MemoryTree};
@@ -171,7 +172,7 @@ proptest! {
         rules in rules(),
     ) {
         if !bridge::is_superuser() {
-            eprintln!("skipped: whoever cannot give files away sees other owners than the model");
+            not_run("whoever cannot give files away sees other owners than the model");
             return Ok(());
         }
         let root = tempfile::tempdir().unwrap();

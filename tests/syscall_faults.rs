@@ -29,6 +29,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ fn any_system_call_may_fail() {
     let seed = figures::seed().unwrap_or_else(|| u64::from(std::process::id()));
     let only = std::env::var("POSIX_S3_WORKLOAD").ok();
     let mut chance = Chance::new(seed);
-    let directory = tempfile::tempdir().unwrap();
+    let directory = power::quick();
     let mut worlds = Vec::new();
     // By call and error: in which world, and where.
     let mut cells: BTreeMap<(String, &str), Vec<(usize, Site)>> = BTreeMap::new();
@@ -54,8 +55,8 @@ fn any_system_call_may_fail() {
         let directory = directory.path().join(worlds.len().to_string());
         fs::create_dir(&directory).unwrap();
         let world = World::new(workload, &directory);
-        let place = world.reset();
-        let (numbers, sites) = faults::sites(&workload, &place, &world.log());
+        let place = world.reset(0);
+        let (numbers, sites) = faults::sites(&workload, &place, &world.log(0));
         let counts: Vec<String> = numbers.iter().map(|(call, numbers)| format!("{call} {}", numbers.len())).collect();
         println!("{name}: {} calls touch the directories: {}", counts.len(), counts.join(", "));
         for site in sites {
@@ -69,29 +70,43 @@ fn any_system_call_may_fail() {
     if !all {
         cells.truncate(usize::try_from(20 * wanted).unwrap());
     }
-    let (mut visited, mut runs, mut failures) = (BTreeSet::new(), 0, Vec::new());
-    for (cell, mut sites) in cells.clone() {
-        shuffle(&mut sites, &mut chance);
-        let mut happened = 0;
+    for (_, sites) in &mut cells {
+        shuffle(sites, &mut chance);
         // Which thread makes a call is not always the same, and so its number is not.
-        for (world, site) in sites.iter().take(usize::try_from(wanted + 8).unwrap()) {
-            if happened == wanted {
-                break;
-            }
-            runs += 1;
-            match worlds[*world].check(site) {
-                Ok(came) => happened += u64::from(came),
-                Err(error) => {
-                    happened += 1;
-                    println!("{site:?}: {error}");
-                    failures.push(format!("{}, {site:?}: {error}", worlds[*world].workload.name));
-                }
-            }
-        }
-        if happened > 0 {
-            visited.insert(cell);
-        }
+        sites.truncate(usize::try_from(wanted + 8).unwrap());
     }
+    let (next, done) = (AtomicUsize::new(0), Mutex::new((BTreeSet::new(), 0, Vec::new())));
+    std::thread::scope(|scope| {
+        for hand in 0..hands() {
+            let (worlds, cells, next, done) = (&worlds, &cells, &next, &done);
+            scope.spawn(move || {
+                while let Some((cell, sites)) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (mut happened, mut runs) = (0, 0);
+                    for (world, site) in sites {
+                        if happened == wanted {
+                            break;
+                        }
+                        runs += 1;
+                        match worlds[*world].check(hand, site) {
+                            Ok(came) => happened += u64::from(came),
+                            Err(error) => {
+                                happened += 1;
+                                println!("{site:?}: {error}");
+                                let failure = format!("{}, {site:?}: {error}", worlds[*world].workload.name);
+                                done.lock().unwrap().2.push(failure);
+                            }
+                        }
+                    }
+                    let mut done = done.lock().unwrap();
+                    done.1 += runs;
+                    if happened > 0 {
+                        done.0.insert(cell.clone());
+                    }
+                }
+            });
+        }
+    });
+    let (visited, runs, failures) = done.into_inner().unwrap();
     let calls: BTreeSet<&str> = visited.iter().map(|(call, _)| call.as_str()).collect();
     println!("{} calls", calls.len());
     let cells: BTreeSet<_> = cells.into_iter().map(|(cell, _)| cell).collect();
@@ -120,15 +135,15 @@ fn the_program_may_be_killed_at_any_moment() {
     let mut kills = 0;
     for name in ["import of changes", "export of changes", "first import", "first export"] {
         let workload = WORKLOADS.into_iter().find(|workload| workload.name == name).unwrap();
-        let directory = tempfile::tempdir().unwrap();
+        let directory = power::quick();
         let world = World::new(workload, directory.path());
-        let place = world.reset();
+        let place = world.reset(0);
         let began = std::time::Instant::now();
         assert!(program(&workload, &place).wait().unwrap().success());
         let usual = u64::try_from(began.elapsed().as_micros()).unwrap();
         let mut killed = 0;
         while killed < 8 * figures::effort() {
-            let place = world.reset();
+            let place = world.reset(0);
             let mut child = program(&workload, &place);
             std::thread::sleep(Duration::from_micros(chance.below(usual.max(1))));
             // SIGKILL.
@@ -141,6 +156,11 @@ fn the_program_may_be_killed_at_any_moment() {
         kills += killed;
     }
     figures::record("kills", kills, 32 * figures::effort());
+}
+
+/// As many as there are processors, and no more than four.
+fn hands() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get().min(4))
 }
 
 /// One test at a time: a child that is about to be run holds the locks of its parent for a moment.
@@ -159,7 +179,7 @@ fn shuffle<T>(items: &mut [T], chance: &mut Chance) {
 fn program(workload: &Workload, place: &Place) -> std::process::Child {
     let mut program = Command::new(workload.program(place));
     program.args(workload.arguments(place)).current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
-    program.spawn().unwrap()
+    power::begin(&mut program)
 }
 
 /// A workload, again and again from its start.
@@ -176,26 +196,27 @@ impl World {
         Self { case: Case::record(workload, &base), workload, directory: directory.to_owned() }
     }
 
-    fn log(&self) -> PathBuf {
-        self.directory.join("strace")
+    fn log(&self, hand: usize) -> PathBuf {
+        self.directory.join(hand.to_string()).join("strace")
     }
 
-    fn reset(&self) -> Place {
-        for entry in fs::read_dir(&self.directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+    /// What is there before the run, in the directory of whoever runs it.
+    fn reset(&self, hand: usize) -> Place {
+        let directory = self.directory.join(hand.to_string());
+        if directory.exists() {
+            fs::remove_dir_all(&directory).unwrap();
         }
-        let base = self.directory.join("base");
-        fs::create_dir(&base).unwrap();
+        let base = directory.join("base");
+        fs::create_dir_all(&base).unwrap();
         let place = Place::new(&base);
         self.workload.prepare(&place);
         place
     }
 
     /// Answers whether the call came to fail.
-    fn check(&self, site: &Site) -> Result<bool, String> {
-        let place = self.reset();
-        let (output, happened) = faults::run(&self.workload, &place, site, &self.log());
+    fn check(&self, hand: usize, site: &Site) -> Result<bool, String> {
+        let (place, log) = (self.reset(hand), self.log(hand));
+        let (output, happened) = faults::run(&self.workload, &place, site, &log);
         if site.call == "write" && !happened {
             return Ok(false);
         }
@@ -216,7 +237,7 @@ impl World {
             Some(_) if said.trim().is_empty() => return Err(format!("{status}, and it said nothing")),
             Some(_) => {}
         }
-        if let Some(line) = faults::synced_again(&self.log()) {
+        if let Some(line) = faults::synced_again(&log) {
             return Err(format!("synced again after that had failed: {line}"));
         }
         // That something is not there, is no directory or cannot be there is taken at its word.
@@ -226,6 +247,7 @@ impl World {
             return Ok(happened);
         }
         if status.success() && !is_absence {
+            let _here = power::in_this_process();
             self.case.check_ended(&place).map_err(|error| format!("it ended well, but {error}; {said}"))?;
         }
         self.check_after(&place, !is_absence).map_err(|error| format!("{error}; it said: {said}"))?;
@@ -234,6 +256,7 @@ impl World {
 
     /// What holds after a run that was cut short or failed in part: names show old or new, and the next run does the rest.
     fn check_after(&self, place: &Place, complete: bool) -> Result<(), String> {
+        let _here = power::in_this_process();
         self.case.check_between(place, complete)?;
         let run = || self.workload.run(&LocalTree::open(place.path("tree")).unwrap(), &place.base, &place.bucket());
         run().map_err(|error| format!("the next run: {error:?}"))?;

@@ -105,7 +105,7 @@ impl ObjectStore for MemoryStore {
             });
         let page: Vec<ListedObject> = found.by_ref().take(page_size(request)).collect();
         let next = found.next().and_then(|_| page.last().map(|last| last.key.clone()));
-        Ok(ListPage { objects: page, next, ..ListPage::default() })
+        Ok(ListPage::new(page, next))
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {

@@ -203,6 +203,7 @@ pub struct ListRequest {
 
 /// One page of a listing.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct ListPage {
     /// The objects, in key order.
     pub objects: Vec<ListedObject>,
@@ -211,6 +212,20 @@ pub struct ListPage {
     pub unreadable: Vec<Box<[u8]>>,
     /// The token for the next page; `None` when this is the last.
     pub next: Option<String>,
+}
+
+impl ListPage {
+    /// A page of these objects, and the token for the next one.
+    #[must_use]
+    pub const fn new(objects: Vec<ListedObject>, next: Option<String>) -> Self {
+        Self { objects, unreadable: Vec::new(), next }
+    }
+
+    /// The same page with these keys that are not UTF-8.
+    #[must_use]
+    pub fn with_unreadable(self, unreadable: Vec<Box<[u8]>>) -> Self {
+        Self { unreadable, ..self }
+    }
 }
 
 /// An object as a listing shows it.

@@ -6,7 +6,9 @@ mod memory;
 pub(crate) mod names;
 
 #[cfg(all(feature = "local", target_os = "linux"))]
-pub use local::{LocalTree, OpenError};
+pub use crate::io::root::OpenRootError;
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub use local::LocalTree;
 pub use memory::MemoryTree;
 pub use names::NameList;
 

@@ -2,6 +2,7 @@
 
 use super::cases::{self, Case, Hearing, Stranger};
 use super::run::{Place, is_superuser, open, run_all};
+use crate::namespace::{self, not_run};
 use futures_executor::block_on;
 use posix_s3::engine::{
     ExportOptions, ImportOptions, MemoryState, Outcome, Silent, export_since, import, import_since,
@@ -58,8 +59,10 @@ fn h39_h40_a_time_beyond_the_file_system_is_said_and_not_exported_again() {
     if !is_superuser("times beyond the file system") {
         return;
     }
+    // Its times end in 2446; others keep all.
+    let ground = namespace::ext4().unwrap_or_else(std::env::temp_dir);
     for id in ["H39", "H40"] {
-        let place = Place::new();
+        let place = Place::on(&ground);
         let (tree, state, bucket) = (open(&place.root()), MemoryState::new(), MemoryStore::new());
         let headers = case(id).objects[0].headers.clone().unwrap();
         let header = |(name, value): &(String, String)| {
@@ -79,7 +82,7 @@ fn h39_h40_a_time_beyond_the_file_system_is_said_and_not_exported_again() {
         let is_said = heard[0].reasons.iter().any(|reason| reason.contains("mtime") || reason.contains("time"));
         assert_eq!(is_said, !is_kept, "{id}: {} kept: {heard:?}", stat.mtime());
         if is_kept {
-            eprintln!("NOT RUN: {id}: this file system keeps {wanted} ms");
+            not_run(&format!("{id}: this file system keeps {wanted} ms"));
         }
 
         let options = ExportOptions::new(Profile::fsx()).with_bucket("b");

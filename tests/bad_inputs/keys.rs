@@ -204,7 +204,7 @@ impl ObjectStore for Endless {
             last_modified: Timestamp::EPOCH,
         };
         let next = (end < self.keys).then(|| end.to_string());
-        Ok(ListPage { objects: (start..end).map(object).collect(), next, ..ListPage::default() })
+        Ok(ListPage::new((start..end).map(object).collect(), next))
     }
 
     async fn head(&self, _: &str) -> Result<ObjectMeta, StoreError> {

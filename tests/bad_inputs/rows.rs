@@ -1,6 +1,7 @@
 //! The table of all bad inputs, and which test shows each.
 
 use super::cases;
+use crate::named::tests_in;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,10 +32,7 @@ fn source(file: &str) -> String {
 
 /// Whether a file has such a test.
 fn has_test(file: &str, test: &str) -> bool {
-    let source = source(file);
-    let is_there = |start: &str| source.contains(&format!("fn {test}{start}"));
-    // With properties, a test takes what is made up for it.
-    is_there("()") || is_there("<C: S3Calls") || is_there("(world: World") || is_there("(history in ")
+    tests_in(&source(file)).contains(test)
 }
 
 #[test]

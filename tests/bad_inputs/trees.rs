@@ -1,7 +1,7 @@
 //! The local trees that are bad to export, T1 to T46, but for those of [`rows`](super::rows) that other tests show.
 
 use super::run::{MOUNTS, Place, child, in_a_child, is_superuser, open};
-
+use crate::namespace::not_run;
 use futures_executor::block_on;
 use futures_util::StreamExt;
 use posix_s3::engine::{
@@ -14,7 +14,7 @@ use posix_s3::store::{
 };
 use posix_s3::tree::{LocalTree, Tree, TreeErrorKind};
 use posix_s3::{Key, Profile};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, Timespec, Timestamps, ioctl_getflags, ioctl_setflags};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -324,7 +324,7 @@ fn t26_t27_t28_t29_t30_t31_attributes_are_written_exactly() {
         let stat = fs::metadata(root.join(format!("time-{number}"))).unwrap();
         use std::os::unix::fs::MetadataExt;
         if (stat.mtime(), stat.mtime_nsec()) != (*seconds, *nanos) {
-            eprintln!("NOT RUN: this file system does not keep {seconds} s");
+            not_run(&format!("this file system does not keep {seconds} s"));
             continue;
         }
         let expected = i128::from(*seconds) * 1_000_000_000 + i128::from(*nanos);
@@ -363,20 +363,33 @@ fn t35_three_thousand_nested_directories() {
 
 #[test]
 fn t37_an_immutable_file_is_exported() {
-    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
     let place = Place::new();
     let file = place.root().join("f");
     fs::write(&file, "x").unwrap();
-    let open_file = File::open(&file).unwrap();
-    let set = ioctl_getflags(&open_file).and_then(|flags| ioctl_setflags(&open_file, flags | IFlags::IMMUTABLE));
-    if let Err(error) = set {
-        eprintln!("NOT RUN: an immutable file: {error}");
-        return;
-    }
     let store = MemoryStore::new();
-    let report = exported(&place.root(), &store);
-    ioctl_setflags(&open_file, ioctl_getflags(&open_file).unwrap() - IFlags::IMMUTABLE).unwrap();
+    let report = match Immutable::make(&file) {
+        Ok(_immutable) => exported(&place.root(), &store),
+        Err(error) => return not_run(&format!("an immutable file: {error}")),
+    };
     assert_eq!((report.written, body(&store, "f").as_deref()), (1, Some(&b"x"[..])), "{report:?}");
+}
+
+/// A file that nobody can change or remove, until this is dropped.
+struct Immutable(File);
+
+impl Immutable {
+    fn make(file: &Path) -> rustix::io::Result<Self> {
+        let file = File::open(file).unwrap();
+        ioctl_setflags(&file, ioctl_getflags(&file)? | IFlags::IMMUTABLE)?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        let flags = ioctl_getflags(&self.0).unwrap();
+        ioctl_setflags(&self.0, flags - IFlags::IMMUTABLE).unwrap();
+    }
 }
 
 #[test]

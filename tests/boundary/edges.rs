@@ -171,7 +171,7 @@ const fn key_of(op: &TreeOp) -> (&'static str, &Key) {
         TreeOp::SetTimes { key, .. } => ("set_times", key),
         TreeOp::Remove { key, .. } => ("remove", key),
         TreeOp::Rename { key, .. } => ("rename", key),
-        _ => unreachable!(),
+        _ => panic!("an operation that is not known here"),
     }
 }
 

@@ -80,7 +80,17 @@ pub(crate) enum Plan {
     /// These requests arrive right before the call of this number.
     Arrive(u64, Vec<Request>),
     Fail(Failing),
+    /// Somebody else changes something right before the call of this number, while calls of a kind fail.
+    Meanwhile {
+        at: u64,
+        change: Option<Box<dyn FnOnce(&Boundary) + Send>>,
+        failing: Option<Failing>,
+        calls: Vec<Made>,
+    },
 }
+
+/// A call that was made, and on what.
+pub(crate) type Made = (Call, String);
 
 /// What is on both sides of a run, with what is on its way between them.
 pub(crate) struct Boundary {
@@ -163,6 +173,14 @@ impl Boundary {
         self.failed.lock().unwrap().clone()
     }
 
+    /// The calls that were made, and whether what was to happen meanwhile has.
+    pub(crate) fn seen(&self) -> (Vec<Made>, bool) {
+        match &*self.plan.lock().unwrap() {
+            Plan::Meanwhile { change, calls, .. } => (calls.clone(), change.is_none()),
+            _ => panic!("nobody looked"),
+        }
+    }
+
     fn changed(&self) {
         self.changes.fetch_add(1, Relaxed);
     }
@@ -191,6 +209,15 @@ impl Boundary {
                     requests.drain(..).for_each(|request| request.arrive(&self.store));
                 }
                 None
+            }
+            Plan::Meanwhile { at, change, failing, calls } => {
+                calls.push((call, on.to_owned()));
+                if number >= *at
+                    && let Some(change) = change.take()
+                {
+                    change(self);
+                }
+                failing.filter(|failing| failing.call == call).map(|failing| failing.fault)
             }
             Plan::Fail(failing) => {
                 let mut kinds = self.kinds.lock().unwrap();

@@ -170,7 +170,7 @@ impl World {
             headers.sort_unstable();
             let mut text = format!("{} {}", meta.etag.as_str(), meta.size);
             for (name, value) in headers {
-                text.push_str("\n");
+                text.push('\n');
                 text.push_str(name);
                 text.push_str(": ");
                 text.push_str(&String::from_utf8_lossy(value));

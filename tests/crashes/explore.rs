@@ -75,7 +75,7 @@ pub(crate) fn explore(start: &World, way: Way, number: usize, effort: &Effort, w
     for (at, case) in cases.iter().enumerate() {
         explorer.resume(case, &format!("case {at}"));
     }
-    for (at, case) in cases.iter().enumerate().filter(|(at, _)| (at + number) % effort.pairs == 0) {
+    for (at, case) in cases.iter().enumerate().filter(|(at, _)| (at + number).is_multiple_of(effort.pairs)) {
         let (again, calls, ..) = cut(case, way, jobs, effort);
         explorer.counts.places += 3 * calls;
         explorer.counts.all_runs += 1;

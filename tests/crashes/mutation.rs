@@ -171,17 +171,19 @@ impl Mutation {
         }
     }
 
+    /// Puts an object as another client does.
+    pub(crate) fn put_into(store: &MemoryStore, key: &str, number: u8) -> bool {
+        let (mode, body) =
+            if key.ends_with('/') { ("0040755", String::new()) } else { ("0100600", format!("remote {number}")) };
+        let options = headers(mode, 70 + u32::from(number));
+        store.put(key, Bytes::from(body).into(), &options).now_or_never().unwrap().is_ok()
+    }
+
     fn apply_to_bucket(self, world: &mut World, number: u8) -> bool {
         world.change_bucket(|store| match self {
             RemotePut(name) => {
                 let key = object(store, name).unwrap_or_else(|| name.to_owned());
-                let (mode, body) = if key.ends_with('/') {
-                    ("0040755", String::new())
-                } else {
-                    ("0100600", format!("remote {number}"))
-                };
-                let options = headers(mode, 70 + u32::from(number));
-                store.put(&key, Bytes::from(body).into(), &options).now_or_never().unwrap().is_ok()
+                Self::put_into(store, &key, number)
             }
             RemoteDelete(name) => object(store, name)
                 .is_some_and(|key| store.delete(&key, &Precondition::None).now_or_never().unwrap().is_ok()),

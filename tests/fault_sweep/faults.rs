@@ -165,15 +165,14 @@ pub(crate) fn may_be_for_good(fault: Fault) -> bool {
     !matches!(fault, Fault::State(ErrorKind::Interrupted))
 }
 
-/// Whether that is an answer rather than a failure: it says what is there, and whoever asks has to believe it. Where it is
-/// not true, as when a fault is made up, nothing may be lost by it; but what both sides hold is not put right by asking again.
-pub(crate) fn is_answer(call: Call, fault: Fault) -> bool {
+/// Whether that is an answer rather than a failure: it says that something is gone, and whoever asks has to believe it. Where
+/// it is not true, as when a fault is made up, nothing may be lost by it; but what is forgotten since it is gone on both sides
+/// is not put right by asking again. That something stands in the way says so only of what is to be removed.
+pub(crate) fn is_answer(call: Call, fault: Fault, removes: bool) -> bool {
     match (call, fault) {
         (Call::Store("head"), Fault::Store(kind)) => kind == StoreErrorKind::NotFound,
-        (Call::Tree("lookup" | "create_directory" | "remove"), Fault::Tree(kind, _)) => matches!(
-            kind,
-            TreeErrorKind::NotFound | TreeErrorKind::Conflict | TreeErrorKind::MountPoint | TreeErrorKind::Reserved
-        ),
+        (Call::Tree("lookup" | "remove"), Fault::Tree(TreeErrorKind::NotFound, _)) => true,
+        (Call::Tree("lookup"), Fault::Tree(TreeErrorKind::Conflict, _)) => removes,
         _ => false,
     }
 }

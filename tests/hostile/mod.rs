@@ -168,7 +168,7 @@ impl Liar {
             pages.iter().map(|keys| keys.iter().map(|key| listed(key)).collect()).collect();
         let answer = move |call: usize| {
             let next = (call + 1 < pages.len()).then(|| format!("token {call}"));
-            ListPage { objects: pages[call].clone(), next, ..ListPage::default() }
+            ListPage::new(pages[call].clone(), next)
         };
         Self { pages: Some(Box::new(answer)), ..Self::new(memory_store(bucket)) }
     }

@@ -615,7 +615,10 @@ fn import_one(
 /// Whether something is on its way from what was agreed on to what its object says: owner and permissions, then times.
 fn is_being_set(was: &Node, now: &Node, read: &Node) -> bool {
     let owner = |node: &Node| (node.uid, node.gid);
-    let is_between = owner(was) != owner(read)
+    // Where the times are as they are to be, all was set, and what is different is somebody's wish.
+    let is_over = now.mtime == read.mtime && was.mtime != read.mtime;
+    let is_between = !is_over
+        && owner(was) != owner(read)
         && [owner(was), owner(read)].contains(&owner(now))
         && now.mode & 0o7777 == was.mode & read.mode & 0o700;
     is_between || (owner(now) == owner(read) && now.mode & 0o7777 == read.mode & 0o7777)

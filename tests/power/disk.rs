@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::rc::Rc;
+use std::sync::Arc;
 
 pub(crate) type Number = usize;
 pub(crate) type Time = (i64, i64);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
-    File(Rc<Vec<u8>>),
+    File(Arc<Vec<u8>>),
     Directory(BTreeMap<Vec<u8>, Number>),
     Link(Vec<u8>),
 }
@@ -35,7 +35,7 @@ pub(crate) struct Inode {
 /// Something that was done.
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
-    Write { inode: Number, at: u64, bytes: Rc<Vec<u8>> },
+    Write { inode: Number, at: u64, bytes: Arc<Vec<u8>> },
     Length { inode: Number, length: u64 },
     Mode { inode: Number, mode: u32 },
     Owner { inode: Number, uid: Option<u32>, gid: Option<u32> },
@@ -91,7 +91,7 @@ impl Effect {
     pub(crate) fn torn(&self, part: usize, of: usize) -> Self {
         match self {
             Self::Write { inode, at, bytes } => {
-                let bytes = Rc::new(bytes[..bytes.len() * part / of].to_vec());
+                let bytes = Arc::new(bytes[..bytes.len() * part / of].to_vec());
                 Self::Write { inode: *inode, at: *at, bytes }
             }
             other => other.clone(),
@@ -204,7 +204,7 @@ impl Disk {
             Effect::Write { inode, at, bytes } => {
                 self.inodes[*inode].mtime = None;
                 if let Kind::File(content) = &mut self.inodes[*inode].kind {
-                    let (content, start) = (Rc::make_mut(content), usize::try_from(*at).unwrap());
+                    let (content, start) = (Arc::make_mut(content), usize::try_from(*at).unwrap());
                     content.resize(content.len().max(start + bytes.len()), 0);
                     content[start..start + bytes.len()].copy_from_slice(bytes);
                 }
@@ -212,7 +212,7 @@ impl Disk {
             Effect::Length { inode, length } => {
                 self.inodes[*inode].mtime = None;
                 if let Kind::File(content) = &mut self.inodes[*inode].kind {
-                    Rc::make_mut(content).resize(usize::try_from(*length).unwrap(), 0);
+                    Arc::make_mut(content).resize(usize::try_from(*length).unwrap(), 0);
                 }
             }
             Effect::Mode { inode, mode } => self.inodes[*inode].mode = *mode,

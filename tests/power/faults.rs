@@ -105,8 +105,9 @@ pub(crate) fn sites(workload: &Workload, place: &Place, log: &Path) -> (BTreeMap
 
 fn trace(workload: &Workload, place: &Place, options: &[&str], log: &Path) -> Output {
     let mut strace = Command::new("timeout");
-    strace.args(["-k", "5", "60", "strace", "-f", "-o"]).arg(log).args(options).arg(workload.program(place));
-    strace.args(workload.arguments(place)).current_dir("/").output().unwrap()
+    strace.args(["-k", "5", "60", "strace", "-f", "--seccomp-bpf", "-o"]).arg(log).args(options);
+    strace.arg(workload.program(place)).args(workload.arguments(place)).current_dir("/");
+    super::output(&mut strace)
 }
 
 /// Runs the program with a call that fails. Says whether it came to that.

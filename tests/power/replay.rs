@@ -4,11 +4,13 @@ use super::disk::{Disk, Effect, History, Inode, Kind, Number, Wanted};
 use super::trace::Call;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The mask that the program runs under; `with_mask` sees to it.
 const MASK: i64 = 0o022;
@@ -33,7 +35,7 @@ fn read_below(path: &Path, disk: &mut Disk, known: &mut HashMap<u64, Number>) ->
     let kind = match stat.file_type() {
         kind if kind.is_dir() => Kind::Directory(BTreeMap::new()),
         kind if kind.is_symlink() => Kind::Link(fs::read_link(path).unwrap().as_os_str().as_bytes().to_vec()),
-        _ => Kind::File(Rc::new(fs::read(path).unwrap())),
+        _ => Kind::File(Arc::new(fs::read(path).unwrap())),
     };
     let marks = if matches!(kind, Kind::Link(_)) { BTreeMap::new() } else { marks(path) };
     disk.inodes.push(Inode {
@@ -85,6 +87,8 @@ pub(crate) struct Replay<'p> {
     roots: Vec<usize>,
     last: HashMap<Number, usize>,
     open: HashMap<i64, Rc<RefCell<Open>>>,
+    /// The directories that were opened on the way to the base.
+    above: HashMap<i64, PathBuf>,
 }
 
 impl<'p> Replay<'p> {
@@ -94,7 +98,8 @@ impl<'p> Replay<'p> {
             spread(start, *number, root, &mut roots);
         }
         let (disk, history) = (start.clone(), History::default());
-        let mut replay = Self { base, disk, history, roots, last: HashMap::new(), open: HashMap::new() };
+        let (last, open, above) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut replay = Self { base, disk, history, roots, last, open, above };
         // A descriptor is free as soon as it begins to be closed; everything else is done by its end.
         let order = |call: &Call| if call.name == "close" { call.begun } else { call.ended };
         let mut calls: Vec<&Call> = calls.iter().collect();
@@ -129,8 +134,8 @@ impl<'p> Replay<'p> {
 
     /// Where a path leads: the directory and the name in it, and what has that name. `None` for what is outside.
     fn find(&self, call: &Call, at: usize, path: usize) -> Option<(Number, Vec<u8>, Option<Number>)> {
-        let path = call.bytes(path)?;
-        let start = call.arguments.get(at).filter(|_| at != path_only());
+        let start = call.arguments.get(at);
+        let path = self.whole(call, at, path)?;
         let (mut directory, rest) = match path.strip_prefix(self.base.as_os_str().as_bytes()) {
             Some(rest) => (0, rest),
             None if path.starts_with(b"/") => return None,
@@ -145,6 +150,13 @@ impl<'p> Replay<'p> {
             return Some((directory, Vec::new(), Some(directory)));
         }
         Some((directory, last.to_vec(), self.disk.names(directory)?.get(last).copied()))
+    }
+
+    /// A path, from the root on if it goes on from a directory above the base.
+    fn whole(&self, call: &Call, at: usize, path: usize) -> Option<Vec<u8>> {
+        let path = call.bytes(path)?;
+        let start = call.arguments.get(at).and_then(|start| self.above.get(&start.parse().ok()?));
+        Some(start.map_or(path.clone(), |start| start.join(OsStr::from_bytes(&path)).into_os_string().into_vec()))
     }
 
     fn opened(&self, call: &Call, at: usize) -> Option<Rc<RefCell<Open>>> {
@@ -162,7 +174,9 @@ impl<'p> Replay<'p> {
             "open" | "creat" => self.opens(call, path_only(), 0, result),
             "openat" => self.opens(call, 0, 1, result),
             "close" => {
-                self.open.remove(&call.arguments[0].parse().unwrap());
+                let descriptor = call.arguments[0].parse().unwrap();
+                self.open.remove(&descriptor);
+                self.above.remove(&descriptor);
             }
             "dup" | "dup2" | "dup3" => self.copies(call, result),
             "fcntl" => {
@@ -253,11 +267,17 @@ impl<'p> Replay<'p> {
 
     fn opens(&mut self, call: &Call, at: usize, path: usize, result: i64) {
         self.open.remove(&result);
+        self.above.remove(&result);
+        let whole = self.whole(call, at, path).map(|path| PathBuf::from(OsString::from_vec(path)));
+        if let Some(above) = whole.filter(|path| path.has_root() && path != self.base && self.base.starts_with(path)) {
+            self.above.insert(result, above);
+            return;
+        }
         let Some((directory, name, found)) = self.find(call, at, path) else { return };
         let flags = path + 1;
         let inode = found.unwrap_or_else(|| {
             assert!(call.has(flags, "O_CREAT"), "the model has lost track: {call:?}");
-            let inode = self.inode(Kind::File(Rc::default()), call.number(path + 2) & !MASK, directory);
+            let inode = self.inode(Kind::File(Arc::default()), call.number(path + 2) & !MASK, directory);
             self.done(Effect::Enter { directory, name, inode }, call);
             inode
         });
@@ -287,7 +307,7 @@ impl<'p> Replay<'p> {
             open.offset += length as u64;
         }
         if !bytes.is_empty() {
-            self.done(Effect::Write { inode: open.inode, at, bytes: Rc::new(bytes) }, call);
+            self.done(Effect::Write { inode: open.inode, at, bytes: Arc::new(bytes) }, call);
         }
     }
 

@@ -119,7 +119,7 @@ impl Place {
     }
 
     fn run(&self, arguments: &[&str]) {
-        let output = Command::new(&self.program).args(arguments).current_dir("/").output().unwrap();
+        let output = super::output(Command::new(&self.program).args(arguments).current_dir("/"));
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {text}");
     }

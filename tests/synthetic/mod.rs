@@ -60,7 +60,7 @@ impl Shape {
     fn key(self, at: u64) -> String {
         match self {
             Self::Flat | Self::Links => format!("{at:08}"),
-            Self::Wide if at % 10 == 0 => format!("{:08}/", at / 10),
+            Self::Wide if at.is_multiple_of(10) => format!("{:08}/", at / 10),
             Self::Wide => format!("{:08}/{}", at / 10, at % 10),
             Self::Deep => format!("{}{at:08}", "d/".repeat(500)),
             Self::Apart => format!("{at:08}/{}f", "d/".repeat(479)),
@@ -134,7 +134,7 @@ impl ObjectStore for Bucket {
             ListedObject { size: self.size(&key), key, etag: etag(), last_modified: Timestamp::EPOCH }
         };
         let next = (end < self.count).then(|| end.to_string());
-        Ok(ListPage { objects: (start..end).map(object).collect(), next, ..ListPage::default() })
+        Ok(ListPage::new((start..end).map(object).collect(), next))
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {

@@ -74,13 +74,13 @@ fn a26_a_listing_with_a_key_outside_the_prefix_stops_the_run() {
 
 #[test]
 fn a26_a_listing_that_never_ends_stops_the_run() {
-    let empty = |_| ListPage { objects: Vec::new(), next: Some("again".to_owned()) };
+    let empty = |_| ListPage::new(Vec::new(), Some("again".to_owned()));
     let store = Liar { pages: Some(Box::new(empty)), ..Liar::new(MemoryStore::new()) };
     assert!(matches!(stops(&store, ""), RunErrorKind::Endless { .. }));
     assert!(store.calls.load(Ordering::Relaxed) < 10_000);
 
     // One that has keys, but always the same.
-    let same = |_| ListPage { objects: vec![listed("a")], next: Some("again".to_owned()) };
+    let same = |_| ListPage::new(vec![listed("a")], Some("again".to_owned()));
     let store = Liar { pages: Some(Box::new(same)), ..Liar::new(memory_store(&three())) };
     assert!(matches!(stops(&store, ""), RunErrorKind::Disorder(_)));
 }
@@ -151,9 +151,9 @@ fn a35_a_listing_that_ends_too_early_deletes_nothing() {
         for size in 1..=keys {
             let pages: Vec<Vec<_>> = listed.chunks(size).map(<[_]>::to_vec).collect();
             let last = pages.len().saturating_sub(1);
-            let answer = move |call: usize| ListPage {
-                objects: pages.get(call).cloned().unwrap_or_default(),
-                next: (call < last).then(|| format!("{call}")),
+            let answer = move |call: usize| {
+                let next = (call < last).then(|| format!("{call}"));
+                ListPage::new(pages.get(call).cloned().unwrap_or_default(), next)
             };
             let liar = Liar { pages: Some(Box::new(answer)), ..Liar::new(Arc::clone(&store)) };
             let report = block_on(import_since(&liar, &tree, &state, &deleting(Brake::RELEASED), &Silent)).unwrap();
@@ -173,9 +173,9 @@ fn a35_a_listing_that_breaks_off_deletes_nothing_even_of_what_is_gone() {
             block_on(store.delete(key, &posix_s3::store::Precondition::None)).unwrap();
         }
         // The next page repeats what was there, so that the listing cannot be trusted.
-        let answer = move |call: usize| ListPage {
-            objects: if call == 0 { listed.clone() } else { vec![listed_again(), listed_again()] },
-            next: Some(format!("{call}")),
+        let answer = move |call: usize| {
+            let objects = if call == 0 { listed.clone() } else { vec![listed_again(), listed_again()] };
+            ListPage::new(objects, Some(format!("{call}")))
         };
         let liar = Liar { pages: Some(Box::new(answer)), ..Liar::new(store) };
         let error = block_on(import_since(&liar, &tree, &state, &deleting(Brake::RELEASED), &Silent)).unwrap_err();

@@ -23,6 +23,8 @@ mod figures;
 mod hostile;
 #[path = "../model/mod.rs"]
 mod model;
+#[path = "../named/mod.rs"]
+mod named;
 #[path = "../namespace/mod.rs"]
 mod namespace;
 
@@ -35,4 +37,5 @@ mod listing;
 mod mounts;
 mod names;
 mod roots;
+mod shadows;
 mod table;

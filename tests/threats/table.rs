@@ -1,5 +1,7 @@
 //! The tables of the documentation, held to the tests.
 
+use crate::named::tests_in;
+
 const PAGE: &str = include_str!("../../src/docs/reliability.md");
 
 /// Every file in which a test of the tables may be.
@@ -83,7 +85,7 @@ fn names_in(row: &str) -> Vec<&str> {
 }
 
 fn assert_is_a_test(name: &str) {
-    assert!(TESTS.iter().any(|file| file.contains(&format!("fn {name}()"))), "there is no test {name}");
+    assert!(TESTS.iter().any(|file| tests_in(file).contains(name)), "there is no test {name}");
 }
 
 #[test]
@@ -111,10 +113,7 @@ fn every_advisory_names_a_test() {
 #[test]
 fn every_test_with_a_number_is_in_the_table() {
     for file in TESTS {
-        for line in file.lines() {
-            let Some(name) = line.trim().strip_prefix("fn ").and_then(|rest| rest.strip_suffix("() {")) else {
-                continue;
-            };
+        for name in tests_in(file) {
             let digits = name.get(1..3).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
             if name.starts_with('a') && digits && name.as_bytes().get(3) == Some(&b'_') {
                 let row = PAGE.lines().find(|row| row.starts_with(&format!("| A{} |", &name[1..3]))).unwrap();

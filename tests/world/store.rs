@@ -612,7 +612,7 @@ impl ObjectStore for SimStore {
                 });
             let page: Vec<ListedObject> = found.by_ref().take(size).collect();
             let next = found.next().and_then(|_| page.last().map(|last| last.key.clone()));
-            Ok(ListPage { objects: page, unreadable: Vec::new(), next })
+            Ok(ListPage::new(page, next))
         })
         .await
     }

@@ -2,12 +2,13 @@
 
 use super::halfway::{is_being_filled, is_being_set};
 use super::{
-    Around, Done, Import, KEPT, Missing, below_unknown, decode, is_final, reasons_of, refused, store_failure,
-    tree_failure, with_shortfalls,
+    Around, Done, Import, KEPT, Missing, below_unknown, decode, is_final, reasons_of, refused, replaces_something,
+    store_failure, tree_failure, with_shortfalls,
 };
 use crate::engine::cause::Cause;
 use crate::engine::listing::Listed;
 use crate::engine::report::{Ended, Outcome, Reason, Recorder};
+use crate::engine::selection::in_path;
 use crate::engine::spool::{Deferred, Rule};
 use crate::entry::{Entry, EntryKind};
 use crate::key::Key;
@@ -19,6 +20,33 @@ use crate::status::Status;
 use crate::store::{ObjectMeta, ObjectStore, StoreError};
 use crate::timestamp::Timestamp;
 use crate::tree::{Applied, Found, Present, Tree, TreeError, TreeErrorKind, TreeOp};
+
+/// Why a directory was not made.
+pub(super) enum Unmade {
+    Tree(TreeError),
+    /// What is in its place could not be looked at.
+    Ended(Ended),
+}
+
+impl Unmade {
+    /// How an entry ends for it.
+    pub(super) fn ended(self, key: &Key) -> Ended {
+        match self {
+            Self::Tree(error) => tree_failure(key, &error),
+            Self::Ended(ended) => Ended { reasons: ended.reasons, ..Ended::new(key, ended.outcome) },
+        }
+    }
+
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Tree(error) if is_final(error))
+    }
+}
+
+impl From<TreeError> for Unmade {
+    fn from(error: TreeError) -> Self {
+        Self::Tree(error)
+    }
+}
 
 impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     /// The directory that stands at a path, if one does.
@@ -32,6 +60,15 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
     }
 
+    /// The directory that stands at a path; none where what stands there gives way to it.
+    pub(super) async fn standing_or_replaceable(&self, key: &Key, around: &Around) -> Result<Option<Found>, TreeError> {
+        let gives_way = |record: &Record| in_path(record.key.as_str(), key.as_str());
+        match self.standing_directory(key).await {
+            Err(error) if error.kind() == TreeErrorKind::Conflict && around.giving_way.iter().any(gives_way) => Ok(None),
+            other => other,
+        }
+    }
+
     /// Makes a directory with its attributes; they are set once more at the end, when its times are left alone.
     ///
     /// Answers nothing when one has turned up there.
@@ -41,17 +78,25 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     }
 
     /// Makes the missing directories around an object that is accepted; until then nothing shows of it.
-    pub(super) async fn make_around(&self, missing: &[Missing]) -> Result<Vec<Deferred>, TreeError> {
+    pub(super) async fn make_around(&self, missing: &[Missing]) -> Result<Vec<Deferred>, Unmade> {
         let mut deferred = Vec::new();
         // Others may have made them by now. The deepest that stands tells of all above it.
         let mut first = missing.len();
         while let Some(Missing { entry, .. }) = first.checked_sub(1).and_then(|above| missing.get(above)) {
-            if self.standing_directory(entry.key()).await?.is_some() {
-                break;
+            match self.standing_directory(entry.key()).await {
+                Ok(Some(_)) => break,
+                Ok(None) => {}
+                Err(error)
+                    if error.kind() == TreeErrorKind::Conflict
+                        && missing.get(..first).is_some_and(replaces_something) => {}
+                Err(error) => return Err(error.into()),
             }
             first = first.saturating_sub(1);
         }
-        for Missing { entry, rule, remote } in missing.iter().skip(first) {
+        for Missing { entry, rule, remote, instead_of } in missing.iter().skip(first) {
+            if let Some(record) = instead_of {
+                self.give_way(record).await?;
+            }
             if let Some(made) = self.make_directory(entry).await? {
                 let made = Deferred::directory(entry.clone(), None, made.inode);
                 deferred.push(Deferred { rule: *rule, remote: remote.clone(), ..made });
@@ -71,7 +116,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             mtime: modified,
         };
         let entry = Entry::new(key.clone(), EntryKind::Directory, attributes).ok()?;
-        Some(Missing { entry, rule: Rule::Implied, remote: None })
+        Some(Missing { entry, rule: Rule::Implied, remote: None, instead_of: None })
     }
 
     /// A directory whose object is as it is recorded. It has nothing to be told; but what is put into it moves its times,
@@ -80,7 +125,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         if let Some(directory) = &around.unknown {
             return below_unknown(&key, directory).into();
         }
-        match self.standing_directory(&key).await {
+        match self.standing_or_replaceable(&key, around).await {
             Ok(Some(found)) => {
                 let local = listed.record.as_ref().and_then(|record| record.local.as_ref());
                 let untouched = local.is_some_and(|local| local.agrees(&found.status()));
@@ -91,25 +136,21 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             // It was removed here, which is no business of an import; unless something is put into it.
             Ok(None) => {
-                match self.store.head(&listed.object.key).await {
-                    Ok(meta) => {
-                        let entry = decode(&key, &meta, &self.options.profile, None)
-                            .and_then(|head| head.into_entry(&key, b"", &self.options.profile));
-                        let remote = self.session.map(|_| self.remote(&meta, listed.record.as_ref(), None));
-                        let missing = entry.ok().map(|entry| Missing { entry, rule: Rule::Object, remote });
-                        let default = || self.default_directory(&key, listed.object.last_modified);
-                        around.missing.extend(missing.or_else(default));
-                    }
-                    Err(_) => around.unknown = Some(key.clone()),
-                }
+                self.make_when_needed(&key, listed, &self.store.head(&listed.object.key).await, around);
                 Ended::new(&key, Outcome::Unchanged).into()
             }
             // Something else has taken its place here, which is no business of an import either. What is new below it finds
-            // that out by itself.
-            Err(error) if error.kind() == TreeErrorKind::Conflict => Ended::new(&key, Outcome::Unchanged).into(),
+            // that out by itself, or finds the place free again.
+            Err(error) if is_final(&error) => {
+                self.make_when_needed(&key, listed, &self.store.head(&listed.object.key).await, around);
+                match error.kind() {
+                    TreeErrorKind::Conflict => Ended::new(&key, Outcome::Unchanged).into(),
+                    _ => tree_failure(&key, &error).into(),
+                }
+            }
             Err(error) => {
                 let ended = tree_failure(&key, &error);
-                around.unknown = (!is_final(&error)).then_some(key);
+                around.unknown = Some(key);
                 ended.into()
             }
         }
@@ -127,7 +168,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             return below_unknown(&key, directory).into();
         }
         let record = listed.record.as_ref();
-        let before = self.standing_directory(&key).await;
+        let before = self.standing_or_replaceable(&key, around).await;
         let as_recorded = listed.seems_as_recorded() || head.as_ref().is_ok_and(|meta| self.is_recorded(listed, meta));
         if as_recorded && self.is_another_since(record, &before) {
             // What has changed here alone is the business of an export.
@@ -136,9 +177,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let before = match before {
             Ok(before) => before,
             Err(error) => {
-                let ended = tree_failure(&key, &error);
-                around.unknown = (!is_final(&error)).then_some(key);
-                return ended.into();
+                self.not_made(&key, is_final(&error), listed, &head, around);
+                return tree_failure(&key, &error).into();
             }
         };
         let profile = &self.options.profile;
@@ -158,26 +198,58 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 if before.is_none() && may_succeed_later {
                     around.unknown = Some(key);
                 } else if before.is_none() {
-                    around.missing.extend(self.default_directory(&key, listed.object.last_modified));
+                    self.default_directory(&key, listed.object.last_modified)
+                        .into_iter()
+                        .for_each(|missing| around.miss(missing));
                 }
                 return ended.into();
             }
         };
-        let remote = head.ok().map(|meta| self.remote(&meta, record, None)).filter(|_| self.session.is_some());
+        let remote = head.as_ref().ok().map(|meta| self.remote(meta, record, None)).filter(|_| self.session.is_some());
         match before {
             Some(found) => self.standing(entry, reasons, found, record, remote),
             None if was_here(record) && matches!(self.options.on_conflict, OnConflict::Fail | OnConflict::Local) => {
                 self.removed_directory(entry, reasons, record, remote, around)
             }
-            None => match self.new_directory(entry, reasons, remote, &around.missing).await {
+            None => match self.new_directory(entry, reasons, remote, around).await {
                 Ok(done) => done,
                 Err(error) => {
-                    let ended = tree_failure(&key, &error);
-                    around.unknown = (!is_final(&error)).then_some(key);
-                    ended.into()
+                    self.not_made(&key, error.is_final(), listed, &head, around);
+                    error.ended(&key).into()
                 }
             },
         }
+    }
+
+    /// A directory that could not be looked at or made.
+    fn not_made(
+        &self,
+        key: &Key,
+        is_final: bool,
+        listed: &Listed,
+        head: &Result<ObjectMeta, StoreError>,
+        around: &mut Around,
+    ) {
+        if is_final {
+            // What stands in the way may be gone when something is put into it.
+            self.make_when_needed(key, listed, head, around);
+        } else {
+            around.unknown = Some(key.clone());
+        }
+    }
+
+    /// What is put into a directory that is not there makes it as its object says.
+    fn make_when_needed(&self, key: &Key, listed: &Listed, head: &Result<ObjectMeta, StoreError>, around: &mut Around) {
+        let Ok(meta) = head else {
+            around.unknown = Some(key.clone());
+            return;
+        };
+        let profile = &self.options.profile;
+        let entry = decode(key, meta, profile, None).and_then(|head| head.into_entry(key, b"", profile));
+        let remote = self.session.map(|_| self.remote(meta, listed.record.as_ref(), None));
+        let missing = entry.ok().map(|entry| Missing { entry, rule: Rule::Object, remote, instead_of: None });
+        let default = || self.default_directory(key, listed.object.last_modified);
+        missing.or_else(default).into_iter().for_each(|missing| around.miss(missing));
     }
 
     async fn new_directory(
@@ -185,11 +257,14 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         entry: Entry,
         reasons: Vec<Reason>,
         remote: Option<Remote>,
-        missing: &[Missing],
-    ) -> Result<Done, TreeError> {
-        let mut deferred = self.make_around(missing).await?;
+        around: &Around,
+    ) -> Result<Done, Unmade> {
+        let mut deferred = self.make_around(&around.missing).await?;
+        if let Some(record) = around.gives_way_to(entry.key()) {
+            self.give_way(record).await?;
+        }
         let Some(made) = self.make_directory(&entry).await? else {
-            return Err(TreeError::new("making", entry.key().as_str().as_bytes(), TreeErrorKind::Conflict));
+            return Err(TreeError::new("making", entry.key().as_str().as_bytes(), TreeErrorKind::Conflict).into());
         };
         let directory = Deferred::directory(entry, Some(Outcome::Written), made.inode);
         deferred.push(Deferred { reasons, remote, ..directory });
@@ -206,7 +281,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         around: &mut Around,
     ) -> Done {
         let key = entry.key().clone();
-        around.missing.push(Missing { entry, rule: Rule::Object, remote: remote.clone() });
+        around.miss(Missing { entry, rule: Rule::Object, remote: remote.clone(), instead_of: None });
         let (outcome, then) = match self.options.on_conflict {
             OnConflict::Local => (Outcome::Skipped, "the tree wins"),
             _ => (Outcome::Conflict, "both sides keep what they have"),

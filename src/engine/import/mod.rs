@@ -33,7 +33,7 @@ use super::export::SameTimes;
 use super::journal::Urgency;
 use super::listing::{Item, Listed, Listing, ROOT, Stretch, Use};
 use super::report::{Direction, Ended, Jobs, Outcome, Progress, Reason, Recorder, Report, RunError, RunErrorKind};
-use super::selection::Selection;
+use super::selection::{Selection, in_path};
 use super::session::{Seen, Session, StateError};
 use super::spool::{Deferred, Rule, Spool};
 use super::state::StateStore;
@@ -52,6 +52,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use std::future::ready;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How an import is done.
@@ -290,6 +291,8 @@ pub(super) struct Import<'r, S: ?Sized, T> {
     /// What listed keys have in common that are not UTF-8, as far as it is: each may stand for any key that starts so.
     unreadable: Mutex<Option<Box<str>>>,
     budget: BytesLeft,
+    /// How many files and links have given way to directories, since the recorder was told.
+    gave_way: AtomicU64,
 }
 
 /// How many entries are done before they are brought to the disk and recorded.
@@ -335,6 +338,8 @@ struct Missing {
     rule: Rule,
     /// Its object, where that is what it is made by.
     remote: Option<Remote>,
+    /// The file or link of its name that it replaces.
+    instead_of: Option<Record>,
 }
 
 /// What is known of the directories around the current key.
@@ -346,6 +351,8 @@ struct Around {
     /// One that could not be looked at, or whose head could not be read: nothing can be put below it, since nobody knows
     /// what its permissions are or have to be.
     unknown: Option<Key>,
+    /// Files and links of an earlier run that give way to the directories of their names, once those are made.
+    giving_way: Vec<Record>,
 }
 
 impl Around {
@@ -353,7 +360,24 @@ impl Around {
     fn move_to(&mut self, key: &Key) {
         self.missing.retain(|directory| directory.entry.key().holds(key));
         self.unknown = self.unknown.take().filter(|directory| directory.holds(key));
+        self.giving_way.retain(|record| in_path(record.key.as_str(), key.as_str()));
     }
+
+    /// Takes down a directory that is not there.
+    fn miss(&mut self, missing: Missing) {
+        let instead_of = self.gives_way_to(missing.entry.key()).cloned();
+        self.missing.push(Missing { instead_of, ..missing });
+    }
+
+    /// What gives way to a directory.
+    fn gives_way_to(&self, directory: &Key) -> Option<&Record> {
+        self.giving_way.iter().find(|record| record.key.as_str() == directory.path())
+    }
+}
+
+/// Whether something gives way to one of these directories.
+fn replaces_something(missing: &[Missing]) -> bool {
+    missing.iter().any(|missing| missing.instead_of.is_some())
 }
 
 impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
@@ -375,7 +399,8 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
         let takes = Takes::ALL;
         let (done, unreadable) = (Mutex::default(), Mutex::default());
         let budget = BytesLeft::new(options.profile.budget.bytes);
-        Self { store, tree, session, options, progress, contents, stop, started, takes, done, unreadable, budget }
+        let gave_way = AtomicU64::new(0);
+        Self { store, tree, session, options, progress, contents, stop, started, takes, done, unreadable, budget, gave_way }
     }
 
     async fn all(&self, touched: Option<Touched<'_>>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {
@@ -423,6 +448,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                     if done.removed == Removals::One {
                         recorder.deleted();
                     }
+                    (0..self.gave_way.swap(0, Ordering::Relaxed)).for_each(|_| recorder.deleted());
                     for deferred in done.deferred {
                         if deferred.entry.key().is_directory() { &mut directories } else { &mut links }
                             .push(&deferred)?;
@@ -596,12 +622,15 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             Claim::ImpliedDirectory { key, first } => {
                 around.move_to(&key);
                 if around.unknown.is_none() {
-                    match self.standing_directory(&key).await {
+                    match self.standing_or_replaceable(&key, around).await {
                         Ok(Some(_)) => {}
-                        Ok(None) => around.missing.extend(self.default_directory(&key, first.object.last_modified)),
+                        Err(error) if !is_final(&error) => around.unknown = Some(key),
                         // What is wrong with the path is said of each entry below.
-                        Err(error) if is_final(&error) => {}
-                        Err(_) => around.unknown = Some(key),
+                        Ok(None) | Err(_) => {
+                            self.default_directory(&key, first.object.last_modified)
+                                .into_iter()
+                                .for_each(|missing| around.miss(missing));
+                        }
                     }
                 }
                 Prepared::Done(Done::default())
@@ -612,7 +641,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             Claim::Refused { key, error } => {
                 Prepared::Done(Ended::new(key.as_bytes(), Outcome::Skipped).because(&error, &error).into())
             }
-            Claim::Shadowed { key, by, object } => Prepared::Done(self.give_way(&key, &by, &object).await),
+            Claim::Shadowed { key, by, object } => Prepared::Done(self.shadow(&key, &by, &object, around).await),
         }
     }
 

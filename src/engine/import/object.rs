@@ -2,8 +2,8 @@
 
 use super::halfway::is_being_set;
 use super::{
-    Done, Fetch, Import, KEPT, Late, Missing, Turn, decode, link_body, reasons_of, refused, store_failure,
-    tree_failure, with_shortfalls,
+    Done, Fetch, Import, KEPT, Late, Missing, Turn, decode, link_body, reasons_of, refused, replaces_something,
+    store_failure, tree_failure, with_shortfalls,
 };
 use crate::engine::agreed::{is_ours, mtime_of};
 use crate::engine::cause::Cause;
@@ -84,7 +84,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     ) -> Result<Done, Ended> {
         let (mut tries, mut made) = (ATTEMPTS, Vec::new());
         loop {
-            let decision = self.decide(key, listed, turn).await?;
+            let decision = self.decide(key, listed, replaces_something(around), turn).await?;
             // Another name of the file may be replaced at the same time, which changes the inode that both name.
             let is_shared = matches!(&decision, Decision::Fetch { present: Present::Entry(found), .. } if found.fingerprint.links > 1);
             let mut done = self.carry_out(key, listed, around, decision).await?;
@@ -177,8 +177,15 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         self.tree.apply(&op).await.map(drop)
     }
 
-    /// Decides what is to be done about a file or link whose object is not listed as it is recorded.
-    pub(super) async fn decide(&self, key: &Key, listed: &Listed, turn: Turn) -> Result<Decision, Ended> {
+    /// Decides what is to be done about a file or link whose object is not listed as it is recorded. Something around it may
+    /// give way to a directory, if there is a need for that.
+    pub(super) async fn decide(
+        &self,
+        key: &Key,
+        listed: &Listed,
+        gives_way: bool,
+        turn: Turn,
+    ) -> Result<Decision, Ended> {
         let present = match self.tree.lookup(key).await {
             Ok(present) => present,
             // What was a directory above is none any more: only this side has changed.
@@ -187,6 +194,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             {
                 return Err(Ended::new(key, Outcome::Unchanged));
             }
+            Err(error) if error.kind() == TreeErrorKind::Conflict && gives_way => Present::Nothing,
             Err(error) => return Err(tree_failure(key, &error)),
         };
         if present.entry().is_some_and(|current| *current.kind() == EntryKind::Directory) {
@@ -338,7 +346,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     /// Whether a run that was cut short has begun to give a file the attributes of its object, and nobody has done anything
     /// else to it.
     async fn is_unfinished(&self, listed: &Listed, found: &Found, meta: &ObjectMeta, head: &DecodedHead) -> bool {
-        let Some(old) = listed.record.as_ref().and_then(|record| record.local.as_ref()) else { return false };
+        let Some(Record { local: Some(old), remote: Some(agreed), .. }) = &listed.record else { return false };
+        // Only where the bytes are those agreed on does a run set attributes alone.
+        if (&agreed.etag, agreed.size) != (&meta.etag, meta.size) {
+            return false;
+        }
         let (now, wanted) = (found.entry.attributes(), &head.attributes);
         let is_file = found.entry.file_type() == FileType::File && head.file_type == FileType::File;
         let may_be = is_file && found.entry.object_size() == old.size && [old.mtime, wanted.mtime].contains(&now.mtime);
@@ -529,7 +541,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         }
         let profile = &self.options.profile;
         let entry = head.into_entry(key, b"", profile).map_err(|refusal| refused(key, &refusal))?;
-        let deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
+        let deferred = self.make_around(around).await.map_err(|error| error.ended(key))?;
         let (etag, size, mtime) = (meta.etag.clone(), meta.size, entry.attributes().mtime);
         let released = Released { key: key.clone(), etag, size, mtime, lost: false };
         let standing = self.what_may_stand(present);
@@ -579,7 +591,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             let md5 = self.needs_digest(&meta).then(|| Md5::digest(&target).into());
             let entry = head.into_entry(key, &target, profile).map_err(|refusal| refused(key, &refusal))?;
-            let mut deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
+            let mut deferred = self.make_around(around).await.map_err(|error| error.ended(key))?;
             let remote = self.session.map(|_| self.remote(&meta, listed.record.as_ref(), md5));
             let (inode, ctime) = match &present {
                 Present::Entry(found) => (found.fingerprint.inode, found.fingerprint.ctime),
@@ -590,7 +602,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             return Ok(Done { deferred, ..Done::default() });
         }
         let entry = head.into_entry(key, b"", profile).map_err(|refusal| refused(key, &refusal))?;
-        let deferred = self.make_around(around).await.map_err(|error| tree_failure(key, &error))?;
+        let deferred = self.make_around(around).await.map_err(|error| error.ended(key))?;
         let digest = self.needs_digest(&meta).then(Running::default);
         let body = body.then(|piece| async {
             let piece = piece?;

@@ -7,6 +7,7 @@ use crate::engine::cause::Cause;
 use crate::engine::export::Planned;
 use crate::engine::listing::{Item, Listed, Listing, ROOT, Stretch, shadowed};
 use crate::engine::report::{Direction, Ended, Outcome, Recorder, Report, RunError, RunErrorKind, Silent};
+use crate::engine::selection::in_path;
 use crate::engine::session::Session;
 use crate::engine::state::StateStore;
 use crate::key::Key;
@@ -14,7 +15,7 @@ use crate::mode::FileType;
 use crate::plan::{Claim, Deletes, ImportStep, Step, compare};
 use crate::snapshot::Record;
 use crate::store::{Counted, ObjectStore};
-use crate::tree::{Present, Tree};
+use crate::tree::{Present, Tree, TreeErrorKind};
 
 /// Says what an import would do, and does nothing to bucket and tree.
 ///
@@ -42,12 +43,13 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
         let ImportOptions { selection, prefix, profile, .. } = options;
         let stretches = Stretch::of(selection);
         let mut listing = Listing::new(store, session.as_ref(), stretches, selection, prefix, profile)?;
+        let mut giving_way = Vec::new();
         while let Some(item) = listing.next().await? {
             if run.stop.leaves_out() {
                 return Err(RunErrorKind::Cancelled);
             }
-            let (planned, ended) = run.foresee(item).await;
-            if let Some(planned) = planned {
+            let (planned, ended) = run.foresee(item, &mut giving_way).await;
+            for planned in planned {
                 if planned.step == Step::Delete {
                     recorder.deleted();
                 }
@@ -89,61 +91,84 @@ pub async fn plan_import<S: ObjectStore + ?Sized, T: Tree>(
     recorder.finish(store.calls(), planned)
 }
 
+/// A file or link that gives way to a directory, once something is put into that.
+struct GivingWay {
+    key: Key,
+    is_said: bool,
+}
+
 fn planned(key: &Key, step: Step, reason: &str) -> Planned {
     Planned { key: key.to_string().into(), step, reason: reason.into() }
 }
 
 impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
-    /// What an item would come to: a step, unless there is nothing to do, and an outcome, if it is an entry.
-    async fn foresee(&self, item: Item) -> (Option<Planned>, Option<Ended>) {
-        let skipped =
-            |key: &[u8], cause: Cause, why: String| (None, Some(Ended::new(key, Outcome::Skipped).because(cause, why)));
+    /// What an item would come to: steps, unless there is nothing to do, and an outcome, if it is an entry. What gives way to
+    /// a directory does so once something would be put there.
+    async fn foresee(&self, item: Item, giving_way: &mut Vec<GivingWay>) -> (Vec<Planned>, Option<Ended>) {
+        let none = Vec::new;
+        let skipped = |key: &[u8], cause: Cause, why: String| {
+            (none(), Some(Ended::new(key, Outcome::Skipped).because(cause, why)))
+        };
         match item {
             Item::Replaced(record) if self.may_be_unreadable(&record.key) => {
-                (None, Some(not_seen_to_be_gone(&record.key)))
+                (none(), Some(not_seen_to_be_gone(&record.key)))
             }
             Item::Replaced(record) => (
-                Some(planned(&record.key, Step::Delete, "its object is gone, and its path is that of a directory")),
+                vec![planned(&record.key, Step::Delete, "its object is gone, and its path is that of a directory")],
                 None,
             ),
-            Item::Unreadable { key, error } => (None, Some(self.unreadable(&key, &error))),
-            Item::Claim(Claim::ImpliedDirectory { .. }) => (None, None),
+            Item::Unreadable { key, error } => (none(), Some(self.unreadable(&key, &error))),
+            Item::Claim(Claim::ImpliedDirectory { .. }) => (none(), None),
             Item::Claim(Claim::Root) => skipped(self.options.prefix.as_str().as_bytes(), Cause::Root, ROOT.to_owned()),
             Item::Claim(Claim::Refused { key, error }) => skipped(key.as_bytes(), (&error).into(), error.to_string()),
             Item::Claim(Claim::Shadowed { key, by, object }) => {
-                let ended = Ended::new(&key, Outcome::Skipped).because(Cause::Shadowed, shadowed(&by));
-                (
-                    self.in_the_way(&by, &object)
-                        .map(|record| planned(&record.key, Step::Delete, "its path is that of a directory")),
-                    Some(ended),
-                )
+                match self.giving_way(&by, &object).await {
+                    Ok(record) => giving_way.extend(record.map(|record| GivingWay { key: record.key.clone(), is_said: false })),
+                    Err(failed) => return (none(), Some(failed)),
+                }
+                skipped(key.as_str().as_bytes(), Cause::Shadowed, shadowed(&by))
             }
             Item::Claim(Claim::Object { key, object: listed }) => {
+                giving_way.retain(|file| in_path(file.key.as_str(), key.as_str()));
                 if listed.is_as_recorded() {
-                    return (None, Some(Ended::new(&key, Outcome::Unchanged)));
+                    return (none(), Some(Ended::new(&key, Outcome::Unchanged)));
                 }
                 let foreseen = if key.is_directory() {
-                    self.foresee_directory(&key, &listed).await
+                    self.foresee_directory(&key, &listed, giving_way).await
                 } else {
-                    self.foresee_object(&key, &listed).await
+                    self.foresee_object(&key, &listed, !giving_way.is_empty()).await
                 };
                 let (step, reason) = match foreseen {
                     Ok(foreseen) => foreseen,
-                    Err(ended) => return (None, Some(ended)),
+                    Err(ended) => return (none(), Some(ended)),
                 };
                 let outcome = match step {
                     Step::Write => Outcome::Written,
                     Step::ReplaceMetadata => Outcome::MetadataOnly,
-                    _ => return (None, Some(Ended::new(&key, Outcome::Unchanged))),
+                    _ => return (none(), Some(Ended::new(&key, Outcome::Unchanged))),
                 };
                 let bytes = if step == Step::Write { listed.object.size } else { 0 };
-                (Some(planned(&key, step, reason)), Some(Ended { bytes, ..Ended::new(&key, outcome) }))
+                let replaced = giving_way.iter_mut().filter(|file| step == Step::Write && !file.is_said);
+                let replaced = replaced.map(|file| {
+                    file.is_said = true;
+                    planned(&file.key, Step::Delete, "its path is that of a directory")
+                });
+                let steps = replaced.chain([planned(&key, step, reason)]).collect();
+                (steps, Some(Ended { bytes, ..Ended::new(&key, outcome) }))
             }
         }
     }
 
-    async fn foresee_directory(&self, key: &Key, listed: &Listed) -> Result<(Step, &'static str), Ended> {
-        let before = self.standing_directory(key).await;
+    async fn foresee_directory(
+        &self,
+        key: &Key,
+        listed: &Listed,
+        giving_way: &[GivingWay],
+    ) -> Result<(Step, &'static str), Ended> {
+        let before = match self.standing_directory(key).await {
+            Err(error) if error.kind() == TreeErrorKind::Conflict && !giving_way.is_empty() => Ok(None),
+            before => before,
+        };
         let meta = self.store.head(&listed.object.key).await.map_err(|error| store_failure(key, &error))?;
         let record = listed.record.as_ref();
         let as_recorded = self.is_recorded(listed, &meta);
@@ -161,8 +186,13 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         })
     }
 
-    async fn foresee_object(&self, key: &Key, listed: &Listed) -> Result<(Step, &'static str), Ended> {
-        Ok(match self.decide(key, listed, Turn::First).await? {
+    async fn foresee_object(
+        &self,
+        key: &Key,
+        listed: &Listed,
+        gives_way: bool,
+    ) -> Result<(Step, &'static str), Ended> {
+        Ok(match self.decide(key, listed, gives_way, Turn::First).await? {
             Decision::Agree { .. } => (Step::Nothing, ""),
             Decision::SetAttributes { .. } => (Step::ReplaceMetadata, "other attributes"),
             Decision::Fetch { why: Why::New, .. } => (Step::Write, "new"),

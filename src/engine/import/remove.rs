@@ -1,6 +1,7 @@
 //! What is gone from the bucket: removed from the tree if it is as both sides agreed on, and if that is wanted.
 
-use super::{Done, Import, Missing, Removals, RunErrorKind, Turn, lock, tree_failure};
+use super::directory::Unmade;
+use super::{Around, Done, Import, Missing, Removals, RunErrorKind, Turn, is_final, lock, tree_failure};
 use crate::engine::cause::Cause;
 use crate::engine::listing::{Listed, shadowed};
 use crate::engine::report::{Ended, Outcome, Recorder};
@@ -11,6 +12,7 @@ use crate::plan::{Deletes, OnConflict};
 use crate::snapshot::{Edit, Record};
 use crate::store::{ObjectStore, StoreErrorKind};
 use crate::tree::{Found, Present, Tree, TreeErrorKind, TreeOp};
+use std::sync::atomic::Ordering;
 
 /// A file or link that waits for what stands in its place to be removed.
 #[derive(Debug)]
@@ -193,28 +195,54 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         record.filter(|record| by.is_directory() && !record.key.is_directory() && self.takes.replacements())
     }
 
-    /// A key that another one shadows. What an earlier run has made of it goes, if it is as it was made: the tree is that of
-    /// the bucket, whichever object came first.
-    pub(super) async fn give_way(&self, key: &Key, by: &Key, listed: &Listed) -> Done {
-        let ended = Ended::new(key, Outcome::Skipped).because(Cause::Shadowed, shadowed(by));
-        let Some(record) = self.in_the_way(by, listed) else { return ended.into() };
+    /// A key that another one shadows. What an earlier run has made of it gives way to the directory, once that is made, if it
+    /// is as it was made: the tree is that of the bucket, whichever object came first.
+    pub(super) async fn shadow(&self, key: &Key, by: &Key, listed: &Listed, around: &mut Around) -> Done {
+        match self.giving_way(by, listed).await {
+            Ok(record) => around.giving_way.extend(record.cloned()),
+            Err(failed) => return failed.into(),
+        }
+        Ended::new(key, Outcome::Skipped).because(Cause::Shadowed, shadowed(by)).into()
+    }
+
+    /// What was recorded of a file or link that is as it was made and gives way to a directory.
+    pub(super) async fn giving_way<'l>(&self, by: &Key, listed: &'l Listed) -> Result<Option<&'l Record>, Ended> {
+        let Some(record) = self.in_the_way(by, listed) else { return Ok(None) };
+        Ok(self.untouched(record).await?.map(|_| record))
+    }
+
+    /// What stands at the path of a file or link that was recorded, if it is as it was made.
+    async fn untouched(&self, record: &Record) -> Result<Option<Found>, Ended> {
+        let key = &record.key;
         let found = match self.tree.lookup(key).await {
             Ok(Present::Entry(found)) if found.entry.key() == key => found,
             // What is to be made there says what stands in the way.
-            _ => return ended.into(),
+            Ok(_) => return Ok(None),
+            Err(error) if is_final(&error) => return Ok(None),
+            Err(error) => return Err(tree_failure(key, &error)),
         };
-        if !matches!(self.is_untouched(record, &found).await, Ok(true)) {
-            return ended.into();
+        Ok(self.is_untouched(record, &found).await?.then_some(found))
+    }
+
+    /// Removes a file or link in whose place a directory is about to be made, if it is still as it was made. If it is not,
+    /// it stays and the directory cannot be made.
+    pub(super) async fn give_way(&self, record: &Record) -> Result<(), Unmade> {
+        let Err(failed) = self.remove_untouched(record).await else { return Ok(()) };
+        match self.tree.lookup(&record.key).await {
+            Ok(Present::Entry(found)) if !found.entry.key().is_directory() => Err(failed),
+            // Something else below the directory was quicker.
+            Ok(_) => Ok(()),
+            Err(_) => Err(failed),
         }
-        match self.tree.apply(&TreeOp::Remove { key: key.clone(), found: found.status() }).await {
-            Ok(_) => Done {
-                ended: Some(ended),
-                edit: Some(Edit::Remove(key.clone())),
-                removed: Removals::One,
-                ..Done::default()
-            },
-            Err(_) => ended.into(),
-        }
+    }
+
+    async fn remove_untouched(&self, record: &Record) -> Result<(), Unmade> {
+        let Some(found) = self.untouched(record).await.map_err(Unmade::Ended)? else { return Ok(()) };
+        let key = record.key.clone();
+        self.tree.apply(&TreeOp::Remove { key: key.clone(), found: found.status() }).await?;
+        self.gave_way.fetch_add(1, Ordering::Relaxed);
+        lock(&self.done).push(Edit::Remove(key));
+        Ok(())
     }
 
     /// Tries again what had to wait for what was to be removed.

@@ -23,7 +23,7 @@ use crate::escape::escape;
 use crate::key::Key;
 use crate::profile::Clash;
 use crate::store::{ListedObject, ObjectStore};
-use crate::tree::{Present, Tree, TreeErrorKind};
+use crate::tree::{Present, Tree};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
@@ -260,9 +260,11 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             for directory in directories(key) {
                 let file = path(directory);
-                if in_the_way.contains(file) && !seen.has(file) {
+                if in_the_way.contains(file) {
                     plan.add(file, &seen);
-                    plan.below.insert(directory.into());
+                    if !seen.has(file) {
+                        plan.below.insert(directory.into());
+                    }
                 } else if first_wins && seen.has(file) {
                     plan.add(file, &seen);
                 }
@@ -414,18 +416,26 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             }
             return done;
         }
-        match self.standing_directory(&key).await {
+        match self.standing_or_replaceable(&key, around).await {
             Ok(Some(found)) => {
                 let inode = found.fingerprint.inode;
                 let deferred = Deferred::directory(found.entry, Some(ended.outcome), inode);
                 Deferred { rule: Rule::Keep, reasons: ended.reasons, ..deferred }.into()
             }
             Ok(None) => {
-                around.missing.extend(self.default_directory(&key, listed.object.last_modified));
+                self.default_directory(&key, listed.object.last_modified)
+                    .into_iter()
+                    .for_each(|missing| around.miss(missing));
                 ended.into()
             }
             Err(error) => {
-                around.unknown = (error.kind() != TreeErrorKind::Conflict && !super::is_final(&error)).then_some(key);
+                if super::is_final(&error) {
+                    self.default_directory(&key, listed.object.last_modified)
+                        .into_iter()
+                        .for_each(|missing| around.miss(missing));
+                } else {
+                    around.unknown = Some(key);
+                }
                 ended.into()
             }
         }

@@ -6,6 +6,7 @@
 )]
 
 use super::{Part, StateRead, StateStore, StateWrite, Syncer};
+use crate::io::trust::{is_trusted, others_may_write};
 use crate::snapshot::MAGIC;
 use rustix::fs::{FlockOperation, OFlags};
 use std::ffi::OsString;
@@ -21,7 +22,7 @@ use thiserror::Error;
 /// is not on the disk yet ends in `.new`.
 ///
 /// - One process at a time has it open.
-/// - What it reads was written by this user: a link, a file of somebody else or one that others can write to is refused,
+/// - What it reads was written by this user or the superuser: a link, a file of somebody else or one that others can write to is refused,
 ///   since whoever writes a state decides what is deleted. So is a file that is no snapshot, which would be replaced.
 /// - The directory that the files are in is the operator's, and taken as it is.
 ///
@@ -51,7 +52,7 @@ pub enum OpenStateError {
         path: PathBuf,
     },
     /// A file of it is none that this user would have written.
-    #[error("the state file \"{path}\" is not used: expected a snapshot in a file of this user that nobody else can write to, found {found}", path = .path.display())]
+    #[error("the state file \"{path}\" is not used: expected a snapshot in a file of this user or the superuser that nobody else can write to, found {found}", path = .path.display())]
     Foreign {
         /// Which file.
         path: PathBuf,
@@ -142,12 +143,16 @@ fn check(path: &Path) -> Result<(), OpenStateError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(OpenStateError::Io { path: path.to_owned(), source }),
     };
-    let found = match () {
-        () if stat.is_symlink() => "a link",
-        () if !stat.is_file() => "something else",
-        () if stat.uid() != rustix::process::geteuid().as_raw() => "a file of somebody else",
-        () if stat.mode() & 0o022 != 0 => "a file that others can write to",
-        () => return Ok(()),
+    let found = if stat.is_symlink() {
+        "a link"
+    } else if !stat.is_file() {
+        "something else"
+    } else if !is_trusted(stat.uid()) {
+        "a file of somebody else"
+    } else if others_may_write(stat.mode()) {
+        "a file that others can write to"
+    } else {
+        return Ok(());
     };
     Err(OpenStateError::Foreign { path: path.to_owned(), found })
 }

@@ -1,6 +1,6 @@
 //! [`DirectoryStore`]: a bucket in a directory.
 //!
-//! Three problems and their answers:
+//! Four problems and their answers:
 //!
 //! 1. *Any key has to become a file name, and listing has to come in key order.* A key is cut at its slashes; each
 //!    segment becomes a name in which every byte other than letters, digits, `-`, `_`, `.` stands as `%XX`. The name of
@@ -9,17 +9,16 @@
 //!    directories ending in `~`. Sorting one directory by decoded names, with the slash of `+`, gives key order.
 //! 2. *Body and headers have to change together.* Both are in one file: the body, then the headers as lines of text, then a
 //!    footer of fixed length. A new version is written beside, synced and renamed into place.
-//! 3. *Preconditions have to hold between processes.* Every change is committed under an exclusive lock of the bucket's lock
+//! 3. *Others must not have it lead elsewhere.* The way to the directory is gone as that to the root of a tree, the directory
+//!    has to be one that nobody else can write to, and everything is done from its descriptor; see [`disk`].
+//! 4. *Preconditions have to hold between processes.* Every change is committed under an exclusive lock of the bucket's lock
 //!    file; bodies are written before it is taken.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the bucket's directory is the operator's, and nobody else writes to it: that is checked when it is opened"
-)]
-
+mod disk;
 mod names;
 mod object;
 
+use self::disk::{Root, names, open_directory, open_file, open_own};
 use self::names::{KeyWalk, names_of};
 use self::object::{StoredObject, trailer_of};
 use super::memory::{foreign_token, next_moment};
@@ -29,21 +28,26 @@ use super::{
     check_put, check_range, page_size,
 };
 use crate::io::SparseFile;
+use crate::io::root::{self, Missing, OpenRootError};
+use crate::io::trust::{is_kept, is_trusted};
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use md5::{Digest, Md5};
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use thiserror::Error;
 
@@ -65,6 +69,9 @@ const PIECE: usize = 1 << 20;
 /// between processes, and replaces objects as a whole. A put is on the disk when it is acknowledged. Ranges of zeros are
 /// kept sparse. The directory belongs to the bucket; what else is put there is reported as damage.
 ///
+/// The directory is held from when it is opened on: one that is moved meanwhile is still the bucket, and what takes its place is
+/// not touched.
+///
 /// Objects can be read by their owner alone, whatever modes their metadata tells of. A bucket that the caller may only
 /// read is opened all the same, and changes to it are denied.
 ///
@@ -83,11 +90,19 @@ const PIECE: usize = 1 << 20;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct DirectoryStore {
-    root: PathBuf,
+    root: Root,
+    /// As it was given, to be shown.
+    path: PathBuf,
     /// Without it the bucket can only be read.
-    lock: Mutex<Option<File>>,
+    writing: Option<Writing>,
     /// Walks that stopped at the end of a page, by the token that continues them.
     walks: Mutex<VecDeque<(String, KeyWalk)>>,
+}
+
+/// What changes need.
+struct Writing {
+    lock: Mutex<File>,
+    staging: Arc<OwnedFd>,
 }
 
 /// A directory that could not be opened as a bucket.
@@ -113,12 +128,20 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Somebody else could have it lead elsewhere, by links in the place of what it holds.
-    #[error("{} is not used as a bucket: expected a directory of this user or the superuser that not everybody can write to, found {found}", .path.display())]
+    #[error("{} is not used as a bucket: expected a directory of this user or the superuser that nobody else can write to, found {found}", .path.display())]
     Foreign {
         /// The directory, or what is wrong in it.
         path: PathBuf,
         /// What it is instead.
         found: &'static str,
+    },
+    /// The path to the directory is one that somebody else could have lead elsewhere.
+    #[error("{} is not used as a bucket: the path is not followed", .path.display())]
+    Root {
+        /// The directory.
+        path: PathBuf,
+        /// What on it.
+        source: OpenRootError,
     },
     /// The directory cannot be used.
     #[error("{} cannot be used as a bucket", .path.display())]
@@ -133,25 +156,27 @@ pub enum OpenError {
 impl DirectoryStore {
     /// Opens the bucket in a directory, which is made when it is not there.
     ///
+    /// The path is gone as by [`LocalTree::open`](crate::tree::LocalTree::open), and the directory has to be of this user or the
+    /// superuser, and one that nobody else can write to.
+    ///
     /// # Errors
     /// [`OpenError`], also when the directory holds anything that is not a bucket.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let failed = |source| OpenError::Io { path: path.into(), source };
-        fs::create_dir_all(path).map_err(failed)?;
-        check_owner(path)?;
-        match Self::open_existing(path) {
+        let root = Root::new(root::open(path, Missing::Make).map_err(|error| unopened(path, error))?);
+        match Self::open_root(path, root.clone()) {
             Err(OpenError::NoBucket { .. }) => {}
             other => return other,
         }
-        for entry in fs::read_dir(path).map_err(failed)? {
+        for name in root.names(Path::new("")).map_err(failed)? {
             // Somebody else may be at it this very moment.
-            if !entry.map_err(failed)?.file_name().as_bytes().starts_with(MARKER.as_bytes()) {
+            if !name.as_bytes().starts_with(MARKER.as_bytes()) {
                 return Err(OpenError::NotABucket { path: path.into() });
             }
         }
-        write_marker(path).map_err(failed)?;
-        Self::open_existing(path)
+        write_marker(&root).map_err(failed)?;
+        Self::open_root(path, root)
     }
 
     /// Opens the bucket in a directory; a bucket that is not there is an error and not made.
@@ -160,31 +185,42 @@ impl DirectoryStore {
     /// [`OpenError`].
     pub fn open_existing(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let failed = |source| OpenError::Io { path: path.into(), source };
-        check_owner(path)?;
-        match fs::read(path.join(MARKER)) {
-            Ok(text) if text == MARKER_TEXT.as_bytes() => {}
-            Ok(_) => return Err(OpenError::OtherVersion { path: path.into() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(OpenError::NoBucket { path: path.into() });
+        match root::open(path, Missing::Fail) {
+            Err(OpenRootError::Io { source, .. }) if is_absent(&source) => {
+                Err(OpenError::NoBucket { path: path.into() })
             }
-            Err(error) => return Err(failed(error)),
+            other => Self::open_root(path, Root::new(other.map_err(|error| unopened(path, error))?)),
         }
-        let root = fs::canonicalize(path).map_err(failed)?;
-        check_own(&root)?;
-        let lock = match prepare_writing(&root) {
-            Ok(lock) => Some(lock),
-            Err(error) if is_read_only(&error) => None,
-            Err(error) => return Err(failed(error)),
+    }
+
+    fn open_root(path: &Path, root: Root) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Io { path: path.into(), source };
+        check_kept(path, &root)?;
+        let marker = match open_own(&root, MARKER, OFlags::RDONLY) {
+            Err(error) if is_absent(&error) => return Err(OpenError::NoBucket { path: path.into() }),
+            other => other.map_err(failed)?.ok_or_else(|| something_else(path, MARKER))?,
         };
-        Ok(Self { root, lock: Mutex::new(lock), walks: Mutex::default() })
+        let mut text = Vec::new();
+        marker.take(MARKER_TEXT.len().saturating_add(1) as u64).read_to_end(&mut text).map_err(failed)?;
+        if text != MARKER_TEXT.as_bytes() {
+            return Err(OpenError::OtherVersion { path: path.into() });
+        }
+        let writing = match prepare_writing(path, &root) {
+            Ok(writing) => Some(writing),
+            Err(OpenError::Io { source, .. }) if is_read_only(&source) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { root, path: path.into(), writing, walks: Mutex::default() })
+    }
+
+    fn writing(&self) -> io::Result<&Writing> {
+        self.writing.as_ref().ok_or_else(|| io::ErrorKind::PermissionDenied.into())
     }
 
     /// Holds all other changes off, in this process and in others, until the guard is dropped.
     fn commit(&self) -> io::Result<Commit<'_>> {
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = lock.as_ref().ok_or(io::ErrorKind::PermissionDenied)?;
-        rustix::fs::flock(file, FlockOperation::LockExclusive)?;
+        let lock = self.writing()?.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        rustix::fs::flock(&*lock, FlockOperation::LockExclusive)?;
         Ok(Commit(lock))
     }
 
@@ -201,25 +237,19 @@ impl DirectoryStore {
 
     /// Refuses to go on where there is no bucket any more.
     fn check_bucket(&self, operation: Operation, key: &str) -> Result<(), StoreError> {
-        match fs::symlink_metadata(self.root.join(MARKER)) {
-            Err(error) if is_absent(&error) => {
-                Err(StoreError::new(operation, key, StoreErrorKind::NoSuchBucket).with_source(error))
+        match self.root.has(MARKER) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let source = io::Error::from(io::ErrorKind::NotFound);
+                Err(StoreError::new(operation, key, StoreErrorKind::NoSuchBucket).with_source(source))
             }
             Err(error) => Err(io_error(operation, key, error)),
-            Ok(_) => Ok(()),
         }
-    }
-
-    fn path_of(&self, key: &str) -> PathBuf {
-        let mut path = self.root.clone();
-        path.extend(names_of(key));
-        path
     }
 
     fn open_object(&self, operation: Operation, key: &str) -> Result<(File, StoredObject), StoreError> {
         check_key(operation, key)?;
-        let path = self.path_of(key);
-        let file = open_to_read(&path).map_err(|error| self.io_error(operation, key, error))?;
+        let file = self.root.open_object(&path_of(key)).map_err(|error| self.io_error(operation, key, error))?;
         let object = StoredObject::read(&file).map_err(|error| self.io_error(operation, key, error))?;
         Ok((file, object))
     }
@@ -249,18 +279,24 @@ impl DirectoryStore {
 
     /// Starts a new version of an object in the staging directory, locked as long as it is being written.
     fn stage(&self) -> io::Result<Staged> {
+        let staging = &self.writing()?.staging;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
-            let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-            let path = self.root.join(STAGING).join(format!("{}-{number}", std::process::id()));
-            let file = match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            let name = format!("{}-{}", std::process::id(), NUMBERS.fetch_add(1, Ordering::Relaxed));
+            let file = match rustix::fs::openat(&**staging, &name, flags, Mode::RUSR | Mode::WUSR) {
                 // Of another process that has the same number in its own namespace.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                other => other?,
+                Err(Errno::EXIST) => continue,
+                other => File::from(other?),
             };
             rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
             // Someone who opened the bucket before the lock was taken may have removed the file as a leftover.
             if file.metadata()?.nlink() == 1 {
-                return Ok(Staged { file: SparseFile::new(file), path, published: false });
+                return Ok(Staged {
+                    file: SparseFile::new(file),
+                    staging: Arc::clone(staging),
+                    name,
+                    published: false,
+                });
             }
         }
     }
@@ -274,9 +310,11 @@ impl DirectoryStore {
         precondition: &Precondition,
     ) -> Result<Timestamp, StoreError> {
         let failed = |error| self.io_error(operation, key, error);
-        let path = self.path_of(key);
-        let parent = path.parent().unwrap_or(&self.root);
-        {
+        let path = path_of(key);
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(failed(io::ErrorKind::InvalidInput.into()));
+        };
+        let parent = {
             let _commit = self.commit().map_err(failed)?;
             if let Current::Object(current) = self.check_current(operation, key, precondition)? {
                 // The clock stood still or went back, or another version overtook this one: time goes on all the same.
@@ -285,19 +323,14 @@ impl DirectoryStore {
                     version.write_trailer().map_err(failed)?;
                 }
             }
-            make_directories(&self.root, parent).map_err(failed)?;
-            fs::rename(&version.staged.path, &path).map_err(failed)?;
+            let parent = self.root.make_directories(parent).map_err(failed)?;
+            let Staged { staging, name: staged, .. } = &version.staged;
+            rustix::fs::renameat(&**staging, staged, &parent, name).map_err(|errno| failed(errno.into()))?;
             version.staged.published = true;
-        }
+            parent
+        };
         let last_modified = version.meta.last_modified;
-        let parent = parent.to_path_buf();
-        blocking::unblock(move || match sync_directory(&parent) {
-            // Its last object was deleted meanwhile, and the directory with it.
-            Err(error) if is_absent(&error) => Ok(()),
-            other => other,
-        })
-        .await
-        .map_err(failed)?;
+        blocking::unblock(move || rustix::fs::fsync(parent)).await.map_err(|errno| failed(errno.into()))?;
         Ok(last_modified)
     }
 
@@ -337,7 +370,7 @@ impl DirectoryStore {
             }
             after = Some(key.to_owned());
         }
-        let walk = KeyWalk::new(&self.root, request.prefix.clone(), after);
+        let walk = KeyWalk::new(self.root.clone(), request.prefix.clone(), after);
         walk.map_err(|error| self.io_error(Operation::List, &request.prefix, error))
     }
 
@@ -357,7 +390,7 @@ impl DirectoryStore {
 
 impl fmt::Debug for DirectoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DirectoryStore").field(&self.root).finish()
+        f.debug_tuple("DirectoryStore").field(&self.path).finish()
     }
 }
 
@@ -369,13 +402,20 @@ impl ObjectStore for DirectoryStore {
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
         let failed = |error| self.io_error(Operation::List, &request.prefix, error);
         let mut walk = self.walk_from(request)?;
-        let mut objects: Vec<ListedObject> = Vec::new();
+        let (mut objects, mut unreadable): (Vec<ListedObject>, Vec<Box<[u8]>>) = Default::default();
         while objects.len() < page_size(request) {
             let Some((key, path)) = walk.next_key().map_err(failed)? else {
                 self.check_bucket(Operation::List, &request.prefix)?;
-                return Ok(ListPage { objects, ..ListPage::default() });
+                return Ok(ListPage::new(objects, None).with_unreadable(unreadable));
             };
-            match open_to_read(&path).and_then(|file| StoredObject::read(&file)) {
+            let key = match String::from_utf8(key) {
+                Ok(key) => key,
+                Err(error) => {
+                    unreadable.push(error.into_bytes().into());
+                    continue;
+                }
+            };
+            match self.root.open_object(&path).and_then(|file| StoredObject::read(&file)) {
                 Ok(StoredObject { meta: ObjectMeta { size, etag, last_modified, .. }, .. }) => {
                     objects.push(ListedObject { key, size, etag, last_modified });
                 }
@@ -392,7 +432,7 @@ impl ObjectStore for DirectoryStore {
             }
         }
         let next = objects.last().map(|last| self.keep_walk(&last.key, walk));
-        Ok(ListPage { objects, next, ..ListPage::default() })
+        Ok(ListPage::new(objects, next).with_unreadable(unreadable))
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
@@ -470,34 +510,36 @@ impl ObjectStore for DirectoryStore {
             self.check_bucket(OPERATION, key)?;
             return Ok(());
         }
-        let path = self.path_of(key);
-        fs::remove_file(&path).map_err(failed)?;
+        let path = path_of(key);
+        self.root.remove_file(&path).map_err(failed)?;
         // Directories that hold nothing any more go with their last object; the first one that holds something stays.
-        let mut directory = path.parent();
-        while let Some(path) = directory.filter(|path| *path != self.root) {
-            if fs::remove_dir(path).is_err() {
+        let mut directory = path.parent().unwrap_or(Path::new(""));
+        while let Some(above) = directory.parent() {
+            if self.root.remove_directory(directory).is_err() {
                 break;
             }
-            directory = path.parent();
+            directory = above;
         }
-        sync_directory(directory.unwrap_or(&self.root)).map_err(failed)
+        let synced = self.root.directory(directory).and_then(|directory| Ok(rustix::fs::fsync(directory)?));
+        synced.map_err(failed)
     }
 }
 
 /// The lock of the bucket, held.
-struct Commit<'a>(MutexGuard<'a, Option<File>>);
+struct Commit<'a>(MutexGuard<'a, File>);
 
 impl Drop for Commit<'_> {
     fn drop(&mut self) {
         // The lock goes with the descriptor at the latest.
-        let _ = self.0.as_ref().map(|file| rustix::fs::flock(file, FlockOperation::Unlock));
+        let _ = rustix::fs::flock(&*self.0, FlockOperation::Unlock);
     }
 }
 
 /// A new version of an object that is not yet in place; dropped before, it is gone.
 struct Staged {
     file: SparseFile,
-    path: PathBuf,
+    staging: Arc<OwnedFd>,
+    name: String,
     /// It has another name now, and its own may be somebody else's.
     published: bool,
 }
@@ -535,57 +577,54 @@ impl Version {
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.published {
-            let _ = fs::remove_file(&self.path);
+            let _ = disk::remove(&*self.staging, OsStr::new(&self.name));
         }
     }
 }
 
-/// Whoever can write to a bucket's directory can have names in it lead elsewhere, and this process with them. A group that
-/// may is the operator's choice.
-fn check_owner(path: &Path) -> Result<(), OpenError> {
-    let Ok(stat) = fs::metadata(path) else { return Ok(()) };
-    let (superuser, user) = (0, rustix::process::geteuid().as_raw());
-    let found = match () {
-        // What it is instead is found out where it is used.
-        () if !stat.is_dir() => return Ok(()),
-        () if ![superuser, user].contains(&stat.uid()) => "one of somebody else",
-        () if stat.mode() & 0o002 != 0 => "one that everybody can write to",
-        () => return Ok(()),
-    };
+fn path_of(key: &str) -> PathBuf {
+    names_of(key).into_iter().collect()
+}
+
+/// Whoever can write to a bucket's directory can have names in it lead elsewhere, and this process with them.
+fn check_kept(path: &Path, root: &Root) -> Result<(), OpenError> {
+    let stat = rustix::fs::fstat(root).map_err(|errno| OpenError::Io { path: path.into(), source: errno.into() })?;
+    if is_kept(&stat) {
+        return Ok(());
+    }
+    let found = if is_trusted(stat.st_uid) { "one that others can write to" } else { "one of somebody else" };
     Err(OpenError::Foreign { path: path.into(), found })
 }
 
-/// What is the bucket's own and not an object's is no link: leftovers are removed from one, and the other is made.
-fn check_own(root: &Path) -> Result<(), OpenError> {
-    for own in [STAGING, LOCK] {
-        let path = root.join(own);
-        if fs::symlink_metadata(&path).is_ok_and(|stat| stat.is_symlink()) {
-            return Err(OpenError::Foreign { path, found: "a link in it" });
-        }
-    }
-    Ok(())
+fn something_else(path: &Path, own: &str) -> OpenError {
+    OpenError::Foreign { path: path.join(own), found: "a link or something else in it" }
 }
 
-/// Opens the file of an object, which is no link, and waits for no pipe.
-fn open_to_read(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            Err(object::damaged("that is a link"))
-        }
-        other => other,
+fn unopened(path: &Path, error: OpenRootError) -> OpenError {
+    match error {
+        OpenRootError::Io { source, .. } => OpenError::Io { path: path.into(), source },
+        source => OpenError::Root { path: path.into(), source },
     }
 }
 
 /// What changes need: a place for new versions, without leftovers, and the lock.
-fn prepare_writing(root: &Path) -> io::Result<File> {
-    let staging = root.join(STAGING);
-    match fs::DirBuilder::new().mode(0o700).create(&staging) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => remove_leftovers(&staging)?,
+fn prepare_writing(path: &Path, root: &Root) -> Result<Writing, OpenError> {
+    let failed = |source| OpenError::Io { path: path.into(), source };
+    match rustix::fs::mkdirat(root, STAGING, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(failed(errno.into())),
     }
-    let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).custom_flags(flags).open(root.join(LOCK))
+    let staging = match open_directory(root, OsStr::new(STAGING), OFlags::RDONLY) {
+        Err(Errno::NOTDIR | Errno::LOOP) => return Err(something_else(path, STAGING)),
+        other => other.map_err(|errno| failed(errno.into()))?,
+    };
+    if !is_kept(&rustix::fs::fstat(&staging).map_err(|errno| failed(errno.into()))?) {
+        return Err(OpenError::Foreign { path: path.join(STAGING), found: "one in it that others can write to" });
+    }
+    remove_leftovers(&staging).map_err(failed)?;
+    let lock = open_own(root, LOCK, OFlags::WRONLY | OFlags::CREATE).map_err(failed)?;
+    let lock = Mutex::new(lock.ok_or_else(|| something_else(path, LOCK))?);
+    Ok(Writing { lock, staging: Arc::new(staging) })
 }
 
 fn is_read_only(error: &io::Error) -> bool {
@@ -593,47 +632,28 @@ fn is_read_only(error: &io::Error) -> bool {
 }
 
 /// Removes versions that a crashed process left behind: those that nobody holds a lock on.
-fn remove_leftovers(staging: &Path) -> io::Result<()> {
-    for leftover in fs::read_dir(staging)? {
-        let path = leftover?.path();
-        let Ok(file) = open_to_read(&path) else { continue };
+fn remove_leftovers(staging: &OwnedFd) -> io::Result<()> {
+    for name in names(staging)? {
+        let Ok(file) = open_file(staging, &name) else { continue };
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            disk::remove(staging, &name)?;
         }
     }
     Ok(())
 }
 
 /// Marks a directory as a bucket, at once and for good.
-fn write_marker(root: &Path) -> io::Result<()> {
+fn write_marker(root: &Root) -> io::Result<()> {
     let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-    let beside = root.join(format!("{MARKER}.{}-{number}", std::process::id()));
-    let mut file = File::create(&beside)?;
+    let beside = format!("{MARKER}.{}-{number}", std::process::id());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+    let mut file = open_own(root, &beside, flags)?.ok_or(io::ErrorKind::AlreadyExists)?;
     file.write_all(MARKER_TEXT.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&beside, root.join(MARKER))?;
-    sync_directory(root)?;
+    rustix::fs::renameat(root, &beside, root, MARKER)?;
+    rustix::fs::fsync(root)?;
     // The root itself is a name in its parent.
-    root.canonicalize()?.parent().map_or(Ok(()), sync_directory)
-}
-
-fn make_directories(root: &Path, directory: &Path) -> io::Result<()> {
-    match fs::create_dir(directory) {
-        Ok(()) => sync_directory(directory.parent().unwrap_or(root)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && directory != root => {
-            make_directories(root, directory.parent().unwrap_or(root))?;
-            make_directories(root, directory)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    Ok(rustix::fs::fsync(open_directory(root, OsStr::new(".."), OFlags::RDONLY)?)?)
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -699,6 +719,8 @@ fn read_piece(file: &File, range: Range<u64>) -> io::Result<Bytes> {
 mod tests {
     use super::*;
     use futures_executor::block_on;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     fn bucket() -> (tempfile::TempDir, DirectoryStore) {
         let directory = tempfile::tempdir().unwrap();
@@ -750,9 +772,9 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_is_found_when_the_body_is_read() {
-        let (_directory, store) = bucket();
+        let (directory, store) = bucket();
         put(&store, "a", "hello");
-        let path = store.path_of("a");
+        let path = directory.path().join(path_of("a"));
         let mut bytes = fs::read(&path).unwrap();
         bytes[1] ^= 1;
         fs::write(&path, bytes).unwrap();
@@ -764,9 +786,9 @@ mod tests {
 
     #[test]
     fn a_cut_object_is_reported_and_not_listed_as_something_else() {
-        let (_directory, store) = bucket();
+        let (directory, store) = bucket();
         put(&store, "a", "hello");
-        let path = store.path_of("a");
+        let path = directory.path().join(path_of("a"));
         let bytes = fs::read(&path).unwrap();
         for length in 0..bytes.len() {
             fs::write(&path, &bytes[..length]).unwrap();
@@ -805,7 +827,13 @@ mod tests {
         let (directory, store) = bucket();
         put(&store, "a", "x");
         let away = directory.path().with_extension("away");
-        fs::rename(&store.root, &away).unwrap();
+        fs::rename(directory.path(), &away).unwrap();
+        // It is held, and stays the bucket; what is in its place now is not touched.
+        fs::create_dir(directory.path()).unwrap();
+        put(&store, "b", "x");
+        assert_eq!(keys(&store, &ListRequest::default()), ["a", "b"]);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        fs::remove_dir_all(&away).unwrap();
         let gone = |kind| assert_eq!(kind, StoreErrorKind::NoSuchBucket);
         gone(block_on(store.list(&ListRequest::default())).unwrap_err().kind());
         gone(block_on(store.head("a")).unwrap_err().kind());
@@ -813,8 +841,6 @@ mod tests {
         gone(block_on(store.put("b", Body::from(Bytes::new()), &PutOptions::default())).unwrap_err().kind());
         gone(block_on(store.replace_metadata("a", &PutOptions::default())).unwrap_err().kind());
         gone(block_on(store.delete("a", &Precondition::None)).unwrap_err().kind());
-        fs::rename(&away, &store.root).unwrap();
-        assert_eq!(keys(&store, &ListRequest::default()), ["a"]);
     }
 
     #[test]
@@ -823,9 +849,9 @@ mod tests {
         fs::write(directory.path().join(STAGING).join("1-0"), "half").unwrap();
         let staged = store.stage().unwrap();
         let _again = DirectoryStore::open(directory.path()).unwrap();
-        let left: Vec<PathBuf> =
-            fs::read_dir(directory.path().join(STAGING)).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(left, std::slice::from_ref(&staged.path));
+        let left: Vec<_> =
+            fs::read_dir(directory.path().join(STAGING)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [OsStr::new(&staged.name)]);
     }
 
     #[test]
@@ -847,7 +873,6 @@ mod tests {
 
     #[test]
     fn a_bucket_that_somebody_else_could_have_lead_elsewhere_is_refused() {
-        use std::os::unix::fs::{PermissionsExt, chown, symlink};
         let other = tempfile::tempdir().unwrap();
         fs::write(other.path().join("file"), "").unwrap();
         for (own, target) in [(STAGING, other.path().to_owned()), (LOCK, other.path().join("made"))] {
@@ -857,19 +882,132 @@ mod tests {
             let _ = fs::remove_dir(&path).or_else(|_| fs::remove_file(&path));
             symlink(target, path).unwrap();
             let error = DirectoryStore::open(directory.path()).unwrap_err().to_string();
-            assert!(error.ends_with("found a link in it"), "{error}");
+            assert!(error.ends_with(&format!("{own} is not used as a bucket: expected a directory of this user or the superuser that nobody else can write to, found a link or something else in it")), "{error}");
         }
         assert!(other.path().join("file").exists() && !other.path().join("made").exists());
         let (directory, _store) = bucket();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let error = DirectoryStore::open(directory.path()).unwrap_err().to_string();
-        assert!(error.ends_with("found one that everybody can write to"), "{error}");
+        for mode in [0o777, 0o1777, 0o775] {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let error = DirectoryStore::open(directory.path()).unwrap_err().to_string();
+            assert!(error.ends_with("found one that others can write to"), "{mode:o}: {error}");
+        }
         if rustix::process::geteuid().is_root() {
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
             chown(directory.path(), Some(4711), None).unwrap();
             let error = DirectoryStore::open(directory.path()).unwrap_err().to_string();
             assert!(error.ends_with("found one of somebody else"), "{error}");
         }
+    }
+
+    fn pipe(path: &Path) {
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_what_is_the_buckets_own_is_refused_and_not_waited_for() {
+        for own in [LOCK, MARKER] {
+            let (directory, store) = bucket();
+            drop(store);
+            let path = directory.path().join(own);
+            fs::remove_file(&path).unwrap();
+            pipe(&path);
+            // With a reader at its other end, opening it to write succeeds.
+            for has_reader in [false, true] {
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+                let _reader = has_reader.then(|| rustix::fs::open(&path, flags, Mode::empty()).unwrap());
+                let (sender, receiver) = std::sync::mpsc::channel();
+                let path = directory.path().to_owned();
+                std::thread::spawn(move || sender.send(DirectoryStore::open(path).map(drop)));
+                let error = receiver.recv_timeout(std::time::Duration::from_secs(10)).expect("it hangs").unwrap_err();
+                assert!(matches!(error, OpenError::Foreign { .. }), "{own}: {error}");
+            }
+        }
+        let (directory, store) = bucket();
+        put(&store, "b", "");
+        pipe(&directory.path().join("a@"));
+        assert_eq!(block_on(store.head("a")).unwrap_err().kind(), StoreErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_link_of_somebody_else_on_the_way_to_a_bucket_is_not_followed_and_nothing_is_made_behind_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (shared, victim) = (directory.path().join("shared"), directory.path().join("victim"));
+        fs::create_dir(&shared).unwrap();
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::create_dir(&victim).unwrap();
+        symlink(&victim, shared.join("link")).unwrap();
+        for open in [DirectoryStore::open, DirectoryStore::open_existing] {
+            for path in ["link", "link/made/below", "new/../../victim/made"] {
+                let error = open(shared.join(path)).unwrap_err();
+                let is_missing = matches!(error, OpenError::NoBucket { .. }) && path.starts_with("new");
+                assert!(is_missing || matches!(error, OpenError::Root { .. }), "{path}: {error}");
+                assert!(is_missing || error.to_string().ends_with("is not used as a bucket: the path is not followed"));
+            }
+        }
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
+        // One that root or this user alone can have put there is.
+        symlink(&victim, directory.path().join("own")).unwrap();
+        drop(DirectoryStore::open(directory.path().join("own/made/below")).unwrap());
+        DirectoryStore::open_existing(victim.join("made/below")).unwrap();
+    }
+
+    #[test]
+    fn what_takes_the_place_of_the_staging_directory_gets_nothing() {
+        let (directory, store) = bucket();
+        let other = tempfile::tempdir().unwrap();
+        fs::rename(directory.path().join(STAGING), directory.path().join("away+")).unwrap();
+        symlink(other.path(), directory.path().join(STAGING)).unwrap();
+        put(&store, "a", "x");
+        let staged = store.stage().unwrap();
+        assert!(directory.path().join("away+").join(&staged.name).exists());
+        assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
+        let (directory, store) = bucket();
+        drop(store);
+        fs::set_permissions(directory.path().join(STAGING), fs::Permissions::from_mode(0o770)).unwrap();
+        let error = DirectoryStore::open(directory.path()).unwrap_err().to_string();
+        assert!(error.ends_with("found one in it that others can write to"), "{error}");
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_segment_is_damage() {
+        let (directory, store) = bucket();
+        let (other, theirs) = bucket();
+        put(&theirs, "a", "secret");
+        symlink(other.path(), directory.path().join("s+")).unwrap();
+        assert_eq!(block_on(store.head("s/a")).unwrap_err().kind(), StoreErrorKind::Corrupt);
+        let error = block_on(store.put("s/b", Body::from(Bytes::new()), &PutOptions::default())).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        assert_eq!(block_on(store.list(&ListRequest::default())).unwrap_err().kind(), StoreErrorKind::Corrupt);
+        assert_eq!(keys(&theirs, &ListRequest::default()), ["a"]);
+    }
+
+    #[test]
+    fn a_key_that_is_not_utf_8_is_unreadable_and_hides_no_other() {
+        let (directory, store) = bucket();
+        for key in ["a", "b/c", "z"] {
+            put(&store, key, "");
+        }
+        for name in ["%FF@", "b+/%FE@"] {
+            fs::copy(directory.path().join("a@"), directory.path().join(name)).unwrap();
+        }
+        let page = block_on(store.list(&ListRequest::default())).unwrap();
+        assert_eq!(page.unreadable, [Box::from(*b"b/\xfe"), Box::<[u8]>::from(*b"\xff")]);
+        assert_eq!(page.objects.iter().map(|object| &*object.key).collect::<Vec<_>>(), ["a", "b/c", "z"]);
+        // By pages, whoever goes on with them.
+        let (mut token, mut objects, mut unreadable) = (None, Vec::new(), Vec::new());
+        loop {
+            let store = DirectoryStore::open(directory.path()).unwrap();
+            let request = ListRequest { max_keys: Some(1), token, ..ListRequest::default() };
+            let mut page = block_on(store.list(&request)).unwrap();
+            objects.extend(page.objects.into_iter().map(|object| object.key));
+            unreadable.append(&mut page.unreadable);
+            token = page.next;
+            if token.is_none() {
+                break;
+            }
+        }
+        assert_eq!((objects.len(), unreadable.len()), (3, 2));
     }
 
     #[test]

@@ -1,18 +1,13 @@
 //! The names of the files of a bucket, and the walk over them in key order.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the bucket's directory is the operator's, and nobody else writes to it: that is checked when it is opened"
-)]
-
+use super::disk::Root;
 use super::object::damaged;
 use super::{LOCK, MARKER, STAGING, is_absent};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// How many bytes of a segment one name holds. Each becomes at most three, and the ending makes 241 of 255.
 const SEGMENT_PIECE: usize = 80;
@@ -80,7 +75,7 @@ fn decode(name: &OsStr) -> Option<(Vec<u8>, NameKind)> {
 
 /// Walks the files of a bucket in key order.
 pub(super) struct KeyWalk {
-    root: PathBuf,
+    root: Root,
     pub(super) prefix: String,
     /// Only keys behind this one.
     after: Option<String>,
@@ -94,14 +89,14 @@ struct Level {
 }
 
 impl KeyWalk {
-    pub(super) fn new(root: &Path, prefix: String, after: Option<String>) -> io::Result<Self> {
-        let mut walk = Self { root: root.into(), prefix, after, stack: Vec::new() };
+    pub(super) fn new(root: Root, prefix: String, after: Option<String>) -> io::Result<Self> {
+        let mut walk = Self { root, prefix, after, stack: Vec::new() };
         walk.descend(PathBuf::new(), &[])?;
         Ok(walk)
     }
 
-    /// The next key and the path of its file.
-    pub(super) fn next_key(&mut self) -> io::Result<Option<(String, PathBuf)>> {
+    /// The next key, which need not be UTF-8, and the path of its file below the root.
+    pub(super) fn next_key(&mut self) -> io::Result<Option<(Vec<u8>, PathBuf)>> {
         while let Some(level) = self.stack.last_mut() {
             let Some((key, kind, name)) = level.names.pop() else {
                 self.stack.pop();
@@ -109,8 +104,7 @@ impl KeyWalk {
             };
             let path = level.path.join(name);
             if kind == NameKind::Object {
-                let key = String::from_utf8(key).map_err(|_| damaged("whose name is no key"))?;
-                return Ok(Some((key, self.root.join(path))));
+                return Ok(Some((key, path)));
             }
             self.descend(path, &key)?;
         }
@@ -118,14 +112,13 @@ impl KeyWalk {
     }
 
     fn descend(&mut self, path: PathBuf, key: &[u8]) -> io::Result<()> {
-        let directory = match fs::read_dir(self.root.join(&path)) {
+        let found = match self.root.names(&path) {
             // Emptied and removed since its name was read.
             Err(error) if is_absent(&error) => return Ok(()),
             other => other?,
         };
         let mut names = Vec::new();
-        for entry in directory {
-            let name = entry?.file_name();
+        for name in found {
             let own =
                 || [LOCK, STAGING].iter().any(|own| name == *own) || name.as_bytes().starts_with(MARKER.as_bytes());
             if path.as_os_str().is_empty() && own() {

@@ -124,7 +124,7 @@ impl S3Calls for SdkCalls {
         } else {
             None
         };
-        Ok(ListPage { objects, unreadable, next })
+        Ok(ListPage::new(objects, next).with_unreadable(unreadable))
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, CallError> {

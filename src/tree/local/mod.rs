@@ -17,7 +17,6 @@ mod disk;
 mod exchange;
 mod look;
 mod mark;
-mod root;
 mod staging;
 mod sys;
 mod threads;
@@ -27,7 +26,6 @@ use self::buffers::Buffers;
 use self::directories::Directories;
 use self::exchange::{Exchange, Exchanged};
 use self::mark::Marks;
-pub use self::root::OpenError;
 use self::staging::{StagedFile, Staging};
 use self::sys::{Mount, Name, Stat, failed};
 use self::threads::Threads;
@@ -38,6 +36,7 @@ use super::{
 };
 use crate::entry::{Entry, EntryKind};
 use crate::escape::{escape, excerpt};
+use crate::io::root::{self, OpenRootError};
 use crate::key::{Key, KeyList};
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
@@ -103,16 +102,18 @@ impl LocalTree {
     /// Opens a directory as root.
     ///
     /// The path is the operator's, but others may be able to change what it leads to. So it is gone along one name at a time, and
-    /// a link on it is followed only if nobody but root and this user can have put it there: it has to belong to one of them,
-    /// and so does the directory around it, to which others may write only if it is sticky. The group of this user and that of
-    /// root are not others. Whoever knows better opens the root and uses [`from_descriptor`](Self::from_descriptor).
+    /// a link or `..` on it is followed only if nobody but root and this user can have made it lead where it does: the link has
+    /// to belong to one of them, and so has every directory before it, and nobody else, no group either, may write to those. A
+    /// sticky directory on the way, such as `/tmp`, is gone through, but a link in itself is not followed. Nor is one of procfs,
+    /// whose text does not tell where it leads. Whoever knows better opens the root and uses
+    /// [`from_descriptor`](Self::from_descriptor).
     ///
     /// # Errors
-    /// [`OpenError`], which names the link that is not followed, or what cannot be opened or is no directory.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+    /// [`OpenRootError`], which names the link that is not followed, or what cannot be opened or is no directory.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenRootError> {
         let path = path.as_ref();
-        let unread = |source| OpenError::Io { component: excerpt(path.as_os_str().as_bytes()), source };
-        Self::from_descriptor(root::open(path)?).map_err(unread)
+        let unread = |source| OpenRootError::Io { component: excerpt(path.as_os_str().as_bytes()), source };
+        Self::from_descriptor(root::open(path, root::Missing::Fail)?).map_err(unread)
     }
 
     /// Takes an open directory as root.

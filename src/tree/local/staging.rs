@@ -3,6 +3,7 @@
 use super::super::{Applied, Shortfall, Standing};
 use super::exchange::{Note, recover};
 use super::sys::{self, Name, Stat};
+use crate::escape::excerpt;
 use crate::io::SparseFile;
 use crate::metadata::Attributes;
 use crate::mode::{FileType, Permissions};
@@ -15,6 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use thiserror::Error;
 
 use crate::tree::names::STAGING as PREFIX;
 pub(super) use crate::tree::names::is_reserved;
@@ -115,7 +117,7 @@ impl Staging {
         }
         // What could not be removed when it was dropped. The marker goes last, so that the next run knows what this is.
         for name in names.iter().filter(|name| ***name != *MARKER.as_bytes()).filter_map(|name| Name::new(name)) {
-            sys::remove(&self.directory, name).or_else(|_| sys::remove_directory(&self.directory, name))?;
+            remove_staged(&self.directory, name)?;
         }
         match sys::remove(&self.directory, checked(MARKER)?) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -144,6 +146,23 @@ fn random_name() -> io::Result<String> {
 
 fn checked(name: &str) -> io::Result<Name<'_>> {
     Name::new(name.as_bytes()).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// Removes what is staged under a name, whether a directory or not.
+fn remove_staged(staging: &OwnedFd, name: Name<'_>) -> io::Result<()> {
+    let removed = match sys::remove(staging, name) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => sys::remove_directory(staging, name),
+        other => other,
+    };
+    removed.map_err(|source| io::Error::new(source.kind(), NotRemoved { name: excerpt(name.as_bytes()), source }))
+}
+
+/// Something staged that stays.
+#[derive(Debug, Error)]
+#[error("the staged \"{name}\" cannot be removed")]
+struct NotRemoved {
+    name: Box<str>,
+    source: io::Error,
 }
 
 /// Removes staging directories that a crash left behind: named so, ours, with our marker, and locked by nobody.
@@ -436,5 +455,31 @@ mod tests {
         let long = beside(Name::new(name.as_bytes()).unwrap(), -1, 12);
         assert!(long.len() <= 255 && long.ends_with("\u{e4}.local--1-12"), "{long}");
         assert_eq!(beside(Name::new(b"a").unwrap(), 5, 0), "a.local-5");
+    }
+
+    #[test]
+    fn a_staged_file_that_cannot_be_removed_is_named_with_the_cause() {
+        use rustix::fs::{IFlags, ioctl_setflags};
+        let place = tempfile::tempdir().unwrap();
+        let root = Arc::new(OwnedFd::from(File::open(place.path()).unwrap()));
+        let staging = Arc::new(Staging::new(root).unwrap());
+        let made = staging.directory().unwrap();
+        std::mem::forget(made);
+        let staged = staging.file().unwrap();
+        let name = staged.staged.name.clone();
+        let file = sys::open_file(&staging.directory, checked(&name).unwrap()).unwrap();
+        if let Err(errno) = ioctl_setflags(&file, IFlags::IMMUTABLE) {
+            assert_ne!(std::env::var("POSIX_S3_MUST_RUN").as_deref(), Ok("1"), "NOT RUN: {errno}");
+            eprintln!("NOT RUN: no file can be made immutable here: {errno}");
+            return;
+        }
+        drop(staged);
+        let error = staging.remove();
+        ioctl_setflags(&file, IFlags::empty()).unwrap();
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(error.to_string(), format!("the staged \"{name}\" cannot be removed"));
+        staging.remove().unwrap();
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
     }
 }

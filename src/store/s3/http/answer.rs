@@ -326,7 +326,7 @@ pub(super) fn list(answer: Answer) -> Result<ListPage, CallError> {
             Err(key) => unreadable.push(key),
         }
     }
-    Ok(ListPage { objects, unreadable, next: next.filter(|_| is_truncated) })
+    Ok(ListPage::new(objects, next.filter(|_| is_truncated)).with_unreadable(unreadable))
 }
 
 pub(super) fn uploads(answer: Answer) -> Result<UploadPage, CallError> {
