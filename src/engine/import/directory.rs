@@ -64,7 +64,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
     pub(super) async fn standing_or_replaceable(&self, key: &Key, around: &Around) -> Result<Option<Found>, TreeError> {
         let gives_way = |record: &Record| in_path(record.key.as_str(), key.as_str());
         match self.standing_directory(key).await {
-            Err(error) if error.kind() == TreeErrorKind::Conflict && around.giving_way.iter().any(gives_way) => Ok(None),
+            Err(error) if error.kind() == TreeErrorKind::Conflict && around.giving_way.iter().any(gives_way) => {
+                Ok(None)
+            }
             other => other,
         }
     }

@@ -400,7 +400,21 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
         let (done, unreadable) = (Mutex::default(), Mutex::default());
         let budget = BytesLeft::new(options.profile.budget.bytes);
         let gave_way = AtomicU64::new(0);
-        Self { store, tree, session, options, progress, contents, stop, started, takes, done, unreadable, budget, gave_way }
+        Self {
+            store,
+            tree,
+            session,
+            options,
+            progress,
+            contents,
+            stop,
+            started,
+            takes,
+            done,
+            unreadable,
+            budget,
+            gave_way,
+        }
     }
 
     async fn all(&self, touched: Option<Touched<'_>>, recorder: &mut Recorder<'_>) -> Result<(), RunErrorKind> {

@@ -123,7 +123,9 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
             Item::Claim(Claim::Refused { key, error }) => skipped(key.as_bytes(), (&error).into(), error.to_string()),
             Item::Claim(Claim::Shadowed { key, by, object }) => {
                 match self.giving_way(&by, &object).await {
-                    Ok(record) => giving_way.extend(record.map(|record| GivingWay { key: record.key.clone(), is_said: false })),
+                    Ok(record) => {
+                        giving_way.extend(record.map(|record| GivingWay { key: record.key.clone(), is_said: false }))
+                    }
                     Err(failed) => return (none(), Some(failed)),
                 }
                 skipped(key.as_str().as_bytes(), Cause::Shadowed, shadowed(&by))
@@ -186,12 +188,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         })
     }
 
-    async fn foresee_object(
-        &self,
-        key: &Key,
-        listed: &Listed,
-        gives_way: bool,
-    ) -> Result<(Step, &'static str), Ended> {
+    async fn foresee_object(&self, key: &Key, listed: &Listed, gives_way: bool) -> Result<(Step, &'static str), Ended> {
         Ok(match self.decide(key, listed, gives_way, Turn::First).await? {
             Decision::Agree { .. } => (Step::Nothing, ""),
             Decision::SetAttributes { .. } => (Step::ReplaceMetadata, "other attributes"),
