@@ -27,10 +27,22 @@ use sim::disk::Options;
 use sim::tree::SimTree;
 use std::ops::Range;
 use std::panic::catch_unwind;
-use world::play::{Played, play};
+use world::play::{Played, SHARP, play};
 
 /// How many seeds are played, but for the effort.
 const SEEDS: u64 = 5000;
+
+/// How many of those are played whose neighbours know what a run is about to do, but for the effort.
+const SHARP_SEEDS: u64 = 600;
+
+/// Seeds that have failed once, and why. They are played whatever the effort.
+const FAILED_ONCE: [(u64, &str); 2] = [
+    (
+        4222,
+        "a file was edited with its mtime put back where an ETag is no digest, so that an import took both for the same",
+    ),
+    (4500, "a file that had taken the place of a directory gave way to the object that was left of that"),
+];
 
 /// Plays seeds, and says which one has failed and how to see it again.
 fn play_all(seeds: Range<u64>) -> Played {
@@ -72,9 +84,23 @@ fn whatever_happens_the_invariants_hold_and_both_sides_agree_when_it_is_quiet_ag
         play_all(seed..seed + 1);
         return;
     }
+    for (seed, why) in FAILED_ONCE {
+        println!("seed {seed}: {why}");
+        play_all(seed..seed + 1);
+    }
     let seeds = SEEDS * figures::effort();
     let Played { crashes, faults, .. } = play_all(0..seeds);
     figures::record("simulation seeds", seeds, 500 * figures::effort());
     figures::record("simulated crashes", crashes, 500 * figures::effort());
     figures::record("simulated faults", faults, 1000 * figures::effort());
+}
+
+#[test]
+#[ignore = "one of its seeds fails, and nobody has found out yet whose mistake that is"]
+fn the_invariants_hold_among_neighbours_who_come_in_between_each_look_and_the_request_after_it() {
+    let seeds = SHARP_SEEDS * figures::effort();
+    if figures::seed().is_none() {
+        play_all(SHARP..SHARP + seeds);
+        figures::record("simulation seeds with sharp neighbours", seeds, 300 * figures::effort());
+    }
 }

@@ -301,3 +301,18 @@ fn an_import_of_a_stale_listing_forgets_nothing_that_is_gone_here_and_still_ther
     let export = export_since(world.place.tree(), &world.store, &*world.state, &options, &recorder);
     assert_eq!(block_on(export).unwrap().deleted, 1, "what is gone here is deleted there");
 }
+
+#[test]
+fn a_file_that_took_the_place_of_a_directory_here_does_not_give_way_to_what_is_left_of_that() {
+    let made = [Action::Mutate(mkdir("a")), Action::Export(Options::default())];
+    let world = in_memory(&made);
+    world.change(&Mutation::BecomeFile("a".to_owned()));
+    // Nothing is deleted in the bucket, so both are there.
+    let (kept, recorder) = (world.export_options(&Options::default()), Recorder::default());
+    block_on(export_since(world.place.tree(), &world.store, &*world.state, &kept, &recorder)).unwrap();
+    assert_eq!(observe(&world.store).len(), 2);
+    let (options, recorder) = (world.import_options(&Options::default()), Recorder::default());
+    let report = block_on(import_since(&world.store, world.place.tree(), &*world.state, &options, &recorder)).unwrap();
+    assert_eq!(report.deleted, 0);
+    assert_eq!(content_of(&world.place.see(), "a"), b"one");
+}

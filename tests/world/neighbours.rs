@@ -21,6 +21,11 @@ impl Maker {
         Self { chance, made: 0 }
     }
 
+    /// What it makes is not what the others make.
+    pub(crate) fn another(chance: Chance) -> Self {
+        Self { chance, made: 500_000 }
+    }
+
     pub(crate) fn path(&mut self) -> String {
         let depth = *self.chance.pick(&[1, 1, 2, 2, 3]);
         let names: Vec<&str> = (0..depth).map(|_| *self.chance.pick(&NAMES)).collect();
@@ -209,10 +214,17 @@ impl Maker {
         }
     }
 
+    /// Another object under the key of a file or link, which a request is on its way to change.
+    pub(crate) fn pounce(&mut self, bucket: &Bucket, key: &str) {
+        let kind = Kind::File(self.content());
+        let (_, object) = object_of(&self.node(kind));
+        bucket.change(Operation::Put, key, object.body.clone().into(), header_map(&object));
+    }
+
     /// How long it takes until the next change of a tree is seen as one.
     pub(crate) fn tick(&mut self, is_coarse: bool) -> Duration {
         if is_coarse {
-            *self.chance.pick(&[Duration::ZERO, Duration::from_millis(1), Duration::from_secs(3)])
+            *self.chance.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_millis(1)])
         } else {
             *self.chance.pick(&[Duration::from_nanos(1), Duration::from_millis(1), Duration::from_secs(10)])
         }

@@ -6,7 +6,7 @@ use super::judge::{Judge, Rulebook, covers, decoded, is_encoded, path_of, stored
 use super::neighbours::Maker;
 use super::schedule::Schedule;
 use super::state::{Disk, SimState};
-use super::store::{Bucket, ETags, Knobs, SimStore, Version};
+use super::store::{Bucket, Conditions, ETags, Knobs, SimStore, Version};
 use super::watched::{Log, Watched};
 use crate::model::bridge::tree_of;
 use crate::model::{self, Kind, Node, Rules, Tree};
@@ -70,10 +70,15 @@ struct World<T> {
     /// In percent of the turns.
     edits: usize,
     interferes: usize,
+    /// Who changes an object just when a request is on its way to it; only from [`SHARP`] on.
+    sharp: Option<Maker>,
     is_coarse: bool,
     runs: u64,
     played: Played,
 }
+
+/// The first seed with neighbours who know what a run is about to do, clocks that stand still and listings that are older.
+pub(crate) const SHARP: u64 = 1 << 40;
 
 type Run<'r> = Pin<Box<dyn Future<Output = Result<Report, RunError>> + 'r>>;
 type Ended = Option<Result<Report, RunError>>;
@@ -108,7 +113,11 @@ impl<T: Ground> World<T> {
             Game::Both,
             Game::Stateless,
         ]);
-        let knobs = Knobs::by_chance(&mut chance);
+        let is_sharp = seed >= SHARP;
+        let mut knobs = Knobs::by_chance(&mut chance);
+        if is_sharp && seed % 3 == 1 {
+            knobs.stale_lists = 12;
+        }
         let prefix = *chance.pick(&["", "p/", "p/q/"]);
         let policies = [
             OnConflict::Fail,
@@ -144,8 +153,7 @@ impl<T: Ground> World<T> {
             .with_deletes(deletes)
             .with_on_conflict(imports);
         let has_rival = matches!(game, Game::Exports | Game::Both) && chance.percent(20);
-        // A clock that stands still and then jumps ahead of what `now` has said is none that a file system has.
-        let is_coarse = false;
+        let is_coarse = is_sharp && seed.is_multiple_of(3);
         let state_fails = if chance.percent(15) { 4 } else { 0 };
         let tree_fails = if chance.percent(20) { 8 } else { 0 };
         let rules = Rulebook {
@@ -156,6 +164,9 @@ impl<T: Ground> World<T> {
             imports,
             brake,
         };
+        // Where nothing is refused, what comes in between is overwritten, and the report says so.
+        let minds = knobs.conditions == Conditions::Honoured;
+        let sharp = (is_sharp && minds).then(|| Maker::another(Chance::new(!seed)));
         let engine = |chance: &mut Chance| Engine {
             ground: Arc::new(make()),
             log: Arc::new(Mutex::new(Log::new(tree_fails, chance.fork()))),
@@ -170,6 +181,7 @@ impl<T: Ground> World<T> {
             judge: Judge::new(rules, engines.len()),
             edits: *chance.pick(&often),
             interferes: *chance.pick(&often),
+            sharp,
             engines,
             game,
             exporting,
@@ -274,6 +286,12 @@ impl<T: Ground> World<T> {
                 }
                 if self.chance.percent(self.interferes) {
                     self.interfere();
+                }
+                if let Some(key) = self.bucket.take_sending().filter(|key| !key.ends_with('/'))
+                    && let Some(sharp) = self.sharp.as_mut().and_then(|sharp| sharp.chance.percent(15).then_some(sharp))
+                {
+                    sharp.pounce(&self.bucket, &key);
+                    self.judge_now();
                 }
                 let late = self.bucket.late();
                 if late > 0 && self.chance.percent(4) {
@@ -428,7 +446,7 @@ impl<T: Ground> World<T> {
     fn settle(&mut self, ways: &[Way]) {
         let first: Vec<Report> = ways.iter().map(|way| self.calm_run(*way)).collect();
         let honest = self.bucket.knobs.keeps_its_word();
-        let lacks = self.bucket.knobs.conditions == super::store::Conditions::None;
+        let lacks = self.bucket.knobs.conditions == Conditions::None;
         let exports = ways.contains(&Way::Export);
         if lacks && exports {
             let says = first.iter().any(|report| report.lacking.iter().any(|line| line.contains("no preconditions")));

@@ -227,6 +227,8 @@ struct Inner {
     shown: HashMap<(usize, String), Option<Arc<Version>>>,
     /// What was asked about last.
     last: Option<String>,
+    /// The key that a request is on its way to change.
+    sending: Option<String>,
     is_calm: bool,
     throttles: usize,
     faults: u64,
@@ -258,6 +260,7 @@ impl Bucket {
             asked: HashMap::new(),
             shown: HashMap::new(),
             last: None,
+            sending: None,
             is_calm: false,
             throttles: 0,
             faults: 0,
@@ -283,6 +286,11 @@ impl Bucket {
     pub(crate) fn last_asked(&self) -> Option<String> {
         let inner = self.inner();
         inner.last.clone().filter(|key| inner.objects.contains_key(key))
+    }
+
+    /// The key that a request has set out to change since the last time.
+    pub(crate) fn take_sending(&self) -> Option<String> {
+        self.inner().sending.take()
     }
 
     pub(crate) fn take_events(&self) -> Vec<Event> {
@@ -544,6 +552,7 @@ impl SimStore {
             let (key, options) = (key.to_owned(), options.clone());
             Request { writer, operation, key, body, options, sent, run: self.run, shown, again: false }
         };
+        self.bucket.inner().sending = Some(key.to_owned());
         let mut on_the_way = OnTheWay { bucket: Arc::clone(&self.bucket), request: Some(request.clone()) };
         self.schedule.turn().await;
         let fault = self.bucket.inner().fault(knobs, true);
