@@ -83,7 +83,9 @@ fn try_all(way: Way, effort: &Effort, counts: &Mutex<Counts>, lengths: &[usize])
             workloads((base, way), *length, &mut Vec::new(), &mut |mutations, world| {
                 at += 1;
                 let what = format!("base {number}, {way:?}, {mutations:?}");
-                explore(world, way, at, effort, &what, &mut counts.lock().unwrap());
+                // Where somebody else has changed the bucket, what comes of a further change depends on when it is seen.
+                let may_change = way == Way::Import || !mutations.iter().any(|mutation| mutation.is_remote());
+                explore(world, way, at, effort, (&what, may_change), &mut counts.lock().unwrap());
             });
         }
     }

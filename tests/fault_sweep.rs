@@ -176,14 +176,14 @@ impl Sweep {
         }
     }
 
-    /// Each call fails with the first error of each kind; with a further one of a kind, one call of seven does unless more
+    /// Each call fails with the first error of each kind; with a further one of a kind, one call of 21 does unless more
     /// is to be tried, another of them for each error.
     fn sweep(&self, call: Call, all: bool, swept: &mut Swept) {
         let mut kinds = BTreeSet::new();
         let calls = self.calls.get(&call).copied().unwrap_or(0);
         for (at, (name, fault)) in faults::of(call).into_iter().enumerate().take_while(|_| calls > 0) {
             let every = kinds.insert(faults::kind(fault)) || all;
-            let (step, from) = if every { (1, 0) } else { (7, at as u64 % calls % 7) };
+            let (step, from) = if every { (1, 0) } else { (21, at as u64 % calls % 7) };
             for for_good in [false, true] {
                 if for_good && !faults::may_be_for_good(fault) {
                     continue;

@@ -9,6 +9,8 @@ struct File {
     bytes: Vec<u8>,
     /// How many of them are on the disk.
     synced: usize,
+    /// What it is to be called when some are.
+    unnamed: Option<Part>,
 }
 
 type Names = [Option<usize>; 5];
@@ -34,7 +36,7 @@ impl Disk {
         for (at, bytes) in left.iter().enumerate() {
             if let Some(bytes) = bytes {
                 disk.names[at] = Some(disk.files.len());
-                disk.files.push(File { bytes: bytes.clone(), synced: bytes.len() });
+                disk.files.push(File { bytes: bytes.clone(), synced: bytes.len(), unnamed: None });
             }
         }
         disk.synced_names = disk.names;
@@ -46,8 +48,7 @@ impl Disk {
     }
 
     pub(crate) fn create(&mut self, part: Part) -> usize {
-        self.names[at(part)] = Some(self.files.len());
-        self.files.push(File::default());
+        self.files.push(File { unnamed: Some(part), ..File::default() });
         self.files.len() - 1
     }
 
@@ -57,6 +58,9 @@ impl Disk {
 
     pub(crate) fn sync(&mut self, file: usize) {
         self.files[file].synced = self.files[file].bytes.len();
+        if let Some(part) = self.files[file].unnamed.take() {
+            self.names[at(part)] = Some(file);
+        }
         self.synced_names = self.names;
     }
 

@@ -1,6 +1,6 @@
 //! What can become of four names in two levels, on either side.
 
-use crate::boundary::world::World;
+use crate::boundary::world::{Way, World};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use posix_s3::store::{MemoryStore, ObjectStore, Precondition, PutOptions};
@@ -121,6 +121,18 @@ impl Mutation {
     /// Is done, as the one of this number; says whether it could be.
     pub(crate) fn apply(self, world: &mut World, number: u8) -> bool {
         if self.is_remote() { self.apply_to_bucket(world, number) } else { self.apply_to_tree(&world.tree, number) }
+    }
+
+    /// Gives an object's key something new on the side that runs of this way read, and says whether its bytes are new.
+    pub(crate) fn renew(world: &mut World, way: Way, key: &str) -> Option<bool> {
+        const NUMBER: u8 = 77;
+        let name = NAMES.into_iter().find(|name| *name == key.trim_end_matches('/'))?;
+        let tries: &[Self] = match way {
+            Way::Export => &[Write(name), Retarget(name), Create(name), Chmod(name)],
+            Way::Import => &[RemotePut(name)],
+        };
+        let done = tries.iter().find(|mutation| mutation.apply(world, NUMBER))?;
+        Some(!matches!(done, Chmod(_)))
     }
 
     fn apply_to_tree(self, tree: &MemoryTree, number: u8) -> bool {

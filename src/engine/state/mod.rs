@@ -42,8 +42,9 @@ pub trait StateStore: Send + Sync {
     /// When it cannot be opened.
     fn open(&self, part: Part) -> io::Result<Option<Box<dyn StateRead>>>;
 
-    /// Makes a part anew, empty. It takes the place of the one before when it is first brought to the disk, at the latest;
-    /// its name is on the disk then as well.
+    /// Makes a part anew, empty. It takes the place of the one before when it is first brought to the disk; its name is on the
+    /// disk then as well. Of a state that outlives the process, the one before stays until then: a journal is begun with what
+    /// the one before left open, and a crash meanwhile must not lose that.
     ///
     /// # Errors
     /// When it cannot be made.
