@@ -116,7 +116,8 @@ fn what_the_kernel_has_not_kept_is_not_wanted_again_by_a_run_with_a_state() {
     block_on(export(&source, &store, &ExportOptions::new(Profile::fsx()), &Silent)).unwrap();
     let root = tempfile::tempdir().unwrap();
     let import = || {
-        let (tree, options) = (LocalTree::open(root.path()).unwrap(), ImportOptions::new(Profile::fsx()));
+        let tree = LocalTree::open(root.path()).unwrap();
+        let options = ImportOptions::new(Profile::fsx()).with_bucket("bucket");
         let report = block_on(import_since(&store, &tree, &state, &options, &Silent)).unwrap();
         let kept = ["d", "f"].map(|name| {
             let found = fs::metadata(root.path().join(name)).unwrap();
