@@ -22,7 +22,9 @@ use posix_s3::engine::{
 };
 use posix_s3::store::{DirectoryStore, ListRequest, MemoryStore, ObjectStore, PutOptions};
 use posix_s3::tree::{LocalTree, MemoryTree};
-use posix_s3::{Attributes, Entry, EntryKind, FILE_GROUP, FILE_OWNER, Key, Permissions, Profile, Timestamp};
+use posix_s3::{
+    Attitude, Attributes, Entry, EntryKind, FILE_GROUP, FILE_OWNER, Key, Permissions, Profile, Service, Timestamp,
+};
 use rustix::fs::{Gid, Uid};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -106,6 +108,7 @@ fn the_documented_losses_are_these_and_no_others() {
 #[test]
 fn what_the_kernel_has_not_kept_is_not_wanted_again_by_a_run_with_a_state() {
     let (uid, others) = (rustix::process::geteuid().as_raw(), 7);
+    let profile = || Profile::new(Service::Fsx2026, Attitude::Fsx);
     let time = Timestamp::from_unix(1_000_000_000, 0).unwrap();
     let permissions = Permissions::from_mode(0o2755);
     let (uid, gid) = (posix_s3::Uid::new(uid).unwrap(), posix_s3::Gid::new(others).unwrap());
@@ -113,10 +116,11 @@ fn what_the_kernel_has_not_kept_is_not_wanted_again_by_a_run_with_a_state() {
     let (source, store, state) = (MemoryTree::new(), MemoryStore::new(), MemoryState::new());
     source.insert(Entry::new(Key::parse("d/").unwrap(), EntryKind::Directory, attributes).unwrap()).unwrap();
     source.insert_file(Key::parse("f").unwrap(), "content", attributes).unwrap();
-    block_on(export(&source, &store, &ExportOptions::new(Profile::fsx()), &Silent)).unwrap();
+    block_on(export(&source, &store, &ExportOptions::new(profile()), &Silent)).unwrap();
     let root = tempfile::tempdir().unwrap();
     let import = || {
-        let (tree, options) = (LocalTree::open(root.path()).unwrap(), ImportOptions::new(Profile::fsx()));
+        let tree = LocalTree::open(root.path()).unwrap();
+        let options = ImportOptions::new(profile()).with_bucket("bucket");
         let report = block_on(import_since(&store, &tree, &state, &options, &Silent)).unwrap();
         let kept = ["d", "f"].map(|name| {
             let found = fs::metadata(root.path().join(name)).unwrap();
