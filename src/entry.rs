@@ -448,3 +448,220 @@ impl fmt::Display for Chain<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::user_metadata_size;
+    use crate::owner::{Gid, Uid};
+    use crate::profile::{Attitude, Service};
+
+    fn attributes(permissions: u32) -> Attributes {
+        Attributes {
+            permissions: Permissions::from_mode(permissions),
+            uid: Uid::new(500).unwrap(),
+            gid: Gid::new(501).unwrap(),
+            atime: Timestamp::from_unix(1, 0).unwrap(),
+            mtime: Timestamp::from_unix(2, 0).unwrap(),
+        }
+    }
+
+    fn entry(key: &str, kind: EntryKind) -> Entry {
+        Entry::new(key.parse().unwrap(), kind, attributes(0o6755)).unwrap()
+    }
+
+    fn decode(
+        key: &str,
+        size: u64,
+        pairs: &[(&'static str, &str)],
+        attitude: Attitude,
+        current: Option<&Entry>,
+    ) -> Result<DecodedHead, Refusal> {
+        let key = key.parse().unwrap();
+        let headers: HeaderMap =
+            pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        let last_modified = Timestamp::from_unix(9, 0).unwrap();
+        let head = ObjectHead { key: &key, fields: Fields::from_headers(&headers), size, last_modified };
+        head.decode(&Profile::new(Service::Fsx2020, attitude), current)
+    }
+
+    fn codes(decoded: Result<DecodedHead, Refusal>) -> Vec<&'static str> {
+        match decoded {
+            Ok(decoded) => decoded.findings.iter().map(Finding::code).collect(),
+            Err(refused) => vec!["refused", refused.code()],
+        }
+    }
+
+    const PERMISSIONS: &str = "x-amz-meta-file-permissions";
+
+    #[test]
+    fn an_entry_is_a_directory_exactly_when_its_key_says_so() {
+        let target = SymlinkTarget::parse(b"abc").unwrap();
+        let link = entry("l", EntryKind::Symlink { target: target.clone() });
+        assert_eq!((link.file_type(), link.object_size()), (FileType::Symlink, 3));
+        let file = entry("f", EntryKind::File { size: 7 });
+        assert_eq!((file.file_type(), file.object_size(), file.key().as_str()), (FileType::File, 7, "f"));
+        let directory = entry("d/", EntryKind::Directory);
+        assert_eq!((directory.file_type(), directory.object_size()), (FileType::Directory, 0));
+        for (key, kind) in
+            [("d", EntryKind::Directory), ("f/", EntryKind::File { size: 0 }), ("l/", EntryKind::Symlink { target })]
+        {
+            assert!(Entry::new(key.parse().unwrap(), kind, attributes(0)).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_an_export_writes_is_the_entry_normalized() {
+        for service in Service::ALL {
+            let profile = Profile::new(service, Attitude::Fsx);
+            for entry in [entry("f", EntryKind::File { size: 7 }), entry("d/", EntryKind::Directory)] {
+                let normalized = entry.clone().normalized(&profile);
+                let left_out = profile.atime == Atime::LeftOut;
+                assert_eq!(normalized.attributes().atime.seconds(), if left_out { 2 } else { 1 });
+                let headers = entry.encode(&profile);
+                assert_eq!(headers.get(Field::Atime.header()).is_none(), left_out);
+                assert_eq!(headers.get(USER_AGENT.clone()), Some(&profile.user_agent));
+                assert!(headers.contains_key(CONTENT_TYPE) && user_metadata_size(&headers) > 0);
+                let mode = Fields::from_headers(&headers).mode().unwrap().unwrap();
+                assert_eq!(mode.permissions(), normalized.attributes().permissions);
+                assert_eq!(mode.permissions(), profile.permissions(entry.file_type(), Permissions::from_mode(0o6755)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_slash_decides_and_type_digits_that_contradict_it_are_found_or_refused() {
+        let kind = |key, mode| decode(key, 0, &[(PERMISSIONS, mode)], Attitude::Fsx, None);
+        assert_eq!(kind("d/", "0040755").unwrap().file_type, FileType::Directory);
+        assert_eq!(codes(kind("d/", "0040755")), [""; 0]);
+        assert_eq!(codes(kind("d/", "0000755")), [""; 0]);
+        assert_eq!(kind("d/", "0100755").unwrap().file_type, FileType::Directory);
+        assert_eq!(codes(kind("d/", "0100755")), ["type-ignored"]);
+        assert_eq!(kind("f", "0100755").unwrap().file_type, FileType::File);
+        assert_eq!(kind("f", "0000755").unwrap().file_type, FileType::File);
+        assert_eq!(kind("f", "0120755").unwrap().file_type, FileType::Symlink);
+        assert_eq!(codes(kind("f", "0040755")), ["refused", "directory-without-slash"]);
+        for special in ["0010644", "0020644", "0060644", "0140644"] {
+            assert_eq!(codes(kind("f", special)), ["refused", "unsupported-file-type"]);
+        }
+    }
+
+    #[test]
+    fn an_object_that_lost_its_metadata_keeps_those_of_an_entry_of_its_own_type_only() {
+        let file = entry("f", EntryKind::File { size: 7 });
+        let kept = decode("f", 0, &[], Attitude::Fsx, Some(&file)).unwrap();
+        assert_eq!((kept.attributes.uid.get(), kept.origins.uid), (500, Origin::Kept));
+        let link = entry("f", EntryKind::Symlink { target: SymlinkTarget::parse(b"x").unwrap() });
+        for current in [Some(&link), None] {
+            let decoded = decode("f", 0, &[], Attitude::Fsx, current).unwrap();
+            assert_eq!((decoded.attributes.uid, decoded.origins.uid), (Uid::ROOT, Origin::Default));
+            assert_eq!(decoded.attributes.permissions.bits(), 0o755);
+            assert_eq!(decoded.attributes.mtime.seconds(), 9);
+        }
+    }
+
+    #[test]
+    fn damage_is_found_in_a_trusted_bucket_and_refused_in_one_of_strangers() {
+        let damaged = [("x-amz-meta-file-owner", "ubuntu")];
+        assert_eq!(codes(decode("f", 0, &damaged, Attitude::Fsx, None)), ["not-decimal"]);
+        assert_eq!(codes(decode("f", 0, &damaged, Attitude::Untrusted, None)), ["refused", "not-decimal"]);
+        let withheld = [("x-amz-missing-meta", "2")];
+        let found = decode("f", 0, &withheld, Attitude::Fsx, None).unwrap().findings;
+        assert_eq!(found, [Finding::MetadataWithheld { values: 2 }]);
+        let refused = decode("f", 0, &withheld, Attitude::Untrusted, None).unwrap_err();
+        assert_eq!(refused, Refusal::MetadataWithheld { values: 2 });
+        for attitude in [Attitude::Fsx, Attitude::Untrusted] {
+            assert_eq!(codes(decode("f", 0, &[], attitude, None)), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_link_is_as_long_as_its_profile_allows_and_only_a_link_is() {
+        let size = |mode, size| codes(decode("f", size, &[(PERMISSIONS, mode)], Attitude::Fsx, None));
+        assert_eq!(size("0120777", 4095), [""; 0]);
+        assert_eq!(size("0120777", 4096), ["refused", "too-long"]);
+        assert_eq!(size("0100644", 4096), [""; 0]);
+        let directory = |size| codes(decode("d/", size, &[], Attitude::Fsx, None));
+        assert_eq!((directory(0), directory(1)), (vec![], vec!["body-ignored"]));
+    }
+
+    #[test]
+    fn set_id_bits_are_dropped_and_that_is_found() {
+        let decoded = decode("f", 0, &[(PERMISSIONS, "0104755")], Attitude::Untrusted, None).unwrap();
+        assert_eq!(decoded.attributes.permissions.bits(), 0o755);
+        let (found, applied) = (Permissions::from_mode(0o4755), Permissions::from_mode(0o755));
+        assert_eq!(decoded.findings, [Finding::BitsDropped { found, applied }]);
+        assert_eq!(codes(decode("f", 0, &[(PERMISSIONS, "0100755")], Attitude::Untrusted, None)), [""; 0]);
+    }
+
+    #[test]
+    fn a_number_without_unit_that_looks_like_another_is_found() {
+        let unit = |text: &str| {
+            let decoded = decode("f", 0, &[("x-amz-meta-file-mtime", text)], Attitude::Fsx, None).unwrap();
+            match decoded.findings.as_slice() {
+                [] => None,
+                [Finding::UnitSlip { field: Field::Mtime, unit }] => Some(*unit),
+                other => panic!("{other:?}"),
+            }
+        };
+        for (text, expected) in [
+            ("99999999", None),
+            ("100000000", Some("seconds")),
+            ("99999999999", Some("seconds")),
+            ("100000000000", None),
+            ("99999999999999999", None),
+            ("100000000000000000", Some("nanoseconds")),
+            ("100000000ns", None),
+            ("1595002920000000000ns", None),
+        ] {
+            assert_eq!(unit(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_body_makes_the_target_and_the_attitude_says_which_targets() {
+        let key: Key = "a/l".parse().unwrap();
+        let made = |body: &[u8], attitude| {
+            let head = decode("a/l", 1, &[(PERMISSIONS, "0120777")], attitude, None).unwrap();
+            head.into_entry(&key, body, &Profile::new(Service::S3Files, attitude))
+        };
+        let target = |body: &[u8]| EntryKind::Symlink { target: SymlinkTarget::parse(body).unwrap() };
+        assert_eq!(made(b"../b", Attitude::Untrusted).unwrap().kind(), &target(b"../b"));
+        assert_eq!(made(b"../../b", Attitude::Untrusted).unwrap_err().code(), "leaves-root");
+        assert_eq!(made(b"../../b", Attitude::Fsx).unwrap().kind(), &target(b"../../b"));
+        assert_eq!(made(b"", Attitude::Fsx).unwrap_err().code(), "empty");
+        // The service makes no longer ones, though Linux would.
+        assert!(made(&[b'x'; 4080], Attitude::Fsx).is_ok());
+        assert_eq!(made(&[b'x'; 4081], Attitude::Fsx).unwrap_err().code(), "too-long");
+        let file = decode("f", 7, &[], Attitude::Fsx, None).unwrap();
+        let profile = Profile::new(Service::Fsx2020, Attitude::Fsx);
+        assert_eq!(file.into_entry(&"f".parse().unwrap(), b"", &profile).unwrap().kind(), &EntryKind::File { size: 7 });
+        let directory = decode("d/", 0, &[], Attitude::Fsx, None).unwrap();
+        assert_eq!(directory.into_entry(&"d/".parse().unwrap(), b"", &profile).unwrap().kind(), &EntryKind::Directory);
+    }
+
+    #[test]
+    fn findings_say_what_was_found_and_what_was_done() {
+        let found = |key: &str, size, pairs: &[(&'static str, &str)]| -> Vec<String> {
+            let decoded = decode(key, size, pairs, Attitude::Fsx, None).unwrap();
+            decoded.findings.iter().map(Finding::to_string).collect()
+        };
+        assert_eq!(
+            found("f", 0, &[("x-amz-meta-file-owner", "ubuntu"), ("x-amz-missing-meta", "3")]),
+            [
+                "invalid header x-amz-meta-file-owner: invalid id \"ubuntu\": expected a decimal digit, found `u` at \
+                 byte 0; used the default",
+                "S3 kept back 3 metadata values"
+            ]
+        );
+        assert_eq!(
+            found("d/", 5, &[(PERMISSIONS, "0106755"), ("x-amz-meta-file-mtime", "1595002920")]),
+            [
+                "a directory by its slash, a file by its type digits",
+                "a directory with a body of 5 bytes, which is not kept",
+                "permissions 6755 applied as 0755",
+                "header x-amz-meta-file-mtime has no unit and is read as milliseconds, but looks like seconds"
+            ]
+        );
+    }
+}

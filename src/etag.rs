@@ -62,7 +62,7 @@ impl ETag {
         }
         for (byte, pair) in md5.iter_mut().zip(digits.chunks_exact(2)) {
             let [high, low] = *pair else { return None };
-            *byte = value(high)? << 4 | value(low)?;
+            *byte = value(high)?.saturating_mul(16).saturating_add(value(low)?);
         }
         Some(md5)
     }
@@ -89,5 +89,10 @@ mod tests {
         for text in ["\"D41D8CD98F00B204E9800998ECF8427E\"", "\"d41d8cd98f00b204e9800998ecf8427g\""] {
             assert_eq!(ETag::new(text).md5(), None, "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_store_calls_a_version_is_shown_safely() {
+        assert_eq!(ETag::new("\"a\x1b[2J\"").to_string(), r#"\"a\u{1b}[2J\""#);
     }
 }

@@ -612,6 +612,27 @@ mod tests {
     }
 
     #[test]
+    fn names_that_start_with_two_dots_have_the_same_limits() {
+        let name = |bytes: usize| format!("..{}", "x".repeat(bytes - 2));
+        assert_eq!((fault(&name(255)), fault(&name(256))), (None, Some(KeyFault::SegmentTooLong)));
+        let key = |bytes: usize| format!("..a/{}", "x/".repeat(512))[..bytes].to_owned();
+        assert_eq!((fault(&key(1024)), fault(&key(1025))), (None, Some(KeyFault::TooLong)));
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn the_text_forms_are_those_of_the_parsers() {
+        let key: Key = "a/b/".parse().unwrap();
+        assert_eq!(serde_json::to_string(&key).unwrap(), "\"a/b/\"");
+        assert_eq!(serde_json::from_str::<Key>("\"a/b/\"").unwrap(), key);
+        let prefix: Prefix = "a/b/".parse().unwrap();
+        assert_eq!(serde_json::to_string(&prefix).unwrap(), "\"a/b/\"");
+        assert_eq!(serde_json::from_str::<Prefix>("\"a/b\"").unwrap(), prefix);
+        assert!(serde_json::from_str::<Key>("\"../a\"").is_err());
+        assert!(serde_json::from_str::<Prefix>("\"../a\"").is_err());
+    }
+
+    #[test]
     fn a_directory_holds_what_is_below_it_and_neither_itself_nor_its_neighbours() {
         let holds = |directory: &str, other: &str| directory.parse::<Key>().unwrap().holds(&other.parse().unwrap());
         assert!(holds("a/", "a/b") && holds("a/", "a/b/c/"));

@@ -670,7 +670,12 @@ mod tests {
             "repeated-header"
         );
         assert_eq!(code(&[("x-amz-meta-file-permissions", "=?UTF-8?B?MDEwMDY0NA==?=")]), "encoded-word");
+        // Only what has both ends of an RFC 2047 word is one.
+        assert_eq!(code(&[("x-amz-meta-file-permissions", "=?UTF-8?B?MDEwMDY0NA==")]), "not-octal");
+        assert_eq!(code(&[("x-amz-meta-file-permissions", "MDEwMDY0NA==?=")]), "not-octal");
+        assert_eq!(code(&[("x-amz-meta-file-permissions", "0100644,rw")]), "not-octal");
         assert_eq!(Fields::from_headers(&headers(&[("x-amz-missing-meta", "3")])).missing(), 3);
+        assert_eq!(Fields::from_headers(&headers(&[("content-length", "3")])).missing(), 0);
         assert_eq!(Fields::from_headers(&headers(&[("x-amz-missing-meta", "many")])).missing(), 1);
     }
 

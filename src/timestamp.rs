@@ -128,6 +128,20 @@ impl Timestamp {
         }
     }
 
+    /// The time that far after the epoch, or as an error before it; beyond the range of the seconds the nearest there is.
+    fn from_distance(distance: Result<Duration, Duration>) -> Self {
+        let nanoseconds = |distance: Duration| i128::try_from(distance.as_nanos()).ok();
+        match distance {
+            Ok(after) => nanoseconds(after)
+                .and_then(Self::from_nanoseconds)
+                .unwrap_or(Self { seconds: i64::MAX, nanos: 999_999_999 }),
+            Err(before) => nanoseconds(before)
+                .and_then(i128::checked_neg)
+                .and_then(Self::from_nanoseconds)
+                .unwrap_or(Self { seconds: i64::MIN, nanos: 0 }),
+        }
+    }
+
     /// Appends the text form to a buffer of the caller.
     ///
     /// ```
@@ -203,16 +217,7 @@ impl FromStr for Timestamp {
 impl From<SystemTime> for Timestamp {
     /// Every `SystemTime` of a Unix system has seconds of 64 bits and is kept exactly; beyond, the nearest end.
     fn from(time: SystemTime) -> Self {
-        let nanoseconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => i128::try_from(after.as_nanos()).ok(),
-            Err(before) => i128::try_from(before.duration().as_nanos()).ok().and_then(i128::checked_neg),
-        };
-        let nearest = if time < SystemTime::UNIX_EPOCH {
-            Self { seconds: i64::MIN, nanos: 0 }
-        } else {
-            Self { seconds: i64::MAX, nanos: 999_999_999 }
-        };
-        nanoseconds.and_then(Self::from_nanoseconds).unwrap_or(nearest)
+        Self::from_distance(time.duration_since(SystemTime::UNIX_EPOCH).map_err(|before| before.duration()))
     }
 }
 
@@ -221,10 +226,9 @@ impl TryFrom<Timestamp> for SystemTime {
 
     fn try_from(time: Timestamp) -> Result<Self, OutOfRange> {
         let seconds = Duration::from_secs(time.seconds.unsigned_abs());
-        let whole = if time.seconds < 0 {
-            Self::UNIX_EPOCH.checked_sub(seconds)
-        } else {
-            Self::UNIX_EPOCH.checked_add(seconds)
+        let whole = match time.seconds {
+            ..0 => Self::UNIX_EPOCH.checked_sub(seconds),
+            0.. => Self::UNIX_EPOCH.checked_add(seconds),
         };
         whole.and_then(|whole| whole.checked_add(Duration::from_nanos(time.nanos.into()))).ok_or(OutOfRange { time })
     }
@@ -392,6 +396,26 @@ mod tests {
                 assert_eq!(ns(&format!("-{text}")), -value * NANOS_PER_MILLI, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn the_short_way_takes_every_number_that_fits_it() {
+        for length in 1..=19 {
+            for text in ["1234567890123456789", "9999999999999999999", "0000000000000000000"] {
+                assert_eq!(decimal(text[..length].as_bytes()), text[..length].parse().ok(), "{text} {length}");
+            }
+        }
+        assert_eq!(eight_digits(*b"90123456"), Some(90_123_456));
+    }
+
+    #[test]
+    fn a_clock_that_reaches_further_ends_at_the_nearest_time() {
+        let second = Duration::from_secs(1);
+        assert_eq!(Timestamp::from_distance(Ok(second)).nanoseconds(), NANOS_PER_SECOND);
+        assert_eq!(Timestamp::from_distance(Err(second)).nanoseconds(), -NANOS_PER_SECOND);
+        let (latest, earliest) = (Timestamp::from_unix(i64::MAX, 999_999_999), Timestamp::from_unix(i64::MIN, 0));
+        assert_eq!(Some(Timestamp::from_distance(Ok(Duration::MAX))), latest);
+        assert_eq!(Some(Timestamp::from_distance(Err(Duration::MAX))), earliest);
     }
 
     #[test]

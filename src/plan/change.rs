@@ -253,6 +253,32 @@ mod tests {
     }
 
     #[test]
+    fn owners_are_told_one_from_the_other() {
+        let (one, two) = (Uid::new(1).unwrap(), Gid::new(2).unwrap());
+        assert_eq!(of(Age::Settled, |now| now.attributes.uid = one), "owner 0 -> 1");
+        assert_eq!(of(Age::Settled, |now| now.attributes.gid = two), "group 0 -> 2");
+        assert_eq!(Change::New.to_string(), "new");
+        assert_eq!(Change::Gone.to_string(), "gone from the tree");
+        assert_eq!(Change::Unknown.to_string(), "it could not be looked at");
+    }
+
+    #[test]
+    fn a_doubt_ends_with_the_look_at_the_content() {
+        let attributes = ChangedAttributes::default();
+        let doubtful = Change::Same { data: Data::Doubtful(Doubt::Inode), attributes };
+        assert_eq!(doubtful.doubt(), Some(Doubt::Inode));
+        for (same, data, shown) in [
+            (true, Data::Compared(Doubt::Inode), "nothing that is stored"),
+            (false, Data::Differs(Doubt::Inode), "other content of the same size"),
+        ] {
+            let compared = doubtful.compared(same);
+            assert_eq!(compared, Change::Same { data, attributes });
+            assert_eq!((compared.doubt(), compared.to_string().as_str()), (None, shown));
+        }
+        assert_eq!(Change::New.compared(true), Change::New);
+    }
+
+    #[test]
     fn a_bit_that_the_profile_drops_is_no_change() {
         let now = Status {
             attributes: Attributes { permissions: Permissions::from_mode(0o4644), ..status().attributes },

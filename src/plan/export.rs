@@ -148,3 +148,61 @@ pub fn put(entry: &Entry, prefix: &Prefix, profile: &Profile) -> Result<StoreOp,
     };
     Ok(StoreOp::Put { object_key, headers: entry.encode(profile), payload })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Attributes;
+    use crate::mode::Permissions;
+    use crate::owner::{Gid, Uid};
+    use crate::plan::{ChangedAttributes, Doubt};
+    use crate::profile::{Attitude, Service};
+    use crate::timestamp::Timestamp;
+
+    fn put_kind(key: &str, kind: EntryKind) -> Result<StoreOp, ExportRefusal> {
+        let (permissions, time) = (Permissions::from_mode(0o755), Timestamp::EPOCH);
+        let attributes = Attributes { permissions, uid: Uid::ROOT, gid: Gid::ROOT, atime: time, mtime: time };
+        let entry = Entry::new(key.parse().unwrap(), kind, attributes).unwrap();
+        put(&entry, &"p/".parse().unwrap(), &Profile::new(Service::S3Files, Attitude::Fsx))
+    }
+
+    #[test]
+    fn what_the_store_cannot_hold_is_refused_and_not_sent() {
+        let file = |size| put_kind("f", EntryKind::File { size });
+        assert_eq!(MAX_OBJECT_BYTES, 5_497_558_138_880);
+        let StoreOp::Put { object_key, payload, .. } = file(MAX_OBJECT_BYTES).unwrap();
+        assert_eq!((object_key.as_str(), payload), ("p/f", Payload::File { size: MAX_OBJECT_BYTES }));
+        let size = MAX_OBJECT_BYTES + 1;
+        assert_eq!(file(size).unwrap_err(), ExportRefusal::TooLarge { size });
+        let link =
+            |bytes| put_kind("l", EntryKind::Symlink { target: SymlinkTarget::parse(&vec![b'x'; bytes]).unwrap() });
+        assert!(link(4080).is_ok());
+        let most = 4080;
+        assert_eq!(link(4081).unwrap_err(), InvalidTarget::TooLong { bytes: 4081, most }.into());
+        let StoreOp::Put { payload, .. } = put_kind("d/", EntryKind::Directory).unwrap();
+        assert_eq!(payload, Payload::Empty);
+    }
+
+    #[test]
+    fn a_body_is_sent_when_it_may_have_changed_and_headers_alone_when_only_they_did() {
+        let mtime = ChangedAttributes { mtime: true, ..ChangedAttributes::default() };
+        let same = |data, attributes| {
+            let change = Change::Same { data, attributes };
+            (step(&change, MetadataChange::InPlace), step(&change, MetadataChange::ByPut))
+        };
+        for data in [Data::Same, Data::Compared(Doubt::Mtime)] {
+            assert_eq!(same(data, ChangedAttributes::default()), (Step::Nothing, Step::Nothing));
+            assert_eq!(same(data, mtime), (Step::ReplaceMetadata, Step::Put));
+        }
+        for data in [Data::Size { was: 1, now: 2 }, Data::Doubtful(Doubt::Racy), Data::Differs(Doubt::Ctime)] {
+            assert_eq!(same(data, ChangedAttributes::default()), (Step::Put, Step::Put));
+        }
+    }
+
+    #[test]
+    fn every_step_has_its_name_in_plans() {
+        let steps = [Step::Put, Step::Write, Step::ReplaceMetadata, Step::Delete, Step::Nothing];
+        assert_eq!(steps.map(Step::name), ["put", "write", "metadata", "delete", "nothing"]);
+        assert_eq!(format!("{:>8}|", Step::Put), "     put|");
+    }
+}

@@ -442,3 +442,193 @@ pub(super) fn is_local(directory: impl AsFd) -> io::Result<bool> {
     let number = rustix::fs::fstatfs(directory)?.f_type & 0xffff_ffff;
     Ok([EXT, XFS, BTRFS, F2FS, TMPFS].contains(&number))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::fs::{self, File};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    use std::path::Path;
+
+    fn name(text: &str) -> Name<'_> {
+        Name::new(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_one_step_and_never_a_path() {
+        for usable in ["a", ".a", "..a", "...", "a.", "\u{e9}"] {
+            assert_eq!(Name::new(usable.as_bytes()).map(Name::as_bytes), Some(usable.as_bytes()));
+            let way = format!("{usable}/b/c");
+            assert_eq!(Name::first_of(way.as_bytes()), Some((name(usable), &b"/b/c"[..])));
+            assert_eq!(Name::first_of(usable.as_bytes()), Some((name(usable), &b""[..])));
+        }
+        for refused in [&b""[..], b".", b"..", b"a/b", b"/", b"a/", b"/a", b"a\0", b"\0"] {
+            assert_eq!(Name::new(refused), None, "{refused:?}");
+        }
+        for refused in [&b""[..], b".", b"..", b"./a", b"../a", b"/a", b"a\0b", b"a\0/b"] {
+            assert_eq!(Name::first_of(refused), None, "{refused:?}");
+        }
+        assert_eq!(Name::last_of(&"a/b/".parse().unwrap()).unwrap(), name("b"));
+    }
+
+    #[test]
+    fn another_file_system_is_told_from_ones_own() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("f"), "").unwrap();
+        let root = File::open(directory.path()).unwrap();
+        let mine = look(&root).unwrap().mount();
+        assert!(mine.holds(&look(&root).unwrap()) && mine.holds(&look_at(&root, name("f")).unwrap()));
+        for (at, is_directory) in [("/proc", true), ("/proc/version", false)] {
+            let other = look(File::open(at).unwrap()).unwrap();
+            assert_eq!(other.is_directory(), is_directory);
+            assert!(!mine.holds(&other), "{at}");
+        }
+    }
+
+    #[test]
+    fn the_mount_decides_about_files_and_the_device_too_about_directories() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("f"), "").unwrap();
+        let root = File::open(directory.path()).unwrap();
+        let (around, file) = (look(&root).unwrap(), look_at(&root, name("f")).unwrap());
+        let Mount { device: (major, minor), mount: Some(mount) } = around.mount() else { return };
+        let other_device = Mount { device: (major, minor + 1), mount: Some(mount) };
+        assert!(other_device.holds(&file) && !other_device.holds(&around));
+        let other_mount = Mount { device: (major, minor), mount: Some(mount + 1) };
+        assert!(!other_mount.holds(&file) && !other_mount.holds(&around));
+        let unknown = Mount { device: (major, minor), mount: None };
+        assert!(!unknown.holds(&file) && !unknown.holds(&around));
+    }
+
+    #[test]
+    fn a_look_tells_what_the_kernel_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        fs::write(&path, vec![7; 10_000]).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("four", directory.path().join("l")).unwrap();
+        let root = File::open(directory.path()).unwrap();
+        let (look, metadata) = (look_at(&root, name("f")).unwrap(), fs::metadata(&path).unwrap());
+        assert_eq!((look.size(), look.ids()), (10_000, (metadata.uid(), metadata.gid())));
+        assert_eq!(look.disk_bytes(), metadata.blocks() * 512);
+        let status = look.status().unwrap();
+        assert_eq!((status.file_type, status.size, status.inode), (FileType::File, 10_000, metadata.ino()));
+        assert_eq!((status.attributes.permissions.bits(), status.links), (0o640, 1));
+        assert_eq!(status.attributes.mtime.seconds(), metadata.mtime());
+        assert_eq!(i64::from(status.attributes.mtime.subsecond_nanos()), metadata.mtime_nsec());
+        let link = look_at(&root, name("l")).unwrap().status().unwrap();
+        assert_eq!((link.file_type, link.size), (FileType::Symlink, 4));
+        let around = super::look(&root).unwrap().status().unwrap();
+        assert_eq!((around.file_type, around.size), (FileType::Directory, 0));
+        let null = super::look(File::open("/dev/null").unwrap()).unwrap().status();
+        assert_eq!(null.unwrap_err(), SkipReason::Special { file_type: FileType::CharacterDevice });
+    }
+
+    #[test]
+    fn links_are_neither_followed_nor_replaced_by_what_is_new() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("d")).unwrap();
+        fs::write(directory.path().join("f"), "file").unwrap();
+        let root = File::open(directory.path()).unwrap();
+        create_symlink(&root, name("to-d"), b"d").unwrap();
+        create_symlink(&root, name("to-f"), b"f").unwrap();
+        assert_eq!(read_link(&root, name("to-f")).unwrap(), b"f");
+        assert!(open_directory(&root, name("d")).is_ok() && open_directory(&root, name("to-d")).is_err());
+        assert!(open_file(&root, name("f")).is_ok() && open_file(&root, name("to-f")).is_err());
+        let link = look(open_path(&root, name("to-f")).unwrap()).unwrap();
+        assert_eq!(link.file_type(), Some(FileType::Symlink));
+        assert!(create_file(&root, name("to-f")).is_err() && create_file(&root, name("f")).is_err());
+        assert!(create_directory(&root, name("to-d")).is_err());
+        assert!(rename_new(&root, name("f"), &root, name("to-f")).is_err());
+        rename_new(&root, name("f"), &root, name("new")).unwrap();
+        exchange(&root, name("new"), &root, name("to-d")).unwrap();
+        assert_eq!(read_link(&root, name("new")).unwrap(), b"d");
+        assert!(remove(&root, name("d")).is_err());
+        remove_directory(&root, name("d")).unwrap();
+        let mut left = names(&root).unwrap();
+        left.sort();
+        assert_eq!(left, [Box::from(&b"new"[..]), Box::from(&b"to-d"[..]), Box::from(&b"to-f"[..])]);
+        let listed = list(&root.into(), &mut Vec::new()).unwrap();
+        assert_eq!(listed.iter().collect::<Vec<_>>(), [&b"new"[..], b"to-d", b"to-f"]);
+    }
+
+    #[test]
+    fn the_group_alone_is_a_try_where_the_owner_is_not_permitted() {
+        let tried = Cell::new(0);
+        let group = || {
+            tried.set(tried.get() + 1);
+            Err(Errno::PERM)
+        };
+        assert!(either_owner(|| Ok(()), group).unwrap());
+        assert_eq!(tried.get(), 0);
+        for refused in [Errno::PERM, Errno::INVAL] {
+            assert!(!either_owner(|| Err(refused), group).unwrap());
+        }
+        assert_eq!(tried.get(), 2);
+        assert!(either_owner(|| Err(Errno::IO), group).is_err());
+        assert_eq!(tried.get(), 2);
+    }
+
+    #[test]
+    fn times_and_permissions_reach_the_inode() {
+        let directory = tempfile::tempdir().unwrap();
+        symlink("x", directory.path().join("l")).unwrap();
+        let root = File::open(directory.path()).unwrap();
+        let file = create_file(&root, name("f")).unwrap();
+        assert_eq!(look(&file).unwrap().permissions().bits(), 0o600);
+        let (atime, mtime) = (Timestamp::from_unix(-5, 7).unwrap(), Timestamp::from_unix(9, 999_999_999).unwrap());
+        change_permissions(&file, Permissions::from_mode(0o4751)).unwrap();
+        change_times(&file, atime, mtime).unwrap();
+        let attributes = look(&file).unwrap().attributes().unwrap();
+        assert_eq!((attributes.permissions.bits(), attributes.atime, attributes.mtime), (0o4751, atime, mtime));
+        change_times_of_link(&root, name("l"), &attributes).unwrap();
+        assert_eq!(look_at(&root, name("l")).unwrap().mtime(), mtime);
+        assert!(change_owner(&file, attributes.uid, attributes.gid).unwrap());
+        assert!(change_owner_of_link(&root, name("l"), attributes.uid, attributes.gid).unwrap());
+        remove_inherited_lists(&file).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_known_again_and_told_from_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |path: &Path| File::open(path).unwrap();
+        fs::create_dir(directory.path().join("d")).unwrap();
+        let (one, other) = (open(directory.path()), open(&directory.path().join("d")));
+        assert_eq!(identity(&one).unwrap(), identity(open(directory.path())).unwrap());
+        assert_ne!(identity(&one).unwrap(), identity(&other).unwrap());
+        let inode = directory.path().metadata().unwrap().ino();
+        assert_eq!(identity(&one).unwrap()[8..], inode.to_be_bytes());
+        assert_ne!(identity(&one).unwrap()[..8], [0; 8]);
+        // Each descriptor reads from its own place.
+        assert_eq!(names(open_again(&one).unwrap()).unwrap().len(), 1);
+        assert_eq!(names(open_again(&one).unwrap()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_clock_of_the_file_system_is_that_of_the_wall() {
+        let (before, now) = (std::time::SystemTime::now(), now());
+        let apart = Timestamp::from(before).nanoseconds() - now.nanoseconds();
+        assert!(apart.abs() < 60_000_000_000, "{apart}");
+    }
+
+    #[test]
+    fn failures_are_of_the_kind_that_decides_what_is_done() {
+        let kind = |errno: Errno| failed("open", b"a", errno.into()).kind();
+        for (errno, expected) in [
+            (Errno::LOOP, TreeErrorKind::Conflict),
+            (Errno::NOENT, TreeErrorKind::NotFound),
+            (Errno::ACCESS, TreeErrorKind::Denied),
+            (Errno::PERM, TreeErrorKind::Denied),
+            (Errno::EXIST, TreeErrorKind::Conflict),
+            (Errno::NOTDIR, TreeErrorKind::Conflict),
+            (Errno::ISDIR, TreeErrorKind::Conflict),
+            (Errno::NOTEMPTY, TreeErrorKind::Conflict),
+            (Errno::NOSPC, TreeErrorKind::NoSpace),
+            (Errno::DQUOT, TreeErrorKind::NoSpace),
+            (Errno::IO, TreeErrorKind::Other),
+        ] {
+            assert_eq!(kind(errno), expected, "{errno}");
+        }
+    }
+}
