@@ -6,7 +6,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::unreachable,
     clippy::indexing_slicing,
+    clippy::string_slice,
     clippy::arithmetic_side_effects,
     clippy::print_stdout,
     reason = "a test"
@@ -64,25 +66,102 @@ fn peak(run: impl FnOnce()) -> u64 {
     allocation_counter::measure(run).bytes_max
 }
 
+/// What is done with a bucket.
+type Run = (&'static str, fn(&Bucket) -> u64);
+const AUDIT: Run = ("audit", audit);
+const PLAN: Run = ("plan", plan);
+const IMPORT: Run = ("import", import);
+
+/// What is allocated is the same to the byte, or nearly. Few are so many that what is kept up to a limit, such as what is put off
+/// before it goes to a file, is at its limit.
 #[test]
-fn memory_does_not_grow_with_the_number_of_keys() {
-    /// What is kept in memory of what is put off, before it goes to a file.
-    const SPOOLS: u64 = 2 << 20;
+fn of_a_key_not_one_byte_is_kept() {
     let _alone = alone();
-    let (few, many) = (10_000, 50_000 * figures::effort());
-    type Run = fn(&Bucket) -> u64;
-    let runs: [(Shape, Run); 6] = [
-        (Shape::Flat, import),
-        (Shape::Wide, import),
-        (Shape::Wide, audit),
-        (Shape::Wide, plan),
-        (Shape::Links, import),
-        (Shape::Prefixes, import),
+    let runs: [(Shape, Run, u64, u64, u64); 14] = [
+        // In pages of so many keys, few, and many.
+        (Shape::Flat, AUDIT, 1000, 5_000, 20_000),
+        (Shape::Flat, PLAN, 1000, 5_000, 20_000),
+        (Shape::Flat, IMPORT, 1000, 5_000, 20_000),
+        (Shape::Wide, AUDIT, 1000, 5_000, 20_000),
+        (Shape::Wide, PLAN, 1000, 5_000, 20_000),
+        (Shape::Links, AUDIT, 1000, 5_000, 20_000),
+        (Shape::Links, IMPORT, 1000, 20_000, 30_000),
+        (Shape::Deep, AUDIT, 100, 400, 1_600),
+        (Shape::Deep, PLAN, 100, 400, 1_600),
+        (Shape::Deep, IMPORT, 100, 400, 1_600),
+        (Shape::Apart, AUDIT, 20, 60, 180),
+        (Shape::Apart, PLAN, 20, 60, 180),
+        (Shape::Refused, AUDIT, 1000, 5_000, 20_000),
+        (Shape::Prefixes, AUDIT, 1000, 12_000, 24_000),
     ];
-    for (shape, run) in runs {
-        let [few, many] = [few, many].map(|count| peak(|| assert_eq!(run(&Bucket::new(shape, count)), count)));
-        assert!(many <= few + few / 20 + SPOOLS, "{}: {few} bytes, and then {many}", shape.name());
+    for (shape, (name, run), per_page, few, many) in runs {
+        let many = few + (many - few) * figures::effort();
+        let bucket = |count| Bucket::new(shape, count).in_pages(per_page);
+        let [before, after] = [few, many].map(|count| peak(|| assert_eq!(run(&bucket(count)), count)));
+        let shape = shape.name();
+        println!("{name}, {shape}: {before} bytes, and then {after}");
+        // One of `Apart` is all the keys of a path.
+        assert!(after < before + (many - few), "{name}, {shape}: {before} bytes, and then {after}");
+        assert!(after < MOST, "{name}, {shape}: {after} bytes");
     }
+}
+
+/// What is put off, and what could not be done, is kept in memory up to a limit, which these are far from.
+#[test]
+fn what_is_put_off_is_kept_in_memory_up_to_a_limit() {
+    let _alone = alone();
+    for (shape, most) in [(Shape::Wide, 2 << 20), (Shape::Prefixes, 2 << 20), (Shape::Refused, 16 << 20)] {
+        let [few, many] = [2_000, 10_000 * figures::effort()]
+            .map(|count| peak(|| assert_eq!(import(&Bucket::new(shape, count)), count)));
+        assert!(many < few + most, "{}: {few} bytes, and then {many}", shape.name());
+        assert!(many < MOST, "{}: {many} bytes", shape.name());
+    }
+}
+
+/// I8, and no parts, since nothing is fetched.
+const MOST: u64 = 64 << 20;
+
+/// If this many bytes of each key were kept by whichever thread, that would be seen.
+const LEAK: u64 = 4;
+
+const CHILD: &str = "POSIX_S3_TEST_BOUNDS";
+
+/// The same of a whole process, with all its threads, as the kernel counts it.
+#[test]
+fn of_a_million_keys_a_process_keeps_not_four_bytes_each() {
+    const FEW: u64 = 20_000;
+    const THIS: &str = "of_a_million_keys_a_process_keeps_not_four_bytes_each";
+    let runs = [(Shape::Flat, AUDIT, 1_000_000), (Shape::Flat, IMPORT, 150_000)];
+    if let Some(chosen) = std::env::var(CHILD).ok().and_then(|text| text.parse::<usize>().ok()) {
+        let (shape, (_, run), many) = runs[chosen];
+        for count in [FEW, many * figures::effort()] {
+            assert_eq!(run(&Bucket::new(shape, count)), count);
+            println!("\npeak: {}", resident());
+        }
+        return;
+    }
+    for (chosen, (shape, (name, _), many)) in runs.into_iter().enumerate() {
+        let many = many * figures::effort();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", THIS, "--nocapture"]).env(CHILD, chosen.to_string()).output().unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stderr));
+        let peaks: Vec<u64> = said.lines().filter_map(|line| line.strip_prefix("peak: ")?.parse().ok()).collect();
+        let [before, after] = peaks[..] else { panic!("{said}") };
+        assert!(after < before + (many - FEW) * LEAK, "{name}, {}: {before} bytes, and then {after}", shape.name());
+        figures::record_at_most(
+            &format!("peak memory of a process, {name} of {} keys, KiB", shape.name()),
+            after >> 10,
+            MOST >> 10,
+        );
+    }
+}
+
+/// The most memory that this process has had, in bytes.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 /// A page of a thousand keys of 500 directories each took a gigabyte, since all of it was decided about at once.

@@ -19,7 +19,7 @@ mod kernel;
 mod namespace;
 mod sim;
 
-use kernel::call::{Call, Numbers, Side};
+use kernel::call::{Call, Numbers, Side, Stands};
 use kernel::editor::RealEditor;
 use kernel::generate::Draw;
 use kernel::judge;
@@ -70,14 +70,14 @@ enum Pace {
 }
 
 /// Does one sequence on both; says how they differ, if they do.
-fn compare(ground: Ground, root: &Path, seed: u64, pace: Pace, tally: &mut Tally) -> Result<(), String> {
+fn compare(ground: Ground, root: &Path, seed: u64, pace: Pace, tally: &mut Tally) -> Result<(), Difference> {
     fs::create_dir(root).unwrap();
     let (local, simulated) = (LocalTree::open(root).unwrap(), SimTree::new(ground.options));
     let editor = RealEditor::new(root);
     let calls: Vec<Call> = Draw::new(seed).sequence().into_iter().chain([Call::Finish]).collect();
     let mut answers = Vec::new();
     let mut sides = (Side::new(&local, ground.numbers), Side::new(&simulated, ground.numbers));
-    let mut differ = None;
+    let (mut differ, mut may_be_of_time) = (None, false);
     for call in &calls {
         if pace == Pace::Slow {
             thread::sleep(Duration::from_millis(12));
@@ -87,6 +87,7 @@ fn compare(ground: Ground, root: &Path, seed: u64, pace: Pace, tally: &mut Tally
             call => (sides.0.ask(call), sides.1.ask(call)),
         };
         if real != made_up {
+            may_be_of_time = is_of_a_version(call) && is_changed(&real) != is_changed(&made_up);
             differ = Some((real, made_up));
             break;
         }
@@ -106,7 +107,34 @@ fn compare(ground: Ground, root: &Path, seed: u64, pace: Pace, tally: &mut Tally
         writeln!(log, "{call:?}\n    {answer}").unwrap();
     }
     let again = format!("to see it again: POSIX_S3_SEED={seed} cargo test --test sim_tree");
-    Err(format!("{log}the kernel: {real}\n  made up: {made_up}\n{again}"))
+    Err(Difference { may_be_of_time, text: format!("{log}the kernel: {real}\n  made up: {made_up}\n{again}") })
+}
+
+/// How the two differ.
+struct Difference {
+    /// Whether no more than a ctime can be the cause: one of them finds what was seen before, and the other finds it changed.
+    may_be_of_time: bool,
+    text: String,
+}
+
+/// Whether a call is about a version that was seen.
+fn is_of_a_version(call: &Call) -> bool {
+    match call {
+        Call::Write { standing, .. } | Call::CreateSymlink { standing, .. } | Call::Place { standing, .. } => {
+            matches!(standing, Stands::Version(_))
+        }
+        Call::Release { .. }
+        | Call::SetAttributes { .. }
+        | Call::SetTimes { .. }
+        | Call::Remove { .. }
+        | Call::Rename { .. } => true,
+        _ => false,
+    }
+}
+
+/// Whether the answer is that there is another version, which no system call has said.
+fn is_changed(answer: &str) -> bool {
+    ["Changed None", "Conflict None"].contains(&answer)
 }
 
 fn compare_many(ground: Ground, directory: &Path, first: u64, many: u64) -> Tally {
@@ -124,7 +152,7 @@ fn compare_many(ground: Ground, directory: &Path, first: u64, many: u64) -> Tall
             }
             let (seed, root) = (first.wrapping_add(place), directory.join(place.to_string()));
             let mut compared = compare(ground, &root, seed, Pace::Quick, &mut tally);
-            if compared.is_err() {
+            if compared.as_ref().is_err_and(|difference| difference.may_be_of_time) {
                 // Measured: what comes within one tick of the clock need not show in a ctime. On tmpfs a directory gets that
                 // of the file that was removed from it, at which nobody has looked.
                 slowly.fetch_add(1, Ordering::Relaxed);
@@ -132,7 +160,7 @@ fn compare_many(ground: Ground, directory: &Path, first: u64, many: u64) -> Tall
             }
             if let Err(difference) = compared {
                 let mut differences = differences.lock().unwrap();
-                differences.push(difference);
+                differences.push(difference.text);
                 if differences.len() >= TOLD {
                     next.store(u64::MAX / 2, Ordering::Relaxed);
                 }
@@ -150,7 +178,7 @@ fn compare_many(ground: Ground, directory: &Path, first: u64, many: u64) -> Tall
     assert!(differences.is_empty(), "{}", differences.join("\n\n"));
     let slowly = slowly.into_inner();
     println!("{}: {many} sequences, {slowly} of them once more and slowly", ground.name);
-    assert!(slowly <= 2 + many / 1000, "{slowly} of {many} sequences are another one when they are done slowly");
+    assert!(slowly <= 2 + many / 10_000, "{slowly} of {many} sequences are another one when they are done slowly");
     all.into_inner().unwrap()
 }
 
