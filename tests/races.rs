@@ -142,7 +142,7 @@ fn the_ways_that_are_not_taken_do_lead_outside() {
             let _stop = swaps::flipper::Stop(&scene.flipper);
             loop {
                 turns += 1;
-                if (way.run)(&scene) || turns % 16 == 0 && !scene.outside.changes().is_empty() {
+                if (way.run)(&scene) || turns.is_multiple_of(16) && !scene.outside.changes().is_empty() {
                     break;
                 }
                 if way.moves {

@@ -83,11 +83,14 @@ pub(crate) enum Plan {
     /// Somebody else changes something right before the call of this number, while calls of a kind fail.
     Meanwhile {
         at: u64,
-        change: Option<Box<dyn FnOnce(&Boundary) + Send>>,
+        change: Option<Change>,
         failing: Option<Failing>,
         calls: Vec<Made>,
     },
 }
+
+/// What somebody else does.
+pub(crate) type Change = Box<dyn FnOnce(&Boundary) + Send>;
 
 /// A call that was made, and on what.
 pub(crate) type Made = (Call, String);

@@ -58,7 +58,7 @@ fn attributes(turn: u64) -> Attributes {
     let mtime = Timestamp::from_unix(1_000_000_000 + i64::try_from(turn % 1000).unwrap(), 1).unwrap();
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     // Another owner for the superuser.
-    let uid = if uid == 0 && turn % 2 == 0 { 4711 } else { uid };
+    let uid = if uid == 0 && turn.is_multiple_of(2) { 4711 } else { uid };
     let (uid, gid) = (Uid::new(uid).unwrap(), Gid::new(gid).unwrap());
     Attributes { permissions: Permissions::from_mode(mode), uid, gid, atime: mtime, mtime }
 }
@@ -138,7 +138,7 @@ fn look(scene: &Scene, turn: u64) -> Met {
         keys.push(scene.key(name).as_str()).unwrap();
     }
     // Now and then on other threads, for which there have to be many keys.
-    let aside = turn % 64 == 0;
+    let aside = turn.is_multiple_of(64);
     for number in 0..if aside { 64 } else { 0 } {
         keys.push(scene.key(&format!("s/t{number}")).as_str()).unwrap();
     }
@@ -185,13 +185,13 @@ fn write(scene: &Scene, name: &str, turn: u64, standing: Standing) -> Result<App
 
 fn write_new(scene: &Scene, turn: u64) -> Met {
     // In every fourth turn, over the link.
-    let standing = if turn % 4 == 0 { Standing::Replaceable } else { Standing::Nothing };
+    let standing = if turn.is_multiple_of(4) { Standing::Replaceable } else { Standing::Nothing };
     changed(scene, &write(scene, "n", turn, standing))
 }
 
 fn write_over(scene: &Scene, turn: u64) -> Met {
     let standing = match scene.inside("f") {
-        Some(found) if turn % 2 == 0 => Standing::Version(found),
+        Some(found) if turn.is_multiple_of(2) => Standing::Version(found),
         _ => Standing::Replaceable,
     };
     changed(scene, &write(scene, "f", turn, standing))
@@ -201,10 +201,10 @@ fn create_directory(scene: &Scene, turn: u64) -> Met {
     begin(scene);
     let name = match scene.spot {
         Spot::Parent => "n/",
-        _ if turn % 2 == 0 => "s/",
+        _ if turn.is_multiple_of(2) => "s/",
         _ => "s/x/",
     };
-    let attributes = (turn % 3 != 0).then(|| attributes(turn));
+    let attributes = (!turn.is_multiple_of(3)).then(|| attributes(turn));
     let op = TreeOp::CreateDirectory { key: scene.key(name), attributes };
     changed(scene, &block_on(scene.tree.apply(&op)))
 }
@@ -283,7 +283,7 @@ fn released(entry: &Entry) -> Released {
 fn create_placeholder(scene: &Scene, turn: u64) -> Met {
     begin(scene);
     let entry = entry(&scene.key("n"), EntryKind::File { size: 1 << 30 }, turn);
-    let standing = if turn % 4 == 0 { Standing::Replaceable } else { Standing::Nothing };
+    let standing = if turn.is_multiple_of(4) { Standing::Replaceable } else { Standing::Nothing };
     let op = TreeOp::CreatePlaceholder { released: released(&entry), entry, standing };
     changed(scene, &block_on(scene.tree.apply(&op)))
 }

@@ -172,7 +172,7 @@ impl Ground for SimTree {
     }
 
     fn set_tick(&self, tick: Duration) {
-        self.disk().options.tick = tick.as_nanos() as i128;
+        self.disk().options.tick = i128::try_from(tick.as_nanos()).unwrap();
     }
 
     fn crash(self: &Arc<Self>, power: bool, chance: &mut Chance) -> Arc<Self> {

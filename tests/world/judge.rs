@@ -356,7 +356,6 @@ impl Judge {
             return 0;
         }
         let mut count = 0;
-        let mut reader = reader;
         reader.seek("").unwrap();
         while let Some(record) = reader.next().unwrap() {
             count += 1;
