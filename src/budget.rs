@@ -2,14 +2,20 @@
 
 use std::fmt;
 
-/// How much one run of an import takes from a bucket at most, so that strangers cannot fill the disk.
+/// How much one run of an import takes from a bucket at most, so that strangers cannot fill the disk in one.
 ///
-/// - An entry is every name that a listing brings: an object, a key that is refused, a directory that is only implied.
+/// It bounds a run and not the disk: runs add up, and each batch of events is one. Placeholders cost no bytes, but have the
+/// size of their objects, and what they take when their data is asked for is not bounded here. Who needs a bound for the disk
+/// sets a quota.
+///
+/// - An entry is every name that a listing brings and that is not as it is recorded: an object, a key that is refused or left
+///   out by the selection, a directory that is only implied.
 /// - Bytes are those of files and links that are fetched. What is in agreement is not, and a placeholder holds none.
 /// - The depth is the number of names in a path, its own included.
 ///
 /// A run that would exceed the entries or bytes takes nothing more, deletes nothing, and ends with an error and the report
-/// of what it has done, which stays. A key that is too deep is refused by itself, and the run goes on.
+/// of what it has done, which stays. A key that is too deep, or an object larger than all the bytes, is refused by itself,
+/// and the run goes on. Unlimited is the largest number, or [`Budget::DEEPEST`].
 ///
 /// ```
 /// use posix_s3::{Budget, Profile};
@@ -22,9 +28,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Budget {
-    /// How many entries.
+    /// How many entries: names in a listing.
     pub entries: u64,
-    /// How many bytes.
+    /// How many bytes of the bodies of objects.
     pub bytes: u64,
     /// How many names a path may have.
     pub depth: usize,
