@@ -139,7 +139,8 @@ impl Walk {
                 if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Symlink {
                     return Err(failed(Errno::NOTDIR));
                 }
-                check_link(&shown, &stat, &rustix::fs::fstat(&self.at).map_err(failed)?)?;
+                let user = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+                check_link(&shown, &stat, &rustix::fs::fstat(&self.at).map_err(failed)?, user)?;
                 // Of the very link that was looked at.
                 let target = rustix::fs::readlinkat(&link, "", Vec::new()).map_err(failed)?;
                 Ok(Some(OsString::from_vec(target.into_bytes()).into()))
@@ -156,13 +157,12 @@ fn open_path(directory: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(directory, name, FLAGS | OFlags::DIRECTORY, Mode::empty())
 }
 
-/// Whether a link is one that only root or this user can have put where it stands.
+/// Whether a link is one that only root or this user, given by its ids, can have put where it stands.
 ///
 /// The owner alone does not tell: an import makes links that belong to whom an object says, and whoever has the directory may
 /// move them. So the directory has to be theirs too, and others may write to it only where it is sticky, so that nobody moves
 /// what belongs to others.
-fn check_link(shown: &Path, link: &Stat, around: &Stat) -> Result<(), OpenError> {
-    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+fn check_link(shown: &Path, link: &Stat, around: &Stat, (user, group): (u32, u32)) -> Result<(), OpenError> {
     let is_trusted = |uid: u32| uid == 0 || uid == user;
     let path = || excerpt(shown.as_os_str().as_bytes());
     if !is_trusted(link.st_uid) {
@@ -181,4 +181,102 @@ fn check_link(shown: &Path, link: &Stat, around: &Stat) -> Result<(), OpenError>
 
 fn unopened(component: &Path, errno: Errno) -> OpenError {
     OpenError::Io { component: excerpt(component.as_os_str().as_bytes()), source: errno.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    /// The verdict on a link of `uid` with `links` names, in a directory of `owner` with `mode`, for the user 1000 of the
+    /// group 100.
+    fn verdict(uid: u32, links: u8, owner: (u32, u32), mode: u32) -> &'static str {
+        let directory = tempfile::tempdir().unwrap();
+        let stat = rustix::fs::stat(directory.path()).unwrap();
+        let (mut link, mut around) = (stat, stat);
+        (link.st_uid, link.st_nlink) = (uid, links.into());
+        (around.st_uid, around.st_gid, around.st_mode) = (owner.0, owner.1, 0o040_000 | mode);
+        match check_link(Path::new("l"), &link, &around, (1000, 100)) {
+            Ok(()) => "followed",
+            Err(OpenError::ForeignLink { uid: found, .. }) if found == uid => "foreign",
+            Err(OpenError::UnsafeLink { .. }) => "unsafe",
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_link_is_followed_only_where_nobody_else_can_have_put_it() {
+        for trusted in [0, 1000] {
+            for owner in [0, 1000] {
+                assert_eq!(verdict(trusted, 1, (owner, 5), 0o755), "followed");
+            }
+            assert_eq!(verdict(trusted, 1, (7, 5), 0o755), "unsafe");
+        }
+        assert_eq!(verdict(7, 1, (0, 0), 0o755), "foreign");
+        assert_eq!(verdict(7, 1, (7, 0), 0o755), "foreign");
+    }
+
+    #[test]
+    fn others_who_may_write_around_a_link_make_it_unsafe_unless_the_directory_is_sticky() {
+        assert_eq!(verdict(0, 1, (0, 0), 0o777), "unsafe");
+        assert_eq!(verdict(0, 1, (0, 0), 0o1777), "followed");
+        // Its second name may be one that somebody else made here.
+        assert_eq!(verdict(0, 2, (0, 0), 0o1777), "unsafe");
+        assert_eq!(verdict(0, 2, (0, 0), 0o755), "followed");
+        // Sticky, and of somebody who may do anything in it.
+        assert_eq!(verdict(0, 1, (7, 0), 0o1777), "unsafe");
+    }
+
+    #[test]
+    fn a_group_that_is_ones_own_or_roots_may_write_and_another_may_not() {
+        for group in [0, 100] {
+            assert_eq!(verdict(0, 1, (0, group), 0o775), "followed");
+            assert_eq!(verdict(0, 1, (0, group), 0o777), "unsafe");
+        }
+        assert_eq!(verdict(0, 1, (0, 5), 0o775), "unsafe");
+        assert_eq!(verdict(0, 1, (0, 5), 0o757), "unsafe");
+        assert_eq!(verdict(0, 1, (0, 5), 0o1775), "followed");
+    }
+
+    #[test]
+    fn a_path_leads_where_the_kernel_would_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::create_dir(root.join("c")).unwrap();
+        fs::write(root.join("f"), "").unwrap();
+        symlink("a/b", root.join("relative")).unwrap();
+        symlink(root.join("a/b"), root.join("absolute")).unwrap();
+        symlink("f", root.join("to-f")).unwrap();
+        let inode = |path: &Path| rustix::fs::fstat(open(path).unwrap()).unwrap().st_ino;
+        for path in ["a/b", "./a//b/", "c/../a/b", "relative", "absolute", "relative/../b", "absolute/../../c/../a/b"] {
+            assert_eq!(inode(&root.join(path)), root.join("a/b").metadata().unwrap().ino(), "{path}");
+        }
+        assert_eq!(inode(Path::new("/")), fs::metadata("/").unwrap().ino());
+        assert_eq!(inode(Path::new(".")), fs::metadata(".").unwrap().ino());
+        let kind = |path: &Path| io::Error::from(open(path).unwrap_err()).kind();
+        assert_eq!(kind(&root.join("f")), io::ErrorKind::NotADirectory);
+        assert_eq!(kind(&root.join("to-f")), io::ErrorKind::NotADirectory);
+        assert_eq!(kind(&root.join("none")), io::ErrorKind::NotFound);
+        assert_eq!(kind(Path::new("")), io::ErrorKind::NotFound);
+        let shown = open(&root.join("a/none")).unwrap_err().to_string();
+        assert_eq!(shown, format!("\"{}\" cannot be opened", root.join("a/none").display()));
+    }
+
+    #[test]
+    fn as_many_links_are_followed_as_linux_follows() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        fs::create_dir(root.join("l0")).unwrap();
+        for link in 1..=41 {
+            symlink(format!("l{}", link - 1), root.join(format!("l{link}"))).unwrap();
+        }
+        assert!(open(&root.join("l40")).is_ok());
+        let refused = open(&root.join("l41")).unwrap_err();
+        assert!(matches!(refused, OpenError::TooManyLinks), "{refused}");
+        assert_eq!(io::Error::from(refused).kind(), io::ErrorKind::InvalidInput);
+        let refused = OpenError::UnsafeLink { link: "l".into() };
+        assert_eq!(io::Error::from(refused).kind(), io::ErrorKind::PermissionDenied);
+    }
 }
