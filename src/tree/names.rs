@@ -74,7 +74,11 @@ impl NameList {
 
 impl fmt::Debug for NameList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().map(crate::escape)).finish()
+        let mut list = f.debug_list();
+        for name in self.iter() {
+            list.entry(&format_args!("{}", crate::escape(name)));
+        }
+        list.finish()
     }
 }
 
