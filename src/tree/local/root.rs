@@ -79,8 +79,7 @@ pub(super) fn open(path: &Path) -> Result<OwnedFd, OpenError> {
         }
         walk.push(&target);
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(&walk.at, ".", flags, Mode::empty()).map_err(|errno| unopened(&walk.shown, errno))
+    rustix::fs::openat(&walk.at, ".", READ, Mode::empty()).map_err(|errno| unopened(&walk.shown, errno))
 }
 
 struct Walk {
@@ -150,11 +149,12 @@ impl Walk {
     }
 }
 
+const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const FLAGS: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A directory to go on from. Unlike without `O_DIRECTORY`, what is mounted when it is asked for is mounted.
 fn open_path(directory: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(directory, name, FLAGS | OFlags::DIRECTORY, Mode::empty())
+    rustix::fs::openat(directory, name, FLAGS.union(OFlags::DIRECTORY), Mode::empty())
 }
 
 /// Whether a link is one that only root or this user, given by its ids, can have put where it stands.
