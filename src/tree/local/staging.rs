@@ -533,6 +533,39 @@ mod tests {
     }
 
     #[test]
+    fn only_the_version_that_was_looked_at_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let parent = File::open(root.path()).unwrap();
+        let staging = staging(root.path());
+        let name = Name::new(b"a").unwrap();
+        fs::write(root.path().join("a"), "one").unwrap();
+        let seen = sys::look_at(&parent, name).unwrap().status().unwrap();
+        fs::write(root.path().join("a"), "another").unwrap();
+        let refused = staging.file().unwrap().publish(&parent, name, Standing::Version(seen)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        let seen = sys::look_at(&parent, name).unwrap().status().unwrap();
+        staging.file().unwrap().publish(&parent, name, Standing::Version(seen)).unwrap();
+        assert_eq!(fs::read(root.path().join("a")).unwrap(), b"");
+    }
+
+    #[test]
+    fn links_and_directories_have_their_attributes_before_they_have_their_names() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = staging(root.path());
+        let (link, directory) =
+            (staging.symlink(&SymlinkTarget::parse(b"t").unwrap()).unwrap(), staging.directory().unwrap());
+        let time = crate::Timestamp::from_unix(5, 0).unwrap();
+        let mine = directory.look().unwrap().attributes().unwrap();
+        assert_eq!(mine.permissions.bits(), 0o700);
+        let wanted = Attributes { permissions: Permissions::from_mode(0o751), mtime: time, ..mine };
+        assert_eq!(directory.set_directory_attributes(&wanted).unwrap().shortfalls, []);
+        let made = directory.look().unwrap();
+        assert_eq!((made.permissions().bits(), made.mtime()), (0o751, time));
+        assert_eq!(link.set_link_attributes(&wanted).unwrap().shortfalls, []);
+        assert_eq!(link.look().unwrap().mtime(), time);
+    }
+
+    #[test]
     fn what_keeps_its_note_keeps_its_directory() {
         let root = tempfile::tempdir().unwrap();
         let staging = staging(root.path());
