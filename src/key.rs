@@ -488,7 +488,7 @@ fn first_fault(key: &str) -> Option<(KeyFault, usize)> {
     while let Some(segment) = segments.next() {
         let fault = match segment {
             // The empty piece after a directory's trailing slash is no segment.
-            "" if segments.peek().is_none() && at > 0 => None,
+            "" if segments.peek().is_none() => None,
             "" => Some(KeyFault::EmptySegment),
             "." => Some(KeyFault::Dot),
             ".." => Some(KeyFault::DotDot),

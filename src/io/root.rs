@@ -260,3 +260,49 @@ fn unopened(component: &Path, errno: Errno) -> OpenRootError {
     };
     OpenRootError::Io { component: excerpt(component), source: errno.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    #[test]
+    fn a_path_leads_where_the_kernel_would_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::create_dir(root.join("c")).unwrap();
+        fs::write(root.join("f"), "").unwrap();
+        symlink("a/b", root.join("relative")).unwrap();
+        symlink(root.join("a/b"), root.join("absolute")).unwrap();
+        symlink("f", root.join("to-f")).unwrap();
+        let inode = |path: &Path| rustix::fs::fstat(open(path).unwrap()).unwrap().st_ino;
+        for path in ["a/b", "./a//b/", "c/../a/b", "relative", "absolute", "relative/../b", "absolute/../../c/../a/b"] {
+            assert_eq!(inode(&root.join(path)), root.join("a/b").metadata().unwrap().ino(), "{path}");
+        }
+        assert_eq!(inode(Path::new("/")), fs::metadata("/").unwrap().ino());
+        assert_eq!(inode(Path::new(".")), fs::metadata(".").unwrap().ino());
+        let kind = |path: &Path| io::Error::from(open(path).unwrap_err()).kind();
+        assert_eq!(kind(&root.join("f")), io::ErrorKind::NotADirectory);
+        assert_eq!(kind(&root.join("to-f")), io::ErrorKind::NotADirectory);
+        assert_eq!(kind(&root.join("none")), io::ErrorKind::NotFound);
+        assert_eq!(kind(Path::new("")), io::ErrorKind::NotFound);
+        let shown = open(&root.join("a/none")).unwrap_err().to_string();
+        assert_eq!(shown, format!("\"{}\" cannot be opened", root.join("a/none").display()));
+    }
+
+    #[test]
+    fn as_many_links_are_followed_as_linux_follows() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        fs::create_dir(root.join("l0")).unwrap();
+        for link in 1..=41 {
+            symlink(format!("l{}", link - 1), root.join(format!("l{link}"))).unwrap();
+        }
+        assert!(open(&root.join("l40")).is_ok());
+        let refused = open(&root.join("l41")).unwrap_err();
+        assert!(matches!(refused, OpenRootError::TooManyLinks), "{refused}");
+        assert_eq!(io::Error::from(refused).raw_os_error(), Some(Errno::LOOP.raw_os_error()));
+    }
+}

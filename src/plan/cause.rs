@@ -187,6 +187,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_busy_is_tried_again_and_what_is_wrong_is_not() {
+        for cause in [Cause::Throttled, Cause::Transient, Cause::Busy, Cause::NoSpace, Cause::LostRace] {
+            assert!(cause.may_pass(), "{cause}");
+        }
+        for cause in [Cause::NotLinked, Cause::Hole, Cause::ReleasedSourceGone, Cause::Other] {
+            assert!(!cause.may_pass(), "{cause}");
+        }
+    }
+
+    #[test]
     fn a_cause_of_a_later_version_is_another_one() {
         assert_eq!(serde_json::from_str::<Cause>("\"moon-phase\"").unwrap(), Cause::Other);
     }

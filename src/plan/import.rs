@@ -280,6 +280,10 @@ pub fn compare(file_type: FileType, size: u64, attributes: &Attributes, current:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mode::Permissions;
+    use crate::owner::{Gid, Uid};
+    use crate::symlink::SymlinkTarget;
+    use crate::timestamp::Timestamp;
 
     fn claims(clash: Clash, keys: &[&str]) -> Vec<String> {
         let mut claims = Claims::new(clash);
@@ -287,6 +291,85 @@ mod tests {
             claims.next(key, ()).unwrap();
         }
         claims.finish().iter().map(ToString::to_string).collect()
+    }
+
+    fn attributes() -> Attributes {
+        let (permissions, time) = (Permissions::from_mode(0o755), Timestamp::EPOCH);
+        Attributes { permissions, uid: Uid::ROOT, gid: Gid::ROOT, atime: time, mtime: time }
+    }
+
+    /// Every way in which one attribute differs, the access time aside.
+    fn differing() -> [Attributes; 4] {
+        [
+            Attributes { permissions: Permissions::from_mode(0o700), ..attributes() },
+            Attributes { uid: Uid::NOBODY, ..attributes() },
+            Attributes { gid: Gid::NOBODY, ..attributes() },
+            Attributes { mtime: Timestamp::from_unix(1, 0).unwrap(), ..attributes() },
+        ]
+    }
+
+    #[test]
+    fn bytes_are_fetched_again_when_size_or_mtime_or_type_differ() {
+        let file = Entry::new("f".parse().unwrap(), EntryKind::File { size: 5 }, attributes()).unwrap();
+        let step = |size, attributes: &Attributes| compare(FileType::File, size, attributes, Some(&file));
+        assert_eq!(step(5, &attributes()), ImportStep::Nothing);
+        assert_eq!(step(6, &attributes()), ImportStep::Write);
+        let [permissions, uid, gid, mtime] = differing();
+        for differs in [permissions, uid, gid] {
+            assert_eq!(step(5, &differs), ImportStep::SetAttributes, "{differs:?}");
+        }
+        assert_eq!(step(5, &mtime), ImportStep::Write);
+        assert_eq!(compare(FileType::Symlink, 5, &attributes(), Some(&file)), ImportStep::Write);
+        assert_eq!(compare(FileType::File, 5, &attributes(), None), ImportStep::Write);
+        // The access time alone is no difference.
+        let read = Attributes { atime: Timestamp::from_unix(9, 0).unwrap(), ..attributes() };
+        assert_eq!(step(5, &read), ImportStep::Nothing);
+    }
+
+    #[test]
+    fn a_directory_is_never_fetched_and_the_permissions_of_a_link_mean_nothing() {
+        let directory = Entry::new("d/".parse().unwrap(), EntryKind::Directory, attributes()).unwrap();
+        let step = |size, attributes: &Attributes| compare(FileType::Directory, size, attributes, Some(&directory));
+        assert_eq!((step(0, &attributes()), step(9, &attributes())), (ImportStep::Nothing, ImportStep::Nothing));
+        for differs in differing() {
+            assert_eq!(step(0, &differs), ImportStep::SetAttributes, "{differs:?}");
+        }
+        let target = SymlinkTarget::parse(b"x").unwrap();
+        let link = Entry::new("l".parse().unwrap(), EntryKind::Symlink { target }, attributes()).unwrap();
+        let [permissions, uid, ..] = differing();
+        let step = |attributes: &Attributes| compare(FileType::Symlink, 1, attributes, Some(&link));
+        assert_eq!((step(&permissions), step(&uid)), (ImportStep::Nothing, ImportStep::SetAttributes));
+    }
+
+    #[test]
+    fn a_path_with_more_names_than_the_budget_allows_is_refused() {
+        let mut claims = Claims::new(Clash::DirectoryWins).with_depth(2);
+        for key in ["a/b", "c/d/e", "f/g/"] {
+            claims.next(key, ()).unwrap();
+        }
+        let made: Vec<String> = claims.finish().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            made,
+            [
+                "make the directory a/ for what is in it",
+                "make a/b",
+                "leave out: invalid key \"c/d/e\": expected at most 2 names, found more at byte 3",
+                "make the directory f/ for what is in it",
+                "make f/g/"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_decided_is_handed_out_once() {
+        let mut claims = Claims::new(Clash::DirectoryWins);
+        claims.next("a", ()).unwrap();
+        // It may still turn out to be a directory.
+        assert_eq!(claims.ready(), []);
+        claims.next("b", ()).unwrap();
+        assert_eq!(claims.ready(), [Claim::Object { key: "a".parse().unwrap(), object: () }]);
+        assert_eq!(claims.ready(), []);
+        assert_eq!(claims.finish(), [Claim::Object { key: "b".parse().unwrap(), object: () }]);
     }
 
     #[test]

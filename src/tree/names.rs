@@ -74,7 +74,11 @@ impl NameList {
 
 impl fmt::Debug for NameList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().map(crate::escape)).finish()
+        let mut list = f.debug_list();
+        for name in self.iter() {
+            list.entry(&format_args!("{}", crate::escape(name)));
+        }
+        list.finish()
     }
 }
 
@@ -143,5 +147,34 @@ mod tests {
             (names.len(), names.get(1), names.get(5), names.get(6)),
             (6, Some(sorted[1]), Some(sorted[5]), None)
         );
+    }
+
+    #[test]
+    fn a_list_says_what_is_in_it_and_of_which_directory_it_is() {
+        let names: NameList = ["b/", "a"].into_iter().collect();
+        assert_eq!((names.directory(), names.is_empty(), format!("{names:?}").as_str()), (None, false, "[a, b/]"));
+        assert_eq!(names.clone().of_directory(7).directory(), Some(7));
+        assert_eq!(names.clone().of_directory(7).iter().collect::<Vec<_>>(), [&b"a"[..], b"b/"]);
+        assert_eq!((names.get(0), NameList::default().get(0)), (Some(&b"a"[..]), None));
+        assert!(NameList::default().is_empty());
+    }
+
+    #[test]
+    fn a_name_of_a_staging_directory_is_reserved_and_one_that_holds_it_is_not() {
+        assert!(is_reserved(b".posix-s3-staging-1a"));
+        assert!(!is_reserved(b"a.posix-s3-staging-1a") && !is_reserved(b".posix-s3") && !is_reserved(b""));
+    }
+
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    #[test]
+    fn a_slash_is_put_behind_the_name_last_pushed() {
+        let mut names = Unsorted::default();
+        names.push_slash();
+        for name in [&b"b"[..], b"a"] {
+            names.push(name);
+        }
+        names.push_slash();
+        names.push(b"c");
+        assert_eq!(names.sort().iter().collect::<Vec<_>>(), [&b"a/"[..], b"b", b"c"]);
     }
 }

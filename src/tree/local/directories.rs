@@ -86,3 +86,86 @@ impl Directories {
         self.open.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn open(directories: &mut Directories, root: &Arc<OwnedFd>, path: &str) -> Result<Arc<OwnedFd>, TreeError> {
+        let mount = sys::look(root).unwrap().mount();
+        directories.open(root, mount, "look", path)
+    }
+
+    fn root(names: &[&str]) -> (tempfile::TempDir, Arc<OwnedFd>) {
+        let directory = tempfile::tempdir().unwrap();
+        for name in names {
+            fs::create_dir_all(directory.path().join(name)).unwrap();
+        }
+        let root = Arc::new(fs::File::open(directory.path()).unwrap().into());
+        (directory, root)
+    }
+
+    fn held(directories: &Directories) -> Vec<&str> {
+        let mut held: Vec<&str> = directories.open.keys().map(|path| &**path).collect();
+        held.sort_unstable();
+        held
+    }
+
+    #[test]
+    fn a_directory_that_is_held_is_not_walked_to_again() {
+        let (temporary, root) = root(&["a/b/c", "ab"]);
+        let mut directories = Directories::default();
+        let first = open(&mut directories, &root, "a/b").unwrap();
+        assert_eq!(held(&directories), ["a", "a/b"]);
+        // Somebody puts a link in its place: whoever holds the old one goes on in it.
+        fs::rename(temporary.path().join("a"), temporary.path().join("moved")).unwrap();
+        symlink("/", temporary.path().join("a")).unwrap();
+        assert!(Arc::ptr_eq(&first, &open(&mut directories, &root, "a/b").unwrap()));
+        assert!(open(&mut directories, &root, "a/b/c").is_ok());
+        assert_eq!(held(&directories), ["a", "a/b", "a/b/c"]);
+        assert!(Arc::ptr_eq(&root, &open(&mut directories, &root, "").unwrap()));
+        directories.clear();
+        assert_eq!(held(&directories), [""; 0]);
+        assert_eq!(open(&mut directories, &root, "a/b").unwrap_err().kind(), TreeErrorKind::Conflict);
+        assert_eq!(open(&mut directories, &root, "../a").unwrap_err().kind(), TreeErrorKind::Conflict);
+    }
+
+    #[test]
+    fn what_is_let_go_is_the_directory_and_what_was_in_it() {
+        let (_temporary, root) = root(&["a/b", "ab", "c/a"]);
+        let mut directories = Directories::default();
+        for path in ["a/b", "ab", "c/a"] {
+            open(&mut directories, &root, path).unwrap();
+        }
+        directories.let_go("a");
+        assert_eq!(held(&directories), ["ab", "c", "c/a"]);
+    }
+
+    #[test]
+    fn of_too_many_the_one_used_longest_ago_goes_first() {
+        let names: Vec<String> = (0..HELD + 2).map(|at| format!("d{at}")).collect();
+        let (_temporary, root) = root(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut directories = Directories::default();
+        for name in &names[..HELD] {
+            open(&mut directories, &root, name).unwrap();
+        }
+        assert_eq!(directories.open.len(), HELD);
+        // The first is used once more, so that the second and third are the oldest.
+        open(&mut directories, &root, "d0").unwrap();
+        for name in &names[HELD..] {
+            open(&mut directories, &root, name).unwrap();
+            assert_eq!(directories.open.len(), HELD);
+        }
+        let gone: Vec<&String> = names.iter().filter(|name| !directories.open.contains_key(name.as_str())).collect();
+        assert_eq!(gone, ["d1", "d2"]);
+    }
+
+    #[test]
+    fn a_file_system_mounted_in_the_tree_is_not_entered() {
+        let root = Arc::new(fs::File::open("/").unwrap().into());
+        let refused = open(&mut Directories::default(), &root, "proc").unwrap_err();
+        assert_eq!(refused.kind(), TreeErrorKind::MountPoint);
+    }
+}

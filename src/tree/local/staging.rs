@@ -448,6 +448,174 @@ impl StagedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::path::Path;
+
+    const LEFT: &str = ".posix-s3-staging-0123456789abcdef0123456789abcdef";
+
+    fn staging(root: &Path) -> Arc<Staging> {
+        Arc::new(Staging::new(Arc::new(File::open(root).unwrap().into())).unwrap())
+    }
+
+    /// Makes a directory of a name and mode, with a marker that has so much text, and a file.
+    fn left(root: &Path, name: &str, mode: u32, marker: Option<&str>) {
+        let directory = root.join(name);
+        fs::create_dir(&directory).unwrap();
+        if let Some(text) = marker {
+            fs::write(directory.join(MARKER), text).unwrap();
+        }
+        fs::write(directory.join("0"), "half").unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Whether a run that starts leaves it.
+    fn stays(name: &str, mode: u32, marker: Option<&str>) -> bool {
+        let root = tempfile::tempdir().unwrap();
+        left(root.path(), name, mode, marker);
+        drop(staging(root.path()));
+        let file = root.path().join(name).join("0");
+        assert_eq!(file.exists(), root.path().join(name).exists());
+        file.exists()
+    }
+
+    #[test]
+    fn only_what_is_ours_and_marked_is_taken_for_a_leftover() {
+        assert!(!stays(LEFT, 0o700, Some("")) && !stays(LEFT, 0o2700, Some("")));
+        assert!(stays(LEFT, 0o700, None) && stays(LEFT, 0o700, Some("text")));
+        for mode in [0o750, 0o705, 0o1700, 0o4700] {
+            assert!(stays(LEFT, mode, Some("")), "{mode:o}");
+        }
+        let (short, long) = (&LEFT[..LEFT.len() - 1], format!("{LEFT}0"));
+        let other = LEFT.replace('f', "g");
+        for name in [short, &long, &other, &LEFT[PREFIX.len()..]] {
+            assert!(stays(name, 0o700, Some("")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_directory_with_the_name_that_is_empty_goes_and_one_at_work_stays() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join(LEFT)).unwrap();
+        fs::set_permissions(root.path().join(LEFT), fs::Permissions::from_mode(0o700)).unwrap();
+        let at_work = staging(root.path());
+        assert!(!root.path().join(LEFT).exists());
+        let other = staging(root.path());
+        let there = |staging: &Staging| root.path().join(&staging.name).join(MARKER).exists();
+        assert!(there(&at_work) && there(&other) && at_work.name != other.name);
+        assert!(is_staging(at_work.name.as_bytes()));
+        assert_eq!(root.path().join(&at_work.name).metadata().unwrap().mode() & 0o7777, 0o700);
+        drop((at_work, other));
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_marker_with_a_second_name_marks_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        left(root.path(), LEFT, 0o700, Some(""));
+        fs::hard_link(root.path().join(LEFT).join(MARKER), root.path().join("second")).unwrap();
+        drop(staging(root.path()));
+        assert!(root.path().join(LEFT).join("0").exists());
+    }
+
+    #[test]
+    fn what_is_staged_is_gone_unless_it_is_published() {
+        let root = tempfile::tempdir().unwrap();
+        let parent = File::open(root.path()).unwrap();
+        let staging = staging(root.path());
+        let staged = |text: &[u8]| {
+            let mut file = staging.file().unwrap();
+            file.write(text).unwrap();
+            file.end().unwrap();
+            assert_eq!(file.length(), text.len() as u64);
+            file.sync().unwrap();
+            file
+        };
+        let name = Name::new(b"a").unwrap();
+        let (mut first, mut second, dropped) = (staged(b"first"), staged(b"second"), staged(b"dropped"));
+        let published = first.publish(&parent, name, Standing::Nothing).unwrap();
+        assert_eq!(published.fingerprint().inode, root.path().join("a").metadata().unwrap().ino());
+        let taken = second.publish(&parent, name, Standing::Nothing).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(root.path().join("a")).unwrap(), b"first");
+        second.publish(&parent, name, Standing::Replaceable).unwrap();
+        assert_eq!(fs::read(root.path().join("a")).unwrap(), b"second");
+        let link = staging.symlink(&SymlinkTarget::parse(b"t").unwrap()).unwrap();
+        let directory = staging.directory().unwrap();
+        assert!(directory.look().unwrap().is_directory());
+        assert_eq!(link.look().unwrap().file_type(), Some(FileType::Symlink));
+        assert!(link.path().starts_with(format!("/{}/", staging.name).as_bytes()));
+        let kept = dropped.into_staged();
+        drop((first, second, link, directory, kept));
+        let left: Vec<_> = fs::read_dir(root.path().join(&staging.name)).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn only_the_version_that_was_looked_at_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let parent = File::open(root.path()).unwrap();
+        let staging = staging(root.path());
+        let name = Name::new(b"a").unwrap();
+        fs::write(root.path().join("a"), "one").unwrap();
+        let seen = sys::look_at(&parent, name).unwrap().status().unwrap();
+        fs::write(root.path().join("a"), "another").unwrap();
+        let refused = staging.file().unwrap().publish(&parent, name, Standing::Version(seen)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        let seen = sys::look_at(&parent, name).unwrap().status().unwrap();
+        staging.file().unwrap().publish(&parent, name, Standing::Version(seen)).unwrap();
+        assert_eq!(fs::read(root.path().join("a")).unwrap(), b"");
+    }
+
+    #[test]
+    fn links_and_directories_have_their_attributes_before_they_have_their_names() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = staging(root.path());
+        let (link, directory) =
+            (staging.symlink(&SymlinkTarget::parse(b"t").unwrap()).unwrap(), staging.directory().unwrap());
+        let time = crate::Timestamp::from_unix(5, 0).unwrap();
+        let mine = directory.look().unwrap().attributes().unwrap();
+        assert_eq!(mine.permissions.bits(), 0o700);
+        let wanted = Attributes { permissions: Permissions::from_mode(0o751), mtime: time, ..mine };
+        assert_eq!(directory.set_directory_attributes(&wanted).unwrap().shortfalls, []);
+        let made = directory.look().unwrap();
+        assert_eq!((made.permissions().bits(), made.mtime()), (0o751, time));
+        assert_eq!(link.set_link_attributes(&wanted).unwrap().shortfalls, []);
+        assert_eq!(link.look().unwrap().mtime(), time);
+    }
+
+    #[test]
+    fn what_keeps_its_note_keeps_its_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = staging(root.path());
+        sys::create_symlink(&staging.directory, Name::new(b"0.exchanged").unwrap(), b"note").unwrap();
+        staging.remove().unwrap();
+        let directory = root.path().join(&staging.name);
+        assert!(directory.join(MARKER).exists());
+        fs::remove_file(directory.join("0.exchanged")).unwrap();
+        fs::write(directory.join("file"), "").unwrap();
+        fs::create_dir(directory.join("directory")).unwrap();
+        staging.remove().unwrap();
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn what_is_kept_beside_takes_a_name_that_nobody_has() {
+        let root = tempfile::tempdir().unwrap();
+        let open = || -> OwnedFd { File::open(root.path()).unwrap().into() };
+        fs::create_dir(root.path().join("gone")).unwrap();
+        let gone: OwnedFd = File::open(root.path().join("gone")).unwrap().into();
+        fs::remove_dir(root.path().join("gone")).unwrap();
+        let staging = staging(root.path());
+        let name = Name::new(b"a").unwrap();
+        for (parent, expected) in [(open(), "a.local-5"), (open(), "a.local-5-1"), (gone, "a.local-5-2")] {
+            let file = staging.file().unwrap();
+            let time = crate::Timestamp::from_nanoseconds(5).unwrap();
+            sys::change_times(file.descriptor(), time, time).unwrap();
+            assert_eq!(file.into_staged().keep_beside(&parent, name).unwrap(), expected);
+            assert!(root.path().join(expected).exists());
+        }
+    }
 
     #[test]
     fn a_name_beside_another_is_never_too_long() {

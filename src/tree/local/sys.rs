@@ -554,6 +554,36 @@ mod tests {
     }
 
     #[test]
+    fn no_descriptor_is_left_to_a_program_that_is_started() {
+        use rustix::io::{FdFlags, fcntl_getfd};
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("d")).unwrap();
+        let root = File::open(directory.path()).unwrap();
+        for fd in [
+            create_file(&root, name("f")).unwrap(),
+            open_file(&root, name("f")).unwrap(),
+            open_directory(&root, name("d")).unwrap(),
+            open_path(&root, name("f")).unwrap(),
+            open_again(&root).unwrap(),
+            super::super::root::open(directory.path()).unwrap(),
+        ] {
+            assert_eq!(fcntl_getfd(&fd).unwrap(), FdFlags::CLOEXEC);
+        }
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for_and_no_file_taken_for_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = File::open(directory.path()).unwrap();
+        rustix::fs::mkfifoat(&root, "pipe", Mode::RUSR | Mode::WUSR).unwrap();
+        let pipe = open_file(&root, name("pipe")).unwrap();
+        assert_eq!(look(&pipe).unwrap().file_type(), Some(FileType::Fifo));
+        fs::write(directory.path().join("f"), "").unwrap();
+        assert!(open_directory(&root, name("f")).is_err());
+        assert!(open_again(File::open(directory.path().join("f")).unwrap()).is_err());
+    }
+
+    #[test]
     fn the_group_alone_is_a_try_where_the_owner_is_not_permitted() {
         let tried = Cell::new(0);
         let group = || {
