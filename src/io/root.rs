@@ -277,18 +277,18 @@ mod tests {
         symlink("a/b", root.join("relative")).unwrap();
         symlink(root.join("a/b"), root.join("absolute")).unwrap();
         symlink("f", root.join("to-f")).unwrap();
-        let inode = |path: &Path| rustix::fs::fstat(open(path).unwrap()).unwrap().st_ino;
+        let inode = |path: &Path| rustix::fs::fstat(open(path, Missing::Fail).unwrap()).unwrap().st_ino;
         for path in ["a/b", "./a//b/", "c/../a/b", "relative", "absolute", "relative/../b", "absolute/../../c/../a/b"] {
             assert_eq!(inode(&root.join(path)), root.join("a/b").metadata().unwrap().ino(), "{path}");
         }
         assert_eq!(inode(Path::new("/")), fs::metadata("/").unwrap().ino());
         assert_eq!(inode(Path::new(".")), fs::metadata(".").unwrap().ino());
-        let kind = |path: &Path| io::Error::from(open(path).unwrap_err()).kind();
+        let kind = |path: &Path| io::Error::from(open(path, Missing::Fail).unwrap_err()).kind();
         assert_eq!(kind(&root.join("f")), io::ErrorKind::NotADirectory);
         assert_eq!(kind(&root.join("to-f")), io::ErrorKind::NotADirectory);
         assert_eq!(kind(&root.join("none")), io::ErrorKind::NotFound);
         assert_eq!(kind(Path::new("")), io::ErrorKind::NotFound);
-        let shown = open(&root.join("a/none")).unwrap_err().to_string();
+        let shown = open(&root.join("a/none"), Missing::Fail).unwrap_err().to_string();
         assert_eq!(shown, format!("\"{}\" cannot be opened", root.join("a/none").display()));
     }
 
@@ -300,8 +300,8 @@ mod tests {
         for link in 1..=41 {
             symlink(format!("l{}", link - 1), root.join(format!("l{link}"))).unwrap();
         }
-        assert!(open(&root.join("l40")).is_ok());
-        let refused = open(&root.join("l41")).unwrap_err();
+        assert!(open(&root.join("l40"), Missing::Fail).is_ok());
+        let refused = open(&root.join("l41"), Missing::Fail).unwrap_err();
         assert!(matches!(refused, OpenRootError::TooManyLinks), "{refused}");
         assert_eq!(io::Error::from(refused).raw_os_error(), Some(Errno::LOOP.raw_os_error()));
     }

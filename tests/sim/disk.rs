@@ -380,7 +380,9 @@ impl Disk {
                 links += 1;
                 self.inode_mut(*ino).around = *directory;
             }
-            let Kind::Directory(of) = &mut self.inode_mut(*directory).kind else { panic!("names stand in directories") };
+            let Kind::Directory(of) = &mut self.inode_mut(*directory).kind else {
+                panic!("names stand in directories")
+            };
             let before = match entry {
                 Some((spelled, ino)) => {
                     // Who had the name already keeps its spelling.
