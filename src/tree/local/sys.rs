@@ -565,7 +565,7 @@ mod tests {
             open_directory(&root, name("d")).unwrap(),
             open_path(&root, name("f")).unwrap(),
             open_again(&root).unwrap(),
-            super::super::root::open(directory.path()).unwrap(),
+            super::super::root::open(directory.path(), super::super::root::Missing::Fail).unwrap(),
         ] {
             assert_eq!(fcntl_getfd(&fd).unwrap(), FdFlags::CLOEXEC);
         }
