@@ -467,9 +467,9 @@ mod tests {
         for mode in [0o750, 0o705, 0o1700, 0o4700] {
             assert!(stays(LEFT, mode, Some("")), "{mode:o}");
         }
-        let (short, long) = (&LEFT[..LEFT.len() - 1], format!("{LEFT}0"));
+        let (short, long) = (LEFT.strip_suffix('f').unwrap(), format!("{LEFT}0"));
         let other = LEFT.replace('f', "g");
-        for name in [short, &long, &other, &LEFT[PREFIX.len()..]] {
+        for name in [short, &long, &other, LEFT.strip_prefix(PREFIX).unwrap()] {
             assert!(stays(name, 0o700, Some("")), "{name}");
         }
     }
