@@ -604,5 +604,7 @@ mod tests {
         let long = beside(Name::new(name.as_bytes()).unwrap(), -1, 12);
         assert!(long.len() <= 255 && long.ends_with("\u{e4}.local--1-12"), "{long}");
         assert_eq!(beside(Name::new(b"a").unwrap(), 5, 0), "a.local-5");
+        let fits = "a".repeat(255 - ".local-5".len());
+        assert_eq!(beside(Name::new(fits.as_bytes()).unwrap(), 5, 0), format!("{fits}.local-5"));
     }
 }
