@@ -486,9 +486,9 @@ mod tests {
         for mode in [0o750, 0o705, 0o1700, 0o4700] {
             assert!(stays(LEFT, mode, Some("")), "{mode:o}");
         }
-        let (short, long) = (&LEFT[..LEFT.len() - 1], format!("{LEFT}0"));
+        let (short, long) = (LEFT.strip_suffix('f').unwrap(), format!("{LEFT}0"));
         let other = LEFT.replace('f', "g");
-        for name in [short, &long, &other, &LEFT[PREFIX.len()..]] {
+        for name in [short, &long, &other, LEFT.strip_prefix(PREFIX).unwrap()] {
             assert!(stays(name, 0o700, Some("")), "{name}");
         }
     }
@@ -623,6 +623,8 @@ mod tests {
         let long = beside(Name::new(name.as_bytes()).unwrap(), -1, 12);
         assert!(long.len() <= 255 && long.ends_with("\u{e4}.local--1-12"), "{long}");
         assert_eq!(beside(Name::new(b"a").unwrap(), 5, 0), "a.local-5");
+        let fits = "a".repeat(255 - ".local-5".len());
+        assert_eq!(beside(Name::new(fits.as_bytes()).unwrap(), 5, 0), format!("{fits}.local-5"));
     }
 
     #[test]

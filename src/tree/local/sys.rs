@@ -636,6 +636,14 @@ mod tests {
     }
 
     #[test]
+    fn a_file_system_of_the_kernel_is_not_a_local_one_and_memory_is() {
+        assert!(!is_local(File::open("/proc").unwrap()).unwrap());
+        if let Ok(memory) = File::open("/dev/shm") {
+            assert!(is_local(memory).unwrap());
+        }
+    }
+
+    #[test]
     fn the_clock_of_the_file_system_is_that_of_the_wall() {
         let (before, now) = (std::time::SystemTime::now(), now());
         let apart = Timestamp::from(before).nanoseconds() - now.nanoseconds();
