@@ -36,6 +36,8 @@ CHANGES_INODE = {
     "chmod", "fchmodat", "fchmodat2", "chown", "lchown", "truncate", "utime", "utimes", "futimesat", "setxattr", "lsetxattr",
     "removexattr", "lremovexattr",
 }
+# An open for more than to read.
+WRITE = "write"
 READS = {"open", "openat", "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat"}
 
 # What is legitimately touched outside the tree, by whom, and why.
@@ -52,15 +54,16 @@ ALLOWED = [
     (r"/proc|/proc/\d+/(task|status|comm|cgroup)|/proc/\d+/task/\d+/(fd|maps|stat)", READS),
     (r"/proc/\d+/task/\d+/fd/\d+", {"statx", "newfstatat", "readlink", "readlinkat"}),
     # The state: a directory of the operator's, by the path that he gave. FileState refuses links and others' files.
-    (below(*options.state), READS | {"unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat"}),
+    (below(*options.state), READS | {WRITE, "unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat"}),
     # What an import puts off: a file without a name in the directory for such.
-    (below(*options.spool), {"openat"}),
-    (r"/dev/(null|tty|urandom)|/etc/terminfo(/.*)?|/usr/share/terminfo(/.*)?|.*/\.terminfo(/.*)?", READS),
+    (below(*options.spool), {"openat", WRITE}),
+    (r"/dev/(null|tty)", READS | {WRITE}),
+    (r"/dev/urandom|/etc/terminfo(/.*)?|/usr/share/terminfo(/.*)?|.*/\.terminfo(/.*)?", READS),
     # The example is told where its tree is, and makes it if it is not there. It is opened from / on, name by name, and held.
     (below(*options.root).replace("(/.*)?", ""), READS | {"mkdir", "mkdirat"}),
     # A bucket in a directory belongs to who opened it, by the path that he gave; what others could write to is refused when
     # it is opened. Inodes are made and removed, and never changed by a path.
-    (below(*options.bucket), READS | {"mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir"}),
+    (below(*options.bucket), READS | {WRITE, "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir"}),
 ]
 # The directories above those: paths that the operator gave are resolved, and what was made in them is brought to the disk.
 above = {str(above) for place in sum((options.root, options.bucket, options.state, options.spool), [])
@@ -180,7 +183,8 @@ def judge(call, args, directory, name, line):
         return wrong("changes an inode by its path" if call in CHANGES_INODE | {"fchownat"} else "is not relative to a held descriptor")
     if call in CHANGES_INODE | {"fchownat", "symlink", "symlinkat"} and not options.only_tree:
         return wrong("changes an inode by its path")
-    if not options.only_tree and not any(pattern.fullmatch(full) and call in calls for pattern, calls in ALLOWED):
+    what = WRITE if "open" in call and re.search("O_(WRONLY|RDWR|CREAT|TRUNC|TMPFILE)", text) else call
+    if not options.only_tree and not any(pattern.fullmatch(full) and what in calls for pattern, calls in ALLOWED):
         wrong("no place that is allowed")
 
 

@@ -44,7 +44,7 @@ fn the_power_may_fail_at_any_system_call() {
     if !power::may_run("power loss at every system call") {
         return;
     }
-    let seed = figures::seed().unwrap_or_else(|| u64::from(std::process::id()));
+    let seed = figures::seed().unwrap_or(1);
     let only = std::env::var("POSIX_S3_WORKLOAD").ok();
     let (mut tried, mut all, mut moments) = (0, 0, 0);
     for workload in WORKLOADS.into_iter().filter(|workload| only.as_ref().is_none_or(|only| only == workload.name)) {

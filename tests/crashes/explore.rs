@@ -24,7 +24,7 @@ impl Effort {
         if effort > 1 {
             Self { tears: 8, pairs: 1, arrivals: 1, changes: 1 }
         } else {
-            Self { tears: 1, pairs: 16, arrivals: 10, changes: 4 }
+            Self { tears: 1, pairs: 8, arrivals: 8, changes: 4 }
         }
     }
 }

@@ -146,7 +146,7 @@ pub(crate) fn imports(place: &Path, flips: u64) -> Runs {
                 .unwrap();
             let tree = LocalTree::open(swapped.root()).unwrap();
             let options = ImportOptions::new(profile())
-                .with_on_conflict([OnConflict::KeepBoth, OnConflict::Store][usize::from(round % 2 == 0)])
+                .with_on_conflict([OnConflict::KeepBoth, OnConflict::Store][usize::from(round / 2 % 2 == 0)])
                 .with_deletes(Deletes::Apply(Brake::RELEASED))
                 .with_data([Fetch::Now, Fetch::OnDemand][usize::from(round % 4 == 1)]);
             let report = if round % 2 == 0 {
