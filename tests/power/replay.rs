@@ -149,6 +149,13 @@ impl<'p> Replay<'p> {
         if last == b"." {
             return Some((directory, Vec::new(), Some(directory)));
         }
+        if last == b".." {
+            let holds = |number: &Number| {
+                self.disk.names(*number).is_some_and(|names| names.values().any(|held| *held == directory))
+            };
+            let around = (0..self.disk.inodes.len()).find(holds)?;
+            return Some((around, Vec::new(), Some(around)));
+        }
         Some((directory, last.to_vec(), self.disk.names(directory)?.get(last).copied()))
     }
 
