@@ -52,19 +52,36 @@ fn round_trip(source: &Path, work: &Path) -> (Report, Report) {
     (exported, imported)
 }
 
-/// The sources of the crates that this one is built from.
+/// Sources of crates that are at hand, which are those that this one is built from: so many that they have 10,000 entries.
 #[test]
 fn the_sources_of_the_dependencies_come_back_as_they_were() {
     let cargo_home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
-    let sources = cargo_home.unwrap().join("registry").join("src");
+    let registries = fs::read_dir(cargo_home.unwrap().join("registry").join("src")).unwrap();
+    let crates = registries.flat_map(|registry| fs::read_dir(registry.unwrap().path()).unwrap());
+    let mut crates: Vec<PathBuf> = crates.map(|found| found.unwrap().path()).collect();
+    crates.sort();
     let work = tempfile::tempdir().unwrap();
+    let sources = work.path().join("source");
+    fs::create_dir(&sources).unwrap();
+    let mut entries = 0;
+    for found in crates {
+        if entries < 10_000 {
+            assert!(Command::new("cp").arg("-a").arg(&found).arg(&sources).status().unwrap().success());
+            entries += count(&found);
+        }
+    }
     let (exported, imported) = round_trip(&sources, work.path());
     assert!(exported.entries > 1000);
     assert_eq!((exported.written, imported.written), (exported.entries, exported.entries), "{:?}", exported.problems);
     assert_eq!((exported.problems, imported.problems), (vec![], vec![]));
     assert_same(&sources, &work.path().join("target"), Ids::Compared);
+}
+
+fn count(path: &Path) -> usize {
+    let below = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+    below.map(|entry| 1 + if entry.file_type().unwrap().is_dir() { count(&entry.path()) } else { 0 }).sum()
 }
 
 #[test]
