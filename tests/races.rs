@@ -153,7 +153,11 @@ fn the_ways_that_are_not_taken_do_lead_outside() {
                 }
                 let flips = scene.flipper.flips();
                 // On a machine that is busy, turns are few beside swaps.
-                assert!(flips < FLIPS || turns < TURNS, "{}: has not been led outside by {flips} swaps in {turns} turns", way.name);
+                assert!(
+                    flips < FLIPS || turns < TURNS,
+                    "{}: has not been led outside by {flips} swaps in {turns} turns",
+                    way.name
+                );
                 assert!(begun.elapsed() < LONGEST, "{}: {flips} swaps", way.name);
             }
         });
