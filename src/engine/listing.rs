@@ -156,6 +156,13 @@ pub(super) struct Page {
     pub(super) unreadable: Vec<Box<[u8]>>,
 }
 
+#[cfg(feature = "repository")]
+impl Page {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.unreadable.is_empty()
+    }
+}
+
 impl<'s, S: ObjectStore + ?Sized> Pages<'s, S> {
     pub(super) fn new(store: &'s S, prefix: &'s Prefix, start: &str, max_keys: Option<u16>) -> Self {
         let request =
