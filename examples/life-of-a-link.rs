@@ -128,8 +128,10 @@ fn tell(directory: &Path) -> Told {
     say(format!("in the bucket, readings.csv says {mode} now, and its data was not sent again"));
 
     chapter("Somebody takes the bucket away");
+    // A copy is kept elsewhere: a bucket that is only moved stays the bucket for whoever has it open.
     let away = places.bucket.with_extension("away");
-    fs::rename(&places.bucket, &away)?;
+    std::process::Command::new("cp").arg("-a").args([&places.bucket, &away]).status()?;
+    fs::remove_dir_all(&places.bucket)?;
     if let Err(error) = block_on(repository.import(&Selection::all(), &Silent)) {
         say(format!("an import fails: {}", reason(&error)));
     }
