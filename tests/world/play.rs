@@ -159,6 +159,7 @@ impl<T: Ground> World<T> {
         let rules = Rulebook {
             prefix: prefix.to_owned(),
             is_coarse,
+            is_digest: knobs.etags == ETags::Md5,
             has_state: game != Game::Stateless,
             exports,
             imports,
@@ -465,6 +466,10 @@ impl<T: Ground> World<T> {
         }
         let reports: Vec<Report> = second.into_iter().map(|(report, _)| report).collect();
         self.converged(ways, &reports, false);
+        // What both sides held against each other is settled by then, and what came of that in the tree is still to be sent.
+        if !is_one_way && first.iter().any(|report| report.conflicts > 0) {
+            ways.iter().for_each(|way| _ = self.calm_run(*way));
+        }
         for way in ways {
             let report = self.calm_run(*way);
             let changes = self.judge.engines[0].changes;
