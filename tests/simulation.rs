@@ -36,7 +36,7 @@ const SEEDS: u64 = 5000;
 const SHARP_SEEDS: u64 = 600;
 
 /// Seeds that have failed once, and why. They are played whatever the effort.
-const FAILED_ONCE: [(u64, &str); 8] = [
+const FAILED_ONCE: [(u64, &str); 9] = [
     (
         4222,
         "a file was edited with its mtime put back where an ETag is no digest, so that an import took both for the same",
@@ -54,6 +54,7 @@ const FAILED_ONCE: [(u64, &str); 8] = [
     (SHARP + 9506, "a file was edited in the tick in which it was looked at"),
     (SHARP + 14580, "a directory was edited between the look and its removal"),
     (SHARP + 16457, "a file that is kept beside an object that cannot be had gets its name back each time"),
+    (SHARP + 19371, "a file was given by hand just what its object says, but for the time"),
 ];
 
 /// Plays seeds, and says which one has failed and how to see it again.
