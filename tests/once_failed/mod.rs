@@ -9,6 +9,7 @@ use posix_s3::store::{
 use posix_s3::tree::MemoryTree;
 use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, Permissions, Profile, Timestamp, Uid};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 #[test]
 fn a_directory_made_on_both_sides_with_other_permissions_is_a_conflict() {
@@ -252,12 +253,13 @@ fn a_link_whose_object_has_other_permissions_than_links_have_is_fetched_once_whe
 }
 
 /// A bucket whose listings are as old as the bucket is, while they are stale; that shows no object of a directory, while
-/// it is deaf; and that does not say when it has put something.
+/// it is deaf; and that does not say when it has put something. A file that is to be put may vanish, and the put with it.
 #[derive(Default)]
 struct Stale {
     inner: MemoryStore,
     is_stale: AtomicBool,
     is_deaf: AtomicBool,
+    vanishing: Mutex<Option<(Arc<MemoryTree>, Key)>>,
 }
 
 impl ObjectStore for Stale {
@@ -282,6 +284,10 @@ impl ObjectStore for Stale {
     }
 
     async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        if let Some((tree, key)) = self.vanishing.lock().unwrap().take() {
+            tree.remove(&key);
+            return Err(StoreError::new(Operation::Put, key.as_str(), StoreErrorKind::Corrupt));
+        }
         let output = self.inner.put(key, body, options).await?;
         Ok(PutOutput { last_modified: None, ..output })
     }
@@ -316,6 +322,26 @@ fn a_file_that_comes_back_with_its_directory_when_the_disk_goes_back_is_exported
     store.is_deaf.store(false, Ordering::Relaxed);
     exports(&before);
     assert!(block_on(store.head(file.as_str())).is_ok());
+}
+
+#[test]
+fn a_file_that_vanishes_while_a_put_of_it_fails_leaves_an_object_that_is_deleted() {
+    let (store, state, tree) = (Stale::default(), MemoryState::new(), Arc::new(MemoryTree::new()));
+    tree.set_tick(Duration::from_secs(10));
+    let key = Key::parse("f").unwrap();
+    let time = Timestamp::EPOCH;
+    let permissions = Permissions::from_mode(0o600);
+    let attributes = Attributes { permissions, uid: Uid::ROOT, gid: Gid::ROOT, atime: time, mtime: time };
+    tree.insert_file(key.clone(), "x", attributes).unwrap();
+    let deletes = Deletes::Apply(Brake { count: u64::MAX, percent: 100 });
+    let options = ExportOptions::new(Profile::fsx()).with_bucket("bucket").with_deletes(deletes);
+    let exports = || block_on(export_since(&*tree, &store, &state, &options, &Silent)).unwrap();
+    exports();
+    tree.set_content(&key, "other").unwrap();
+    *store.vanishing.lock().unwrap() = Some((Arc::clone(&tree), key.clone()));
+    assert_eq!(exports().failed, 1);
+    assert_eq!(exports().deleted, 1);
+    assert!(block_on(store.head(key.as_str())).is_err());
 }
 
 #[test]

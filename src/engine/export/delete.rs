@@ -127,7 +127,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         }
     }
 
-    /// What was intended for names that were never recorded and are gone: if their objects were put after all, they are
+    /// What was intended for names that were not seen to be gone before, and are: if their objects were put after all, they are
     /// recorded now, so that the next run can delete them. A run over changes may be the last that comes by, and does so
     /// itself.
     async fn settle_unheard(
@@ -156,8 +156,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 continue;
             }
             let is_last = self.among.is_some() && unheard == Unheard::Deleted;
-            let record = match self.settle_gone(session, Record { key: key.clone(), local: None, remote: None }).await?
-            {
+            // One that is recorded may have gone only after it was looked at; it still owns the object that it was.
+            let record = session.find(&key)?.unwrap_or(Record { key: key.clone(), local: None, remote: None });
+            let record = match self.settle_gone(session, record).await? {
                 Settled::Ours(record) if is_last => record,
                 Settled::Ours(_) => {
                     recorder.gone();
