@@ -36,7 +36,7 @@ const SEEDS: u64 = 5000;
 const SHARP_SEEDS: u64 = 600;
 
 /// Seeds that have failed once, and why. They are played whatever the effort.
-const FAILED_ONCE: [(u64, &str); 9] = [
+const FAILED_ONCE: [(u64, &str); 11] = [
     (
         4222,
         "a file was edited with its mtime put back where an ETag is no digest, so that an import took both for the same",
@@ -55,6 +55,8 @@ const FAILED_ONCE: [(u64, &str); 9] = [
     (SHARP + 14580, "a directory was edited between the look and its removal"),
     (SHARP + 16457, "a file that is kept beside an object that cannot be had gets its name back each time"),
     (SHARP + 19371, "a file was given by hand just what its object says, but for the time"),
+    (SHARP + 30805, "a file vanished while a put of it failed, and the object that it had was never deleted"),
+    (SHARP + 42418, "a directory vanished while its metadata could not be replaced, and its object was never deleted"),
 ];
 
 /// Plays seeds, and says which one has failed and how to see it again.
