@@ -1,7 +1,13 @@
 //! Cases that once failed, each by its name.
 
 #![cfg(all(feature = "local", target_os = "linux"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test"
+)]
 
 use bytes::Bytes;
 use futures_executor::block_on;
@@ -13,7 +19,7 @@ use posix_s3::store::{
     Body, Capabilities, DirectoryStore, ETag, GetOptions, GetOutput, ListPage, ListRequest, ListedObject, MemoryStore,
     ObjectMeta, ObjectStore, Operation, Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
 };
-use posix_s3::tree::{LocalTree, MemoryTree, Standing, Tree};
+use posix_s3::tree::{LocalTree, MemoryTree, Present, Standing, Tree, TreeErrorKind, TreeOp};
 use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, Profile, Timestamp, Uid};
 use std::fs::{self, File, Permissions};
 use std::future::Future;
@@ -671,6 +677,28 @@ fn metadata_that_changes_twice_within_a_second_reaches_the_tree() {
     let report = import();
     assert_eq!((report.metadata_only, report.store_calls.get), (1, 0));
     assert_eq!(tree.entries()[0].0.attributes().permissions, posix_s3::Permissions::from_mode(0o600));
+}
+
+#[test]
+fn attributes_never_reach_a_file_that_got_another_size_in_the_same_tick() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = LocalTree::open(directory.path()).unwrap();
+    let path = directory.path().join("a");
+    fs::write(&path, "hello, world").unwrap();
+    // What was found was shorter, and had the same time by chance.
+    let Ok(Present::Entry(found)) = block_on(tree.lookup(&Key::parse("a").unwrap())) else { panic!("it is there") };
+    let before = mode(&path);
+    let attributes = Attributes { permissions: posix_s3::Permissions::from_mode(0o640), ..*found.entry.attributes() };
+    let set = |size| {
+        let entry = Entry::new(Key::parse("a").unwrap(), EntryKind::File { size }, attributes).unwrap();
+        let op = TreeOp::SetAttributes { entry, found: found.fingerprint };
+        block_on(tree.apply(&op)).map(drop).map_err(|error| error.kind())
+    };
+    assert_eq!(set(5), Err(TreeErrorKind::Changed));
+    assert_eq!(mode(&path), before);
+    assert_eq!(set(12), Ok(()));
+    assert_eq!(mode(&path), 0o640);
+    block_on(tree.finish()).unwrap();
 }
 
 #[test]

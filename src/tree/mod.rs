@@ -384,7 +384,8 @@ pub enum TreeOp {
     },
     /// Sets the attributes of a file or directory that is there. A file whose content is in the store needs a new inode, and
     /// so a new mark: [`TreeErrorKind::NeedsNewInode`]. Another inode than the one that was found is left
-    /// alone, and so is a file whose inode has changed since; that is [`TreeErrorKind::Changed`].
+    /// alone, and so is a file whose inode has changed since, or that has another size than the entry; that is
+    /// [`TreeErrorKind::Changed`].
     SetAttributes {
         /// The entry as it is to be.
         entry: Entry,

@@ -1,8 +1,15 @@
 //! Cases of runs with a state that once failed, each by its name.
 
 use super::*;
-use posix_s3::store::{Body, GetOptions, GetOutput, ListPage, ListRequest, ObjectMeta, PutOutput, StoreError};
+use posix_s3::engine::{ExportOptions, Silent};
+use posix_s3::plan::{Brake, Deletes};
+use posix_s3::store::{
+    Body, GetOptions, GetOutput, ListPage, ListRequest, ObjectMeta, Operation, PutOutput, StoreError, StoreErrorKind,
+};
+use posix_s3::tree::MemoryTree;
+use posix_s3::{Attributes, Entry, EntryKind, Gid, Key, Permissions, Profile, Timestamp, Uid};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 #[test]
 fn a_directory_made_on_both_sides_with_other_permissions_is_a_conflict() {
@@ -245,11 +252,14 @@ fn a_link_whose_object_has_other_permissions_than_links_have_is_fetched_once_whe
     }
 }
 
-/// A bucket whose listings are as old as the bucket is, while they are stale.
+/// A bucket whose listings are as old as the bucket is, while they are stale; that shows no object of a directory, while
+/// it is deaf; and that does not say when it has put something. A file that is to be put may vanish, and the put with it.
 #[derive(Default)]
 struct Stale {
     inner: MemoryStore,
     is_stale: AtomicBool,
+    is_deaf: AtomicBool,
+    vanishing: Mutex<Option<(Arc<MemoryTree>, Key)>>,
 }
 
 impl ObjectStore for Stale {
@@ -263,6 +273,9 @@ impl ObjectStore for Stale {
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+        if self.is_deaf.load(Ordering::Relaxed) && key.ends_with('/') {
+            return Err(StoreError::new(Operation::Head, key, StoreErrorKind::Corrupt));
+        }
         self.inner.head(key).await
     }
 
@@ -271,7 +284,12 @@ impl ObjectStore for Stale {
     }
 
     async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
-        self.inner.put(key, body, options).await
+        if let Some((tree, key)) = self.vanishing.lock().unwrap().take() {
+            tree.remove(&key);
+            return Err(StoreError::new(Operation::Put, key.as_str(), StoreErrorKind::Corrupt));
+        }
+        let output = self.inner.put(key, body, options).await?;
+        Ok(PutOutput { last_modified: None, ..output })
     }
 
     async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
@@ -281,6 +299,49 @@ impl ObjectStore for Stale {
     async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
         self.inner.delete(key, precondition).await
     }
+}
+
+#[test]
+fn a_file_that_comes_back_with_its_directory_when_the_disk_goes_back_is_exported() {
+    let (store, state, tree) = (Stale::default(), MemoryState::new(), MemoryTree::with_tick(Duration::from_secs(10)));
+    let [directory, file] = ["d/", "d/f"].map(|key| Key::parse(key).unwrap());
+    let time = Timestamp::EPOCH;
+    let permissions = Permissions::from_mode(0o700);
+    let attributes = Attributes { permissions, uid: Uid::ROOT, gid: Gid::ROOT, atime: time, mtime: time };
+    tree.insert(Entry::new(directory.clone(), EntryKind::Directory, attributes).unwrap()).unwrap();
+    tree.insert_file(file.clone(), "x", attributes).unwrap();
+    let deletes = Deletes::Apply(Brake { count: u64::MAX, percent: 100 });
+    let options = ExportOptions::new(Profile::fsx()).with_bucket("bucket").with_deletes(deletes);
+    let exports = |tree: &MemoryTree| block_on(export_since(tree, &store, &state, &options, &Silent)).unwrap();
+    exports(&tree);
+    let before = tree.copy();
+    tree.remove(&directory);
+    store.is_deaf.store(true, Ordering::Relaxed);
+    let report = exports(&tree);
+    assert_eq!((report.deleted, report.failed), (1, 1), "the object of the directory could not be looked at");
+    store.is_deaf.store(false, Ordering::Relaxed);
+    exports(&before);
+    assert!(block_on(store.head(file.as_str())).is_ok());
+}
+
+#[test]
+fn a_file_that_vanishes_while_a_put_of_it_fails_leaves_an_object_that_is_deleted() {
+    let (store, state, tree) = (Stale::default(), MemoryState::new(), Arc::new(MemoryTree::new()));
+    tree.set_tick(Duration::from_secs(10));
+    let key = Key::parse("f").unwrap();
+    let time = Timestamp::EPOCH;
+    let permissions = Permissions::from_mode(0o600);
+    let attributes = Attributes { permissions, uid: Uid::ROOT, gid: Gid::ROOT, atime: time, mtime: time };
+    tree.insert_file(key.clone(), "x", attributes).unwrap();
+    let deletes = Deletes::Apply(Brake { count: u64::MAX, percent: 100 });
+    let options = ExportOptions::new(Profile::fsx()).with_bucket("bucket").with_deletes(deletes);
+    let exports = || block_on(export_since(&*tree, &store, &state, &options, &Silent)).unwrap();
+    exports();
+    tree.set_content(&key, "other").unwrap();
+    *store.vanishing.lock().unwrap() = Some((Arc::clone(&tree), key.clone()));
+    assert_eq!(exports().failed, 1);
+    assert_eq!(exports().deleted, 1);
+    assert!(block_on(store.head(key.as_str())).is_err());
 }
 
 #[test]

@@ -428,6 +428,9 @@ impl SimTree {
         if is_file && (look.inode.links > 1 || self.is_marked(ino).map_err(error)?) {
             return Err(anew());
         }
+        if matches!(entry.kind(), EntryKind::File { size } if *size != look.inode.size()) {
+            return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Changed));
+        }
         let applied = set_attributes(&self.sys, ino, entry.attributes()).map_err(error)?;
         self.sys.call(|disk| disk.fsync(ino)).map_err(error)?;
         Ok(as_it_stands(applied, &self.sys.look(ino).map_err(error)?))

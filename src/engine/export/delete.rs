@@ -13,7 +13,7 @@ use crate::entry::Chain;
 use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{Braked, Deletes, OnConflict};
-use crate::snapshot::Record;
+use crate::snapshot::{Names, Record};
 use crate::store::{ObjectMeta, ObjectStore, Precondition, StoreError, StoreErrorKind, Support};
 use crate::tree::{Look, Tree, TreeErrorKind};
 use futures_util::{StreamExt, stream};
@@ -127,7 +127,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
         }
     }
 
-    /// What was intended for names that were never recorded and are gone: if their objects were put after all, they are
+    /// What was intended for names that were not seen to be gone before, and are: if their objects were put after all, they are
     /// recorded now, so that the next run can delete them. A run over changes may be the last that comes by, and does so
     /// itself.
     async fn settle_unheard(
@@ -156,8 +156,9 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 continue;
             }
             let is_last = self.among.is_some() && unheard == Unheard::Deleted;
-            let record = match self.settle_gone(session, Record { key: key.clone(), local: None, remote: None }).await?
-            {
+            // One that is recorded may have gone only after it was looked at; it still owns the object that it was.
+            let record = session.find(&key)?.unwrap_or(Record { key: key.clone(), local: None, remote: None });
+            let record = match self.settle_gone(session, record).await? {
                 Settled::Ours(record) if is_last => record,
                 Settled::Ours(_) => {
                     recorder.gone();
@@ -183,6 +184,7 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
     }
 
     async fn delete_one(&self, session: &Session<'_>, record: Record, needed: &Needed) -> Result<Deleted, StateError> {
+        let record = self.forget_names(session, record)?;
         let key = &record.key;
         let not = |outcome, cause: Cause, why: &dyn std::fmt::Display| {
             Deleted::No(Ended::new(key, outcome).because(cause, why))
@@ -250,6 +252,18 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                 Ok(not(outcome, (&error).into(), &Chain(&error)))
             }
         }
+    }
+
+    /// What was in a directory that is gone is forgotten before it is itself. Where a disk goes back to what it was, the
+    /// directory is as it was recorded again, and what comes back with it has no record any more.
+    fn forget_names(&self, session: &Session<'_>, mut record: Record) -> Result<Record, StateError> {
+        if let Some(local) = record.local.as_mut().filter(|local| local.names == Names::Recorded)
+            && !session.is_uncertain(&record.key)
+        {
+            local.names = Names::Unknown;
+            session.record(record.clone(), Urgency::Later)?;
+        }
+        Ok(record)
     }
 
     /// Whether there is no object, after a request for it failed: somebody else, or a request of an earlier run or try

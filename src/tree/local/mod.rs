@@ -506,6 +506,10 @@ impl LocalTree {
         if is_file && (look.fingerprint().links > 1 || mark::is_marked(&descriptor).map_err(error)?) {
             return Err(anew());
         }
+        // Several changes may have one time.
+        if matches!(entry.kind(), EntryKind::File { size } if *size != look.size()) {
+            return Err(changed());
+        }
         let applied = set_attributes(&descriptor, entry.attributes()).map_err(error)?;
         rustix::fs::fsync(&descriptor).map_err(|errno| error(errno.into()))?;
         Ok(as_it_stands(applied, &sys::look(&descriptor).map_err(error)?))
