@@ -433,7 +433,11 @@ impl SimTree {
         }
         let applied = set_attributes(&self.sys, ino, entry.attributes()).map_err(error)?;
         self.sys.call(|disk| disk.fsync(ino)).map_err(error)?;
-        Ok(as_it_stands(applied, &self.sys.look(ino).map_err(error)?))
+        let look = self.sys.look(ino).map_err(error)?;
+        if look.inode.links == 0 {
+            return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Changed));
+        }
+        Ok(as_it_stands(applied, &look))
     }
 
     fn set_times(

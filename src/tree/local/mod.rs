@@ -512,7 +512,12 @@ impl LocalTree {
         }
         let applied = set_attributes(&descriptor, entry.attributes()).map_err(error)?;
         rustix::fs::fsync(&descriptor).map_err(|errno| error(errno.into()))?;
-        Ok(as_it_stands(applied, &sys::look(&descriptor).map_err(error)?))
+        let look = sys::look(&descriptor).map_err(error)?;
+        // It was removed meanwhile: what stands there now is something else.
+        if look.fingerprint().links == 0 {
+            return Err(changed());
+        }
+        Ok(as_it_stands(applied, &look))
     }
 
     fn set_times(
