@@ -702,6 +702,22 @@ fn attributes_never_reach_a_file_that_got_another_size_in_the_same_tick() {
 }
 
 #[test]
+fn attributes_that_go_to_a_directory_that_was_removed_meanwhile_are_no_success() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = LocalTree::open(directory.path()).unwrap();
+    let path = directory.path().join("d");
+    fs::create_dir(&path).unwrap();
+    // It is held from here on.
+    block_on(tree.lookup(&Key::parse("d/x").unwrap())).unwrap();
+    let Ok(Present::Entry(found)) = block_on(tree.lookup(&Key::parse("d/").unwrap())) else { panic!("it is there") };
+    fs::remove_dir(&path).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+    let op = TreeOp::SetAttributes { entry: found.entry.clone(), found: found.fingerprint };
+    assert_eq!(block_on(tree.apply(&op)).unwrap_err().kind(), TreeErrorKind::Changed);
+    block_on(tree.finish()).unwrap();
+}
+
+#[test]
 fn what_could_not_be_removed_from_the_staging_directory_goes_with_it_in_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let tree = LocalTree::open(directory.path()).unwrap();
