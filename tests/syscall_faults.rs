@@ -242,6 +242,10 @@ impl World {
         }
         // That something is not there, is no directory or cannot be there is taken at its word.
         let is_absence = ["ENOENT", "ENOTDIR", "ENODATA", "EOPNOTSUPP"].contains(&site.error);
+        // Where nobody can tell who has a file open, a restore that cannot put back what it has exchanged leaves it beside.
+        if site.call == "getdents64" && site.for_good && self.workload.name == "restore" {
+            return if status.success() { Err(format!("it ended well: {said}")) } else { Ok(happened) };
+        }
         // An owner that the system does not permit is left out, which is said, and agreed on.
         if site.error == "EPERM" && said.contains("could not be applied") {
             return Ok(happened);
