@@ -280,7 +280,9 @@ fn kept(server: &str, puts: &[Put], elsewhere: &[String]) -> Vec<String> {
     for (letter, rows) in [("K", KEYS), ("H", HEADERS)] {
         let of = puts.iter().filter(|put| put.case.id.starts_with(letter));
         let all: BTreeSet<&str> = of.clone().map(|put| &*put.case.id).collect();
-        let lost: BTreeSet<&str> = of.filter(|put| !put.lost.is_empty()).map(|put| &*put.case.id).collect();
+        let is_known = |put: &&Put| KNOWN.iter().any(|(known, id, _)| *known == server && *id == put.case.id);
+        let lost: BTreeSet<&str> =
+            of.filter(|put| !put.lost.is_empty() || is_known(put)).map(|put| &*put.case.id).collect();
         let kept = all.len() - lost.len();
         counts.push(kept);
         let not_put = elsewhere.iter().filter(|id| id.starts_with(letter)).cloned().collect::<Vec<_>>().join(" ");
