@@ -200,9 +200,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 if before.is_none() && may_succeed_later {
                     around.unknown = Some(key);
                 } else if before.is_none() {
-                    self.default_directory(&key, listed.object.last_modified)
-                        .into_iter()
-                        .for_each(|missing| around.miss(missing));
+                    around.miss(self.default_directory(&key, listed.object.last_modified));
                 }
                 return ended.into();
             }
@@ -251,7 +249,7 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let remote = self.session.map(|_| self.remote(meta, listed.record.as_ref(), None));
         let missing = entry.ok().map(|entry| Missing { entry, rule: Rule::Object, remote, instead_of: None });
         let default = || self.default_directory(key, listed.object.last_modified);
-        missing.or_else(default).into_iter().for_each(|missing| around.miss(missing));
+        around.miss(missing.or_else(default));
     }
 
     async fn new_directory(

@@ -363,8 +363,9 @@ impl Around {
         self.giving_way.retain(|record| in_path(record.key.as_str(), key.as_str()));
     }
 
-    /// Takes down a directory that is not there.
-    fn miss(&mut self, missing: Missing) {
+    /// Takes down a directory that is not there, if there can be one.
+    fn miss(&mut self, missing: impl Into<Option<Missing>>) {
+        let Some(missing) = missing.into() else { return };
         let instead_of = self.gives_way_to(missing.entry.key()).cloned();
         self.missing.push(Missing { instead_of, ..missing });
     }
@@ -646,9 +647,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
                         Err(error) if !is_final(&error) => around.unknown = Some(key),
                         // What is wrong with the path is said of each entry below.
                         Ok(None) | Err(_) => {
-                            self.default_directory(&key, first.object.last_modified)
-                                .into_iter()
-                                .for_each(|missing| around.miss(missing));
+                            around.miss(self.default_directory(&key, first.object.last_modified));
                         }
                     }
                 }

@@ -423,16 +423,12 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 Deferred { rule: Rule::Keep, reasons: ended.reasons, ..deferred }.into()
             }
             Ok(None) => {
-                self.default_directory(&key, listed.object.last_modified)
-                    .into_iter()
-                    .for_each(|missing| around.miss(missing));
+                around.miss(self.default_directory(&key, listed.object.last_modified));
                 ended.into()
             }
             Err(error) => {
                 if super::is_final(&error) {
-                    self.default_directory(&key, listed.object.last_modified)
-                        .into_iter()
-                        .for_each(|missing| around.miss(missing));
+                    around.miss(self.default_directory(&key, listed.object.last_modified));
                 } else {
                     around.unknown = Some(key);
                 }
