@@ -278,7 +278,7 @@ fn remote(number: u64, size: u64, second: i64) -> Remote {
         etag: ETag::from_md5(md5),
         size,
         last_modified: Timestamp::from_unix(second + (mix(number ^ 1) % 3) as i64, 0),
-        md5: None,
+        xxh3: None,
         age: Age::Settled,
     }
 }

@@ -318,7 +318,7 @@ fn every_field_that_differs_is_a_difference() {
     let records = &many().0[..3];
     let (mut local, mut remote) = (records[1].local.unwrap(), records[1].remote.clone().unwrap());
     let later = Timestamp::from_unix(1, 1);
-    (local.ctime, remote.md5) = (later.unwrap(), Some([1; 16]));
+    (local.ctime, remote.xxh3) = (later.unwrap(), Some([1; 16]));
     let of_local = |change: fn(&mut Local)| {
         let mut changed = local;
         change(&mut changed);
@@ -354,8 +354,8 @@ fn every_field_that_differs_is_a_difference() {
         of_remote(|remote| remote.last_modified = None),
         of_remote(|remote| remote.last_modified = Some(Timestamp::EPOCH)),
         of_remote(|remote| remote.last_modified = Timestamp::from_unix(0, 1)),
-        of_remote(|remote| remote.md5 = None),
-        of_remote(|remote| remote.md5 = Some([2; 16])),
+        of_remote(|remote| remote.xxh3 = None),
+        of_remote(|remote| remote.xxh3 = Some([2; 16])),
         of_remote(|remote| remote.age = Age::Racy),
     ];
     let with = |(local, remote): (Option<Local>, Option<Remote>)| {
@@ -522,7 +522,7 @@ fn etags_have_a_limit() {
         etag: ETag::new(&"e".repeat(bytes)),
         size: 0,
         last_modified: None,
-        md5: None,
+        xxh3: None,
         age: Age::Settled,
     };
     record.remote = Some(remote(65_536));

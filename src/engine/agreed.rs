@@ -56,7 +56,7 @@ pub(super) fn age_of_object(last_modified: Option<Timestamp>) -> Age {
 pub(super) fn remote_of(meta: &ObjectMeta) -> Remote {
     let last_modified = Some(meta.last_modified);
     let age = age_of_object(last_modified);
-    Remote { etag: meta.etag.clone(), size: meta.size, last_modified, md5: None, age }
+    Remote { etag: meta.etag.clone(), size: meta.size, last_modified, xxh3: None, age }
 }
 
 /// Whether two times of one object are the same, as far as both are known: a head shows whole seconds, a listing or the

@@ -1,7 +1,7 @@
 //! [`Contents`]: the content of what is exported, opened, compared and read as one version.
 
 use super::cause::Cause;
-use super::digest::Running;
+use super::digest::{Algorithm, Running, recorded};
 use super::export::SameTimes;
 use super::report::{Ended, Outcome};
 use crate::entry::{Chain, Entry, EntryKind};
@@ -9,14 +9,13 @@ use crate::key::Key;
 use crate::mode::FileType;
 use crate::plan::{Change, Doubt, MetadataChange, Step, step};
 use crate::released::Released;
-use crate::snapshot::Remote;
+use crate::snapshot::{BodyDigest, Remote};
 use crate::status::Status;
 use crate::store::{ObjectMeta, Source, SourceError, StoreError, StoreErrorKind, Support};
 use crate::timestamp::Timestamp;
 use crate::tree::{Data, Found, OpenFile, Present, Residence, Tree, TreeError, TreeErrorKind};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use md5::{Digest, Md5};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -107,14 +106,21 @@ pub(super) enum Unsent {
 }
 
 impl Subject {
-    /// The MD5 of the body, as far as it is known without reading anything again.
-    pub(super) fn known_md5(&self) -> Option<[u8; 16]> {
+    /// The body, if it is in memory.
+    fn body(&self) -> Option<&[u8]> {
         match (self.entry.kind(), &self.content) {
-            (EntryKind::Directory, _) => Some(Md5::digest(b"").into()),
-            (EntryKind::Symlink { target }, _) => Some(Md5::digest(target.as_bytes()).into()),
-            (EntryKind::File { .. }, Content::Bytes(bytes)) => Some(Md5::digest(bytes).into()),
-            (EntryKind::File { .. }, Content::File(file)) => file.digest(),
-            (EntryKind::File { .. }, Content::None | Content::Released(_)) => None,
+            (EntryKind::Directory, _) => Some(b""),
+            (EntryKind::Symlink { target }, _) => Some(target.as_bytes()),
+            (EntryKind::File { .. }, Content::Bytes(bytes)) => Some(bytes),
+            (EntryKind::File { .. }, Content::File(_) | Content::None | Content::Released(_)) => None,
+        }
+    }
+
+    /// The digest to be recorded of the body, as far as it is known without reading anything again.
+    pub(super) fn known_digest(&self) -> Option<[u8; 16]> {
+        match &self.content {
+            Content::File(file) => file.digest(),
+            _ => self.body().map(recorded),
         }
     }
 
@@ -129,7 +135,7 @@ impl Subject {
 
 pub(super) struct Contents<'r, T> {
     tree: &'r T,
-    /// Whether the MD5 of what is sent is to be known, since the store does not tell it.
+    /// Whether the digest of what is sent is to be known, since the store does not tell it.
     digests: Support,
     same_times: SameTimes,
     /// What changed later than this may change again without its times telling.
@@ -191,8 +197,10 @@ impl<'r, T: Tree> Contents<'r, T> {
                 let status = found.status();
                 let subject = Subject { entry: found.entry, status, content: Content::None, doubt: None };
                 let change = self.trusted(change(&status));
-                let change = match (change.doubt(), remote.and_then(Remote::body_md5)) {
-                    (Some(_), Some(recorded)) => change.compared(subject.known_md5() == Some(recorded)),
+                let change = match (change.doubt(), remote.and_then(Remote::body_digest), subject.body()) {
+                    (Some(_), Some(recorded), Some(body)) => {
+                        change.compared(Algorithm::of(&recorded).digest(body) == recorded)
+                    }
                     _ => change,
                 };
                 Ok((subject, change))
@@ -226,8 +234,8 @@ impl<'r, T: Tree> Contents<'r, T> {
         }
         self.check(key, &subject, remote).await?;
         change = self.trusted(change);
-        if let (Some(_), Some(recorded)) = (change.doubt(), remote.and_then(Remote::body_md5)) {
-            change = change.compared(self.md5(&subject).await? == Some(recorded));
+        if let (Some(_), Some(recorded)) = (change.doubt(), remote.and_then(Remote::body_digest)) {
+            change = change.compared(self.has_digest(&subject, recorded).await?);
         }
         if step(&change, metadata) != Step::Put {
             subject.content = Content::None;
@@ -247,8 +255,8 @@ impl<'r, T: Tree> Contents<'r, T> {
             (Dubious::Refuse, _) | (Dubious::Send, Unmeant::Touched) => {}
         }
         // A file that was a hole all along, or was sent as it is before.
-        if let Some(recorded) = remote.and_then(Remote::body_md5)
-            && self.md5(subject).await? == Some(recorded)
+        if let Some(recorded) = remote.and_then(Remote::body_digest)
+            && self.has_digest(subject, recorded).await?
         {
             return Ok(());
         }
@@ -319,7 +327,7 @@ impl<'r, T: Tree> Contents<'r, T> {
         let md5 = meta.etag.md5().filter(|_| tells == Support::Yes);
         match (residence, md5) {
             (Residence::Released(released), _) => Ok(released.is_of(key, &meta.etag, meta.size)),
-            (_, Some(md5)) => Ok(self.md5(subject).await? == Some(md5)),
+            (_, Some(md5)) => self.has_digest(subject, BodyDigest::Md5(md5)).await,
             (Residence::Here, None) => Ok(doubt.is_none()),
             (Residence::Written(_), None) => Ok(false),
         }
@@ -385,22 +393,24 @@ impl<'r, T: Tree> Contents<'r, T> {
         Ok(())
     }
 
-    /// The MD5 of the content, read for it if need be.
-    pub(super) async fn md5(&self, subject: &Subject) -> Result<Option<[u8; 16]>, Unsent> {
+    /// Whether the content, read for it if need be, has a digest.
+    async fn has_digest(&self, subject: &Subject, digest: BodyDigest) -> Result<bool, Unsent> {
         let key = subject.entry.key();
-        match (&subject.content, subject.status.file_type) {
-            (Content::File(file), _) => file.read_digest().await.map(Some).map_err(|error| unread(key, error)),
+        let read;
+        let subject = match (&subject.content, subject.status.file_type) {
             (Content::None, FileType::File) => {
-                let read = self.read(key, &subject.status).await?;
+                read = self.read(key, &subject.status).await?;
                 if !read.status.is_same_version(&subject.status) {
                     return Err(Unsent::Changed);
                 }
-                match &read.content {
-                    Content::File(file) => file.read_digest().await.map(Some).map_err(|error| unread(key, error)),
-                    _ => Ok(read.known_md5()),
-                }
+                &read
             }
-            _ => Ok(subject.known_md5()),
+            _ => subject,
+        };
+        let algorithm = Algorithm::of(&digest);
+        match &subject.content {
+            Content::File(file) => Ok(file.read_digest(algorithm).await.map_err(|error| unread(key, error))? == digest),
+            _ => Ok(subject.body().is_some_and(|body| algorithm.digest(body) == digest)),
         }
     }
 
@@ -509,7 +519,7 @@ impl Stable {
         Self { file, digest }
     }
 
-    /// The MD5 of all of it, if it was read in order.
+    /// The digest of all of it, if it was read in order.
     fn digest(&self) -> Option<[u8; 16]> {
         self.digest.as_ref()?.of(self.size())
     }
@@ -544,8 +554,7 @@ impl Stable {
     }
 
     /// Reads all of it.
-    async fn read_digest(&self) -> Result<[u8; 16], SourceError> {
-        let mut digest = Md5::new();
+    async fn read_digest(&self, mut digest: Algorithm) -> Result<BodyDigest, SourceError> {
         let mut at = 0;
         while at < self.size() {
             let length = usize::try_from(self.size().saturating_sub(at)).unwrap_or(PIECE).min(PIECE);
@@ -553,7 +562,7 @@ impl Stable {
             at = at.saturating_add(bytes.len() as u64);
             digest.update(&bytes);
         }
-        Ok(digest.finalize().into())
+        Ok(digest.finish())
     }
 }
 

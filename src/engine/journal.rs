@@ -542,20 +542,20 @@ pub(super) fn put_remote(remote: &Remote, payload: &mut Vec<u8>) {
     payload.extend_from_slice(&remote.size.to_le_bytes());
     payload.extend_from_slice(&[
         u8::from(remote.last_modified.is_some()),
-        u8::from(remote.md5.is_some()),
+        u8::from(remote.xxh3.is_some()),
         age(remote.age),
     ]);
     remote.last_modified.iter().for_each(|time| put_time(*time, payload));
-    remote.md5.iter().for_each(|md5| payload.extend_from_slice(md5));
+    remote.xxh3.iter().for_each(|xxh3| payload.extend_from_slice(xxh3));
 }
 
 pub(super) fn take_remote(rest: &mut &[u8]) -> Option<Remote> {
     let etag = ETag::new(std::str::from_utf8(take_bytes(rest)?).ok()?);
     let size = u64::from_le_bytes(take(rest)?);
-    let [has_time @ 0..=1, has_md5 @ 0..=1, age] = take(rest)? else { return None };
+    let [has_time @ 0..=1, has_xxh3 @ 0..=1, age] = take(rest)? else { return None };
     let last_modified = if has_time == 1 { Some(take_time(rest)?) } else { None };
-    let md5 = if has_md5 == 1 { Some(take(rest)?) } else { None };
-    Some(Remote { etag, size, last_modified, md5, age: read_age(age)? })
+    let xxh3 = if has_xxh3 == 1 { Some(take(rest)?) } else { None };
+    Some(Remote { etag, size, last_modified, xxh3, age: read_age(age)? })
 }
 
 const fn age(age: Age) -> u8 {

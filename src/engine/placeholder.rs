@@ -13,8 +13,8 @@ use futures_util::StreamExt;
 
 /// What came of fetching.
 pub(super) enum Fetched {
-    /// The file is here: what has its name now, and the MD5 of its body if the `ETag` does not tell it.
-    Here { applied: Applied, md5: Option<[u8; 16]> },
+    /// The file is here: what has its name now, and the digest of its body if the `ETag` does not tell it.
+    Here { applied: Applied, digest: Option<[u8; 16]> },
     /// The placeholder is another by now, or none.
     Changed,
     /// The object is gone; the placeholder says so from now on.
@@ -87,7 +87,7 @@ pub(super) async fn fetch_back<T: Tree, S: ObjectStore + ?Sized>(
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(piece)
     });
     match tree.write_file(entry, body.boxed(), Standing::Version(*status)).await {
-        Ok(applied) => Fetched::Here { applied, md5: digest.and_then(|digest| digest.of(*size)) },
+        Ok(applied) => Fetched::Here { applied, digest: digest.and_then(|digest| digest.of(*size)) },
         Err(error) => match error.kind() {
             TreeErrorKind::Conflict | TreeErrorKind::Changed | TreeErrorKind::NotFound => Fetched::Changed,
             TreeErrorKind::Body if was_replaced(&error) => not(Outcome::Conflict, Cause::Conflict, &another(released)),

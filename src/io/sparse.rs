@@ -10,12 +10,14 @@ const STRETCH: usize = 64 << 10;
 pub(crate) struct SparseFile {
     file: File,
     length: u64,
+    /// Whether the file ends in a hole that it does not have yet.
+    ends_in_hole: bool,
 }
 
 impl SparseFile {
     /// Starts with an empty file.
     pub(crate) const fn new(file: File) -> Self {
-        Self { file, length: 0 }
+        Self { file, length: 0, ends_in_hole: false }
     }
 
     /// Appends a piece.
@@ -29,6 +31,7 @@ impl SparseFile {
             if !zeros.is_empty() {
                 self.file.seek(SeekFrom::Start(self.length))?;
             }
+            self.ends_in_hole = content.is_empty();
             self.file.write_all(content)?;
             self.length = self.length.saturating_add(content.len() as u64);
             rest = behind;
@@ -43,8 +46,9 @@ impl SparseFile {
 
     /// Gives the file its length, which a hole at the end does not, and hands it out, standing at its end.
     pub(crate) fn end(&mut self) -> io::Result<&mut File> {
-        self.file.set_len(self.length)?;
-        self.file.seek(SeekFrom::Start(self.length))?;
+        if self.ends_in_hole {
+            self.file.set_len(self.length)?;
+        }
         Ok(&mut self.file)
     }
 

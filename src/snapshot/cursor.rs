@@ -34,7 +34,7 @@ pub(super) struct Row {
     modified: i64,
     modified_nanos: u32,
     etag: (u32, u32),
-    md5: u32,
+    xxh3: u32,
 }
 
 /// Goes through the rows of one block after the other.
@@ -270,8 +270,8 @@ impl Row {
                 Timestamp::from_unix(0, self.modified_nanos).ok_or(RowFault::Nanoseconds(found))?;
             }
         }
-        if self.flags & flags::MD5 != 0 {
-            self.md5 = place(at);
+        if self.flags & flags::XXH3 != 0 {
+            self.xxh3 = place(at);
             at = at.wrapping_add(16);
         }
         Ok(at)
@@ -363,14 +363,14 @@ impl Row {
             etag,
             size: self.remote_size,
             last_modified: None,
-            md5: None,
+            xxh3: None,
             age: if racy { Age::Racy } else { Age::Settled },
         };
         if self.flags & flags::NO_MODIFIED == 0 {
             remote.last_modified = Some(Timestamp::from_unix(self.modified, self.modified_nanos)?);
         }
-        if self.flags & flags::MD5 != 0 {
-            remote.md5 = Some(*payload.get(self.md5 as usize..)?.first_chunk()?);
+        if self.flags & flags::XXH3 != 0 {
+            remote.xxh3 = Some(*payload.get(self.xxh3 as usize..)?.first_chunk()?);
         }
         Some(remote)
     }
@@ -389,12 +389,12 @@ impl Row {
 
     fn remote_reads_as(&self, payload: &[u8], other: &Self, others: &[u8]) -> bool {
         let etag = |row: &Self, bytes| <[u8]>::get(bytes, row.etag.0 as usize..row.etag.1 as usize);
-        let md5 = |row: &Self, bytes| <[u8]>::get(bytes, row.md5 as usize..).and_then(<[u8]>::first_chunk::<16>);
+        let xxh3 = |row: &Self, bytes| <[u8]>::get(bytes, row.xxh3 as usize..).and_then(<[u8]>::first_chunk::<16>);
         let modified = self.flags & flags::NO_MODIFIED != 0
             || (self.modified, self.modified_nanos) == (other.modified, other.modified_nanos);
         self.remote_size == other.remote_size
             && modified
             && etag(self, payload) == etag(other, others)
-            && (self.flags & flags::MD5 == 0 || md5(self, payload) == md5(other, others))
+            && (self.flags & flags::XXH3 == 0 || xxh3(self, payload) == xxh3(other, others))
     }
 }

@@ -107,8 +107,8 @@ pub struct Remote {
     pub size: u64,
     /// When it was last put or its metadata replaced, if the store has said so.
     pub last_modified: Option<Timestamp>,
-    /// The MD5 of its body, where that is known and the `ETag` does not tell it.
-    pub md5: Option<[u8; 16]>,
+    /// The XXH3 of its body, all 128 bits in canonical order, where that is known and the `ETag` does not tell the MD5.
+    pub xxh3: Option<[u8; 16]>,
     /// Whether its Last-Modified tells that it has not changed since.
     pub age: Age,
 }
@@ -131,9 +131,18 @@ impl Local {
 }
 
 impl Remote {
-    /// The MD5 of the object's body: the one recorded, else the one that the `ETag` may be.
+    /// The digest of the object's body: the one recorded, else the one that the `ETag` may be.
     #[must_use]
-    pub fn body_md5(&self) -> Option<[u8; 16]> {
-        self.md5.or_else(|| self.etag.md5())
+    pub fn body_digest(&self) -> Option<BodyDigest> {
+        self.xxh3.map(BodyDigest::Xxh3).or_else(|| self.etag.md5().map(BodyDigest::Md5))
     }
+}
+
+/// A digest of the bytes of an object. Either tells bytes apart that nobody has made to be alike: who may write both can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BodyDigest {
+    /// The one that S3 has as `ETag`.
+    Md5([u8; 16]),
+    /// The one that is recorded where the `ETag` is none: 128 bits in canonical order, without a seed or a secret.
+    Xxh3([u8; 16]),
 }

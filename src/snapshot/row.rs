@@ -49,13 +49,13 @@ pub(super) mod flags {
     pub(in crate::snapshot) const NO_MODIFIED: u16 = 1 << 9;
     /// Last-Modified has nanoseconds.
     pub(in crate::snapshot) const MODIFIED_NANOS: u16 = 1 << 10;
-    /// The MD5 of the body is recorded.
-    pub(in crate::snapshot) const MD5: u16 = 1 << 11;
+    /// The XXH3 of the body is recorded.
+    pub(in crate::snapshot) const XXH3: u16 = 1 << 11;
     /// mtime and ctime are written as seconds and nanoseconds.
     pub(in crate::snapshot) const WIDE: u16 = 1 << 12;
 
     const OF_LOCAL: u16 = SAME_TIMES | NAMES | LOCAL_RACY | WIDE;
-    const OF_REMOTE: u16 = ETAG | REMOTE_RACY | OWN_SIZE | NO_MODIFIED | MODIFIED_NANOS | MD5;
+    const OF_REMOTE: u16 = ETAG | REMOTE_RACY | OWN_SIZE | NO_MODIFIED | MODIFIED_NANOS | XXH3;
 
     /// Whether a reader knows what they mean together.
     pub(in crate::snapshot) const fn are_sound(flags: u16) -> bool {
@@ -262,7 +262,7 @@ impl RowEncoder {
                 put_number(payload, modified.subsecond_nanos().into());
             }
         }
-        payload.extend(remote.md5.into_iter().flatten());
+        payload.extend(remote.xxh3.into_iter().flatten());
     }
 }
 
@@ -299,7 +299,7 @@ fn flags_of(record: &Record, parts: bool) -> u16 {
         set(flags::OWN_SIZE, record.local.as_ref().map(|local| local.size) != Some(remote.size));
         set(flags::NO_MODIFIED, remote.last_modified.is_none());
         set(flags::MODIFIED_NANOS, remote.last_modified.is_some_and(|time| time.subsecond_nanos() != 0));
-        set(flags::MD5, remote.md5.is_some());
+        set(flags::XXH3, remote.xxh3.is_some());
     }
     flags
 }

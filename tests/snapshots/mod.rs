@@ -107,7 +107,7 @@ pub(crate) fn any_remote() -> BoxedStrategy<Remote> {
         "\\PC{0,40}".prop_map(|text| ETag::new(&text)),
     ];
     (etag, any_number(), option::of(any_time()), option::of(any::<[u8; 16]>()), any_age())
-        .prop_map(|(etag, size, last_modified, md5, age)| Remote { etag, size, last_modified, md5, age })
+        .prop_map(|(etag, size, last_modified, xxh3, age)| Remote { etag, size, last_modified, xxh3, age })
         .boxed()
 }
 
@@ -162,7 +162,7 @@ fn numbered(number: u32) -> Record {
         etag: ETag::from_md5(md5),
         size: u64::from(number % 100),
         last_modified: Timestamp::from_unix(1_700_100_000 + i64::from(number / 100), 0),
-        md5: None,
+        xxh3: None,
         age: Age::Settled,
     };
     Record {

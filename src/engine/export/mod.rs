@@ -374,10 +374,10 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             }
             _ => false,
         };
-        let md5 = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
+        let digests = if capabilities.md5_etags == Support::Yes { Support::No } else { Support::Yes };
         let stop = Stop::new(&options.cancel);
         let dubious = if options.on_conflict == OnConflict::Local { Dubious::Send } else { Dubious::Refuse };
-        let contents = Contents::new(tree, md5, options.same_times, fresh_since(started)).with_dubious(dubious);
+        let contents = Contents::new(tree, digests, options.same_times, fresh_since(started)).with_dubious(dubious);
         let imported = match &options.imported {
             Some(imported) => imported.open(tree, &options.bucket).await?,
             None => None,

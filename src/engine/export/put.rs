@@ -349,18 +349,18 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
 
     fn remote_after(&self, output: &PutOutput, outcome: Outcome, before: Option<Remote>, subject: &Subject) -> Remote {
         // Replacing metadata leaves the body as it is, also one that the object of a directory should not have.
-        let (size, md5) = match (outcome, before) {
-            (Outcome::MetadataOnly, Some(before)) => (before.size, before.md5),
+        let (size, xxh3) = match (outcome, before) {
+            (Outcome::MetadataOnly, Some(before)) => (before.size, before.xxh3),
             _ => (subject.entry.object_size(), self.digest(&output.etag, subject)),
         };
         let last_modified = output.last_modified;
-        Remote { etag: output.etag.clone(), size, last_modified, md5, age: age_of_object(last_modified) }
+        Remote { etag: output.etag.clone(), size, last_modified, xxh3, age: age_of_object(last_modified) }
     }
 
     /// The digest that is recorded of what was put, where the `ETag` is none.
     fn digest(&self, etag: &ETag, subject: &Subject) -> Option<[u8; 16]> {
         let tells = self.capabilities.md5_etags == Support::Yes && etag.md5().is_some();
-        if tells { None } else { subject.known_md5() }
+        if tells { None } else { subject.known_digest() }
     }
 
     /// Whether an object is what would be put: kind, size, stored attributes but for the access time, and the content as far

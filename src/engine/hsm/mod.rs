@@ -393,14 +393,14 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Data<'r, T, S> {
             let file = (&entry, &status);
             let places = Places { own: &self.options.prefix, imports: self.options.imports.as_ref() };
             match fetch_back(self.tree, self.store, places, file, &released, self.progress).await {
-                Fetched::Here { applied, md5 } => {
+                Fetched::Here { applied, digest } => {
                     let reasons =
                         applied.shortfalls.iter().map(|shortfall| Reason::new(shortfall, shortfall)).collect();
                     let ended = Ended { bytes: released.size, reasons, ..Ended::new(&key, Outcome::Written) };
                     let moved = applied.around;
                     let record = record.zip(applied.made).and_then(|(record, made)| {
                         let local = self.unchanged(&record, &status, &released, &made)?;
-                        let remote = record.remote.map(|remote| Remote { md5: remote.md5.or(md5), ..remote });
+                        let remote = record.remote.map(|remote| Remote { xxh3: remote.xxh3.or(digest), ..remote });
                         Some(Record { local: Some(local), remote, ..record })
                     });
                     return Ok(Done { ended, record, around, moved });

@@ -560,8 +560,8 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
 
     /// What is recorded of an object. One whose Last-Modified has whole seconds can change within the second that it
     /// shows; one that is recorded so for a while has not.
-    fn remote(&self, meta: &ObjectMeta, before: Option<&Record>, md5: Option<[u8; 16]>) -> Remote {
-        let mut remote = Remote { md5, ..remote_of(meta) };
+    fn remote(&self, meta: &ObjectMeta, before: Option<&Record>, xxh3: Option<[u8; 16]>) -> Remote {
+        let mut remote = Remote { xxh3, ..remote_of(meta) };
         if let Some(before) = before.and_then(|record| record.remote.as_ref()) {
             let same_time = before.last_modified.is_some_and(|time| same_time(time, meta.last_modified));
             if same_time
@@ -570,7 +570,7 @@ impl<'r, S: ObjectStore + ?Sized, T: Tree> Import<'r, S, T> {
             {
                 remote.age = Age::Settled;
             }
-            remote.md5 = remote.md5.or(before.md5.filter(|_| before.etag == remote.etag));
+            remote.xxh3 = remote.xxh3.or(before.xxh3.filter(|_| before.etag == remote.etag));
         }
         remote
     }

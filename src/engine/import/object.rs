@@ -8,7 +8,7 @@ use super::{
 use crate::engine::agreed::{is_ours, mtime_of};
 use crate::engine::cause::Cause;
 use crate::engine::contents::{Unsent, WRITTEN};
-use crate::engine::digest::Running;
+use crate::engine::digest::{Running, recorded};
 use crate::engine::listing::Listed;
 use crate::engine::placeholder::ARCHIVED;
 use crate::engine::report::{Ended, Outcome, Reason};
@@ -23,7 +23,6 @@ use crate::store::{GetOptions, GetOutput, ObjectMeta, ObjectStore, StoreError, S
 use crate::timestamp::Timestamp;
 use crate::tree::{Found, Present, Residence, Standing, Tree, TreeError, TreeErrorKind, TreeOp};
 use futures_util::StreamExt;
-use md5::{Digest, Md5};
 
 /// How often a file is decided about whose inode changes while its object is fetched.
 const ATTEMPTS: u32 = 3;
@@ -458,10 +457,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         listed: &Listed,
         status: &crate::status::Status,
         meta: &ObjectMeta,
-        md5: Option<[u8; 16]>,
+        digest: Option<[u8; 16]>,
     ) -> Option<Edit> {
         self.session?;
-        let remote = self.remote(meta, listed.record.as_ref(), md5);
+        let remote = self.remote(meta, listed.record.as_ref(), digest);
         Some(Edit::Put(Record { key: key.clone(), local: Some(self.local(status)), remote: Some(remote) }))
     }
 
@@ -592,10 +591,10 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
                 let reason = format!("expected a body of {} bytes, found another length", meta.size);
                 return Err(Ended::new(key, Outcome::Failed).because(Cause::Corrupt, reason));
             }
-            let md5 = self.needs_digest(&meta).then(|| Md5::digest(&target).into());
+            let digest = self.needs_digest(&meta).then(|| recorded(&target));
             let entry = head.into_entry(key, &target, profile).map_err(|refusal| refused(key, &refusal))?;
             let mut deferred = self.make_around(around).await.map_err(|error| error.ended(key))?;
-            let remote = self.session.map(|_| self.remote(&meta, listed.record.as_ref(), md5));
+            let remote = self.session.map(|_| self.remote(&meta, listed.record.as_ref(), digest));
             let (inode, ctime) = match &present {
                 Present::Entry(found) => (found.fingerprint.inode, found.fingerprint.ctime),
                 Present::Nothing | Present::Other => (0, Timestamp::EPOCH),
@@ -619,8 +618,8 @@ impl<S: ObjectStore + ?Sized, T: Tree> Import<'_, S, T> {
         let (ended, edit) = match self.tree.write_file(&entry, body.boxed(), standing).await {
             Ok(applied) => {
                 let ended = Ended { reasons, bytes: meta.size, ..Ended::new(key, Outcome::Written) };
-                let md5 = digest.as_ref().and_then(|digest| digest.of(meta.size));
-                let edit = applied.made.and_then(|status| self.record(key, listed, &status, &meta, md5));
+                let digest = digest.as_ref().and_then(|digest| digest.of(meta.size));
+                let edit = applied.made.and_then(|status| self.record(key, listed, &status, &meta, digest));
                 (with_shortfalls(ended, &applied), edit)
             }
             Err(error) => (tree_failure(key, &error), None),

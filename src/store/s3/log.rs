@@ -9,7 +9,8 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Notes down which multipart uploads were begun and not yet completed or aborted.
 ///
@@ -33,19 +34,25 @@ pub trait UploadLog: Send + Sync + fmt::Debug {
 }
 
 /// An [`UploadLog`] in a file, which exists only as long as there is something in it. It is of one store and for one process
-/// at a time.
+/// at a time. Those that begin at the same time wait for the disk together.
 #[derive(Debug)]
 pub struct FileUploadLog {
     path: PathBuf,
     /// The first line, which says whose uploads they are.
     store: String,
     state: Mutex<State>,
+    /// Held by who waits for the disk, for all that was written by then.
+    syncing: Mutex<()>,
+    /// How many of the lines are on the disk.
+    synced: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    file: Option<File>,
+    file: Option<Arc<File>>,
     open: BTreeSet<(String, String)>,
+    /// How many lines were written since the log was opened.
+    lines: u64,
 }
 
 impl FileUploadLog {
@@ -76,20 +83,48 @@ impl FileUploadLog {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        Ok(Self { path, store, state: Mutex::new(State { file: None, open }) })
+        let state = Mutex::new(State { open, ..State::default() });
+        Ok(Self { path, store, state, syncing: Mutex::default(), synced: AtomicU64::new(0) })
     }
 
-    fn write(&self, state: &mut State, line: &str, durable: bool) -> io::Result<()> {
-        let mut file = match state.file.take() {
-            Some(file) => file,
-            None => self.rewritten(&state.open)?,
-        };
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a line about what is open now, and answers how many lines there are.
+    fn write(&self, state: &mut State, line: &str) -> io::Result<u64> {
+        state.lines = state.lines.saturating_add(1);
         // After an error nobody knows what the file holds; the next line begins a new one.
-        file.write_all(line.as_bytes())?;
-        if durable {
-            file.sync_data()?;
+        state.file = Some(match state.file.take() {
+            Some(file) => {
+                (&*file).write_all(line.as_bytes())?;
+                file
+            }
+            None => {
+                let file = Arc::new(self.rewritten(&state.open)?);
+                self.synced.fetch_max(state.lines, Ordering::SeqCst);
+                file
+            }
+        });
+        Ok(state.lines)
+    }
+
+    /// Waits until so many lines are on the disk.
+    fn sync(&self, lines: u64) -> io::Result<()> {
+        let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.synced.load(Ordering::SeqCst) >= lines {
+            return Ok(());
         }
-        state.file = Some(file);
+        let (file, written) = {
+            let state = self.state();
+            (state.file.clone(), state.lines)
+        };
+        let file = file.ok_or_else(|| io::Error::other("another line could not be written"))?;
+        if let Err(error) = file.sync_data() {
+            self.state().file = None;
+            return Err(error);
+        }
+        self.synced.fetch_max(written, Ordering::SeqCst);
         Ok(())
     }
 
@@ -115,14 +150,21 @@ impl FileUploadLog {
 
 impl UploadLog for FileUploadLog {
     fn begun(&self, key: &str, id: &str) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.write(&mut state, &line('+', key, id), true)?;
-        state.open.insert((key.to_owned(), id.to_owned()));
-        Ok(())
+        let upload = (key.to_owned(), id.to_owned());
+        let written = {
+            let mut state = self.state();
+            state.open.insert(upload.clone());
+            self.write(&mut state, &line('+', key, id))
+        };
+        let synced = written.and_then(|lines| self.sync(lines));
+        if synced.is_err() {
+            self.state().open.remove(&upload);
+        }
+        synced
     }
 
     fn ended(&self, key: &str, id: &str) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         state.open.remove(&(key.to_owned(), id.to_owned()));
         if state.open.is_empty() {
             state.file = None;
@@ -131,11 +173,11 @@ impl UploadLog for FileUploadLog {
                 _ => Ok(()),
             };
         }
-        self.write(&mut state, &line('-', key, id), false)
+        self.write(&mut state, &line('-', key, id)).map(drop)
     }
 
     fn unfinished(&self) -> Vec<(String, String)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).open.iter().cloned().collect()
+        self.state().open.iter().cloned().collect()
     }
 }
 
@@ -184,6 +226,36 @@ mod tests {
         log.ended("c", "2").unwrap();
         log.ended("a b\n", "3").unwrap();
         assert!(!path.exists(), "nothing is left to be noted");
+    }
+
+    #[test]
+    fn those_that_begin_at_the_same_time_are_all_noted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("uploads");
+        let log = FileUploadLog::open(&path, "bucket").unwrap();
+        std::thread::scope(|scope| {
+            for key in 0..16 {
+                let log = &log;
+                scope.spawn(move || {
+                    for id in 0..8 {
+                        log.begun(&key.to_string(), &id.to_string()).unwrap();
+                        if id % 2 == 0 {
+                            log.ended(&key.to_string(), &id.to_string()).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        drop(log);
+        assert_eq!(FileUploadLog::open(&path, "bucket").unwrap().unfinished().len(), 16 * 4);
+    }
+
+    #[test]
+    fn an_upload_that_cannot_be_noted_is_not_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = FileUploadLog::open(directory.path().join("gone").join("uploads"), "bucket").unwrap();
+        assert_eq!(log.begun("a", "1").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(log.unfinished(), []);
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! [`Agent`]: the HTTP client that comes with the crate.
 
+use super::alarm::Alarm;
 use super::client::{HttpClient, HttpError};
 use super::connection::Connection;
 use super::tls::{Tls, Untrusted};
 use bytes::Bytes;
-use futures_util::future::{Either, select};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// The HTTP client that comes with the crate: HTTP/1.1 by `hyper`, TLS by `rustls`, sockets by `async-io`. It keeps
@@ -35,8 +37,14 @@ struct Inner {
 }
 
 struct Idle {
-    connection: Connection,
+    open: Open,
     since: Instant,
+}
+
+/// A connection and what ends the wait for it.
+struct Open {
+    connection: Connection,
+    alarm: Alarm,
 }
 
 /// How long things may take.
@@ -86,57 +94,71 @@ impl Inner {
     }
 
     /// The connection that was used last, which is the one most likely to be open still.
-    fn take(&self, place: &(Scheme, Authority)) -> Option<Connection> {
+    fn take(&self, place: &(Scheme, Authority)) -> Option<Open> {
         let mut idle = self.idle();
         let connections = idle.get_mut(place)?;
-        while let Some(Idle { mut connection, since }) = connections.pop() {
-            if since.elapsed() < self.limits.kept && connection.is_open() {
-                return Some(connection);
+        while let Some(Idle { mut open, since }) = connections.pop() {
+            if since.elapsed() < self.limits.kept && open.connection.is_open_still() {
+                return Some(open);
             }
         }
         None
     }
 
-    fn keep(&self, place: (Scheme, Authority), connection: Connection) {
+    fn keep(&self, place: (Scheme, Authority), open: Open) {
         let mut idle = self.idle();
         let connections = idle.entry(place).or_default();
         // In the order in which they became idle. Those that a burst has left would stay, closed by the server.
         let stale = connections.partition_point(|idle| idle.since.elapsed() >= self.limits.kept);
         connections.drain(..stale);
         if connections.len() < CONNECTIONS {
-            connections.push(Idle { connection, since: Instant::now() });
+            connections.push(Idle { open, since: Instant::now() });
         }
     }
 
-    async fn exchange(&self, request: Request<Bytes>, limit: u64) -> Result<Response<Option<Bytes>>, HttpError> {
+    async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        limit: u64,
+        time: Duration,
+    ) -> Result<Response<Option<Bytes>>, HttpError> {
         let uri = request.uri();
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return Err(HttpError::Request("the address has no host".into()));
         };
         let place = (scheme.clone(), authority.clone());
-        let mut connection = match self.take(&place) {
-            Some(connection) => connection,
+        let mut open = match self.take(&place) {
+            Some(open) => open,
             None => {
                 let connecting = Connection::open(&place.0, &place.1, &self.tls);
-                within(self.limits.connect, connecting).await?
+                let connection = within(&mut Alarm::new(), self.limits.connect, connecting).await?;
+                Open { connection, alarm: Alarm::new() }
             }
         };
-        let response = connection.exchange(request, limit).await?;
+        let response = within(&mut open.alarm, time, open.connection.exchange(request, limit)).await?;
         // Of an answer that was not read to its end the rest is still to come.
-        if response.body().is_some() && connection.is_open() {
-            self.keep(place, connection);
+        if response.body().is_some() && open.connection.is_open() {
+            self.keep(place, open);
         }
         Ok(response)
     }
 }
 
 /// Waits for something, but not longer than so long.
-async fn within<T>(time: Duration, future: impl Future<Output = Result<T, HttpError>>) -> Result<T, HttpError> {
-    let (future, timer) = (pin!(future), async_io::Timer::after(time));
-    match select(future, timer).await {
-        Either::Left((result, _)) => result,
-        Either::Right(_) => Err(HttpError::Timeout(format!("it took more than {} s", time.as_secs()).into())),
-    }
+async fn within<T>(
+    alarm: &mut Alarm,
+    time: Duration,
+    future: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
+    alarm.set(time);
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        if let Poll::Ready(result) = future.as_mut().poll(context) {
+            return Poll::Ready(result);
+        }
+        alarm.poll(context).map(|()| Err(HttpError::Timeout(format!("it took more than {} s", time.as_secs()).into())))
+    })
+    .await
 }
 
 impl HttpClient for Agent {
@@ -144,7 +166,7 @@ impl HttpClient for Agent {
         let bytes = limit.saturating_add(request.body().len() as u64);
         let Limits { request: least, slowest, .. } = self.inner.limits;
         let time = least.saturating_add(Duration::from_secs(bytes.checked_div(slowest).unwrap_or(0)));
-        within(time, self.inner.exchange(request, limit)).await
+        self.inner.exchange(request, limit, time).await
     }
 
     async fn sleep(&self, duration: Duration) {

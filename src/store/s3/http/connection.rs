@@ -1,6 +1,7 @@
 //! [`Connection`]: one connection to a server, over which one request goes at a time.
 
 use super::client::HttpError;
+use super::socket::{Again, Socket};
 use super::tls::Tls;
 use async_io::Async;
 use bytes::{Bytes, BytesMut};
@@ -25,6 +26,7 @@ pub(super) struct Connection {
     requests: http1::SendRequest<Pieces>,
     /// What moves bytes. It is polled with each request, and not in between.
     driver: Fuse<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
+    again: Again,
 }
 
 /// The most headers of an answer. What S3 takes as user metadata, 2 KB, has far fewer but by design.
@@ -45,16 +47,24 @@ impl Connection {
         let is_tls = *scheme == Scheme::HTTPS;
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let host = authority.host();
-        let socket = connect(host, port).await.map_err(broken)?;
+        let again = Again::default();
+        let socket = Socket::new(connect(host, port).await.map_err(broken)?, again.clone());
         let stream: Box<dyn Stream> =
             if is_tls { Box::new(tls.connect(host, socket).await?.map_err(of_tls)?) } else { Box::new(socket) };
         let made =
             http1::Builder::new().max_headers(HEADERS).max_header_size(HEAD).handshake(FuturesIo::new(stream)).await;
         let (requests, driver) = made.map_err(of_hyper)?;
-        Ok(Self { requests, driver: driver.boxed().fuse() })
+        Ok(Self { requests, driver: driver.boxed().fuse(), again })
     }
 
-    /// Whether a request can be sent. What the server has said meanwhile, such as that it closes, is heard here.
+    /// Whether a request can be sent after an idle time. What the server has said meanwhile, such as that it closes, is heard
+    /// here.
+    pub(super) fn is_open_still(&mut self) -> bool {
+        self.again.ask();
+        self.is_open()
+    }
+
+    /// Whether another request can be sent after an answer.
     pub(super) fn is_open(&mut self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         !self.driver.is_terminated() && self.driver.poll_unpin(&mut context).is_pending() && self.requests.is_ready()

@@ -4,11 +4,13 @@
 //! [`HttpCalls`] puts the three together.
 
 mod agent;
+mod alarm;
 mod answer;
 mod bucket;
 mod client;
 mod connection;
 mod sign;
+mod socket;
 mod tls;
 mod xml;
 
