@@ -6,7 +6,10 @@
 use super::staging::StagedFile;
 use super::sys::{self, Stat};
 use super::users::{self, Asked, Users};
+use super::whole::Whole;
+use crate::mode::FileType;
 use crate::timestamp::Timestamp;
+use crate::tree::Applied;
 use futures_channel::oneshot;
 use std::fs::File;
 use std::io;
@@ -23,6 +26,7 @@ pub(super) struct Disk {
     trusts: Arc<AtomicBool>,
     settled: Arc<Mutex<Settled>>,
     staged: Turns<StagedFile, io::Result<StagedFile>>,
+    whole: Turns<Whole, io::Result<Applied>>,
     opened: Turns<File, (File, io::Result<Stat>)>,
     used: Turns<Asked, io::Result<Users>>,
 }
@@ -37,6 +41,7 @@ impl Disk {
             trusts,
             settled,
             staged: Turns::new(1, 1024, GATHERED),
+            whole: Turns::new(1, 256, GATHERED),
             opened: Turns::new(4, 16, Duration::ZERO),
             used: Turns::new(1, 1024, GATHERED),
         }
@@ -47,6 +52,16 @@ impl Disk {
         let (root, trusts) = (Arc::clone(&self.root), Arc::clone(&self.trusts));
         self.staged
             .take(file, move |batch, answer| bring(&root, &trusts, batch, answer))
+            .await
+            .unwrap_or_else(|| Err(panicked()))
+    }
+
+    /// Writes a small file, brings it to the disk and gives it its name.
+    pub(super) async fn place(&self, file: Whole) -> io::Result<Applied> {
+        let (root, trusts) = (Arc::clone(&self.root), Arc::clone(&self.trusts));
+        let _holding = file.wanted.hold();
+        self.whole
+            .take(file, move |batch, answer| place(&root, &trusts, batch, answer))
             .await
             .unwrap_or_else(|| Err(panicked()))
     }
@@ -75,7 +90,7 @@ impl Disk {
     }
 
     /// Looks at a file behind whatever mappings have written to it so far: that is in its times, and what they write from
-    /// here on will move them again.
+    /// here on will move them again. At something else than a file it looks as it is.
     ///
     /// A mapping moves the times with the first store to a page that is on the disk, and with no other until it is there
     /// again. So once everything is brought to the disk, a file that has not changed since is as good as brought there by
@@ -83,9 +98,13 @@ impl Disk {
     pub(super) async fn look(&self, file: File) -> io::Result<(File, Stat)> {
         /// How far the times of a file system may be behind the clock, and more.
         const GRAIN: i128 = 1_000_000_000;
+        // Before the look: what is said of a time holds for looks from then on.
         let settled = *self.settled();
+        let look = sys::look(&file)?;
+        if look.file_type() != Some(FileType::File) {
+            return Ok((file, look));
+        }
         if let Settled::At(time) = settled {
-            let look = sys::look(&file)?;
             let since = look.status().map(|status| time.nanoseconds().saturating_sub(status.ctime.nanoseconds()));
             if since.is_ok_and(|since| since > GRAIN) {
                 return Ok((file, look));
@@ -136,20 +155,42 @@ fn settle(root: &OwnedFd, trusts: &AtomicBool, settled: &Mutex<Settled>) {
     }
 }
 
-fn bring(root: &OwnedFd, trusts: &AtomicBool, batch: Vec<StagedFile>, answer: Answer<'_, io::Result<StagedFile>>) {
+/// Brings so many files to the disk at once, if they are many. Says whether they are there.
+fn together(root: &OwnedFd, trusts: &AtomicBool, files: usize) -> bool {
     /// Fewer than these are brought to the disk one by one, since `syncfs` takes all that anybody has written along.
     const TOGETHER: usize = 4;
-    let mut together =
-        batch.len() >= TOGETHER && trusts.load(Ordering::Relaxed) && sys::is_local(root).unwrap_or(false);
-    if together && rustix::fs::syncfs(root).is_err() {
+    if files < TOGETHER || !trusts.load(Ordering::Relaxed) || !sys::is_local(root).unwrap_or(false) {
+        return false;
+    }
+    let synced = rustix::fs::syncfs(root).is_ok();
+    if !synced {
         // It tells of an error once, and that may be one of any file, also of one in a later turn. From here on each file
         // tells for itself.
         trusts.store(false, Ordering::Relaxed);
-        together = false;
     }
+    synced
+}
+
+fn bring(root: &OwnedFd, trusts: &AtomicBool, batch: Vec<StagedFile>, answer: Answer<'_, io::Result<StagedFile>>) {
+    let together = together(root, trusts, batch.len());
     for (place, file) in batch.into_iter().enumerate() {
         let synced = if together { Ok(()) } else { file.sync() };
         answer(place, synced.map(|()| file));
+    }
+}
+
+fn place(root: &OwnedFd, trusts: &AtomicBool, batch: Vec<Whole>, answer: Answer<'_, io::Result<Applied>>) {
+    let mut all = Vec::with_capacity(batch.len());
+    for (place, file) in batch.into_iter().enumerate() {
+        match file.staged() {
+            Ok((staged, applied)) => all.push((place, file, staged, applied)),
+            Err(error) => answer(place, Err(error)),
+        }
+    }
+    let together = together(root, trusts, all.len());
+    for (place, file, staged, applied) in all {
+        let synced = if together { Ok(()) } else { staged.sync() };
+        answer(place, synced.and_then(|()| file.publish(staged, applied)));
     }
 }
 

@@ -109,6 +109,10 @@ impl Marks {
 
 /// The value of an attribute; `None` where it is not set or cannot be seen.
 fn read(fd: impl AsFd, name: &str) -> io::Result<Option<Vec<u8>>> {
+    // Hardly any file has one, and every file is asked.
+    if !is_set(&fd, name)? {
+        return Ok(None);
+    }
     let mut value = Vec::with_capacity(LONGEST);
     match rustix::fs::fgetxattr(fd, name, rustix::buffer::spare_capacity(&mut value)) {
         Ok(_) => Ok(Some(value)),

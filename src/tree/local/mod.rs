@@ -21,6 +21,7 @@ mod staging;
 mod sys;
 mod threads;
 mod users;
+mod whole;
 
 use self::buffers::Buffers;
 use self::directories::Directories;
@@ -30,6 +31,7 @@ use self::staging::{StagedFile, Staging};
 use self::sys::{Mount, Name, Stat, failed};
 use self::threads::Threads;
 use self::users::{Asked, Users};
+use self::whole::{Wanted, Whole};
 use super::{
     Applied, Around, Data, Fingerprint, Found, NameList, OpenFile, Place, Present, Residence, Shortfall, SourceError,
     Standing, Tree, TreeError, TreeErrorKind, TreeOp, UnseenUsers, Visit,
@@ -249,6 +251,11 @@ impl LocalTree {
         const ATTEMPT: &str = "writing";
         let path = entry.key().as_str().as_bytes();
         let (parent, _) = self.parent_made(ATTEMPT, entry.key())?;
+        if entry.object_size() <= whole::LARGEST
+            && matches!(self.replaced(ATTEMPT, entry, &parent, standing)?, Replaced::Any)
+        {
+            return self.write_whole(entry, body, parent, standing).await;
+        }
         let mut staged = self.staging()?.file().map_err(|error| failed(ATTEMPT, path, error))?;
         while let Some(piece) = body.next().await {
             let unread = |error| TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(error);
@@ -272,10 +279,7 @@ impl LocalTree {
                 break;
             }
         }
-        if staged.length() != entry.object_size() {
-            let source = format!("expected {} bytes, found {}", entry.object_size(), staged.length());
-            return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(source));
-        }
+        check_length(ATTEMPT, entry, staged.length())?;
         let error = |error| failed(ATTEMPT, path, error);
         staged.end().map_err(error)?;
         let mut applied = set_attributes(staged.descriptor(), entry.attributes()).map_err(error)?;
@@ -285,6 +289,31 @@ impl LocalTree {
         }
         let staged = self.disk.bring(staged).await.map_err(error)?;
         self.publish(ATTEMPT, entry.key(), staged, &parent, standing, replaced, applied).await
+    }
+
+    /// Writes a small file, in one go with others.
+    async fn write_whole(
+        &self,
+        entry: &Entry,
+        mut body: BoxStream<'_, Result<Bytes, SourceError>>,
+        parent: Arc<OwnedFd>,
+        standing: Standing,
+    ) -> Result<Applied, TreeError> {
+        const ATTEMPT: &str = "writing";
+        let path = entry.key().as_str().as_bytes();
+        let (mut pieces, mut length) = (Vec::new(), 0_u64);
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(error))?;
+            length = length.saturating_add(piece.len() as u64);
+            if length > entry.object_size() {
+                break;
+            }
+            pieces.push(piece);
+        }
+        check_length(ATTEMPT, entry, length)?;
+        let (staging, entry, wanted) = (self.staging()?, entry.clone(), Wanted::new());
+        let whole = Whole { staging, pieces, entry, parent, standing, wanted };
+        self.disk.place(whole).await.map_err(|error| failed(ATTEMPT, path, error))
     }
 
     /// What a file that is about to be published will replace.
@@ -649,10 +678,10 @@ impl LocalTree {
             }
             other => File::from(other.map_err(|error| failed(ATTEMPT, path, error))?),
         };
-        if sys::look(&file).map_err(|error| failed(ATTEMPT, path, error))?.file_type() != Some(FileType::File) {
+        let (file, look) = self.disk.look(file).await.map_err(|error| failed(ATTEMPT, path, error))?;
+        if look.file_type() != Some(FileType::File) {
             return Err(changed());
         }
-        let (file, look) = self.disk.look(file).await.map_err(|error| failed(ATTEMPT, path, error))?;
         let found = found(key.path(), &look, None).ok_or_else(changed)?;
         let residence = self.marks.residence(&file, &look).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => TreeError::new(ATTEMPT, path, TreeErrorKind::Mark).with_source(error),
@@ -799,6 +828,15 @@ fn keep_extras(attempt: &'static str, entry: &Entry, replaced: &Replaced, staged
         })?;
     }
     Ok(!extras.is_empty())
+}
+
+/// Whether as many bytes came as were announced.
+fn check_length(attempt: &'static str, entry: &Entry, length: u64) -> Result<(), TreeError> {
+    if length == entry.object_size() {
+        return Ok(());
+    }
+    let source = format!("expected {} bytes, found {length}", entry.object_size());
+    Err(TreeError::new(attempt, entry.key().as_str().as_bytes(), TreeErrorKind::Body).with_source(source))
 }
 
 /// What was done to something, and what has come of it.

@@ -71,11 +71,12 @@ impl Staging {
     pub(super) fn file(self: &Arc<Self>) -> io::Result<StagedFile> {
         let name = self.next_name();
         let file = sys::create_file(&self.directory, checked(&name)?)?;
-        let staged = Staged { staging: Arc::clone(self), name, published: false };
+        let mut staged = Staged { staging: Arc::clone(self), name, inode: None, published: false };
         let look = sys::look(&file)?;
         if look.file_type() != Some(FileType::File) || look.fingerprint().links != 1 {
             return Err(io::Error::other("the staged file was exchanged while it was made"));
         }
+        staged.inode = Some(look.fingerprint().inode);
         Ok(StagedFile { staged, file: SparseFile::new(file.into()) })
     }
 
@@ -83,14 +84,14 @@ impl Staging {
     pub(super) fn symlink(self: &Arc<Self>, target: &SymlinkTarget) -> io::Result<Staged> {
         let name = self.next_name();
         sys::create_symlink(&self.directory, checked(&name)?, target.as_bytes())?;
-        Ok(Staged { staging: Arc::clone(self), name, published: false })
+        Ok(Staged { staging: Arc::clone(self), name, inode: None, published: false })
     }
 
     /// Makes a new directory, open to the caller alone and without access-control lists.
     pub(super) fn directory(self: &Arc<Self>) -> io::Result<Staged> {
         let name = self.next_name();
         sys::create_directory(&self.directory, checked(&name)?)?;
-        let staged = Staged { staging: Arc::clone(self), name, published: false };
+        let staged = Staged { staging: Arc::clone(self), name, inode: None, published: false };
         let made = sys::open_directory(&self.directory, checked(&staged.name)?)?;
         // Not set-group-ID after the staging directory, whatever that inherited.
         sys::change_permissions(&made, Permissions::from_mode(0o700))?;
@@ -240,6 +241,8 @@ fn is_staging(name: &[u8]) -> bool {
 pub(super) struct Staged {
     staging: Arc<Staging>,
     name: String,
+    /// What it is, where a descriptor tells.
+    inode: Option<u64>,
     /// It has its own name now, and there is nothing of this one.
     published: bool,
 }
@@ -248,7 +251,10 @@ impl Staged {
     /// Moves it to its name and makes sure that it is what the name shows.
     pub(super) fn publish(&mut self, parent: impl AsFd, name: Name<'_>, standing: Standing) -> io::Result<Stat> {
         let staged = checked(&self.name)?;
-        let before = sys::look_at(&self.staging.directory, staged)?;
+        let inode = match self.inode {
+            Some(inode) => inode,
+            None => sys::look_at(&self.staging.directory, staged)?.fingerprint().inode,
+        };
         match standing {
             Standing::Nothing => sys::rename_new(&self.staging.directory, staged, &parent, name)?,
             Standing::Replaceable => sys::rename(&self.staging.directory, staged, &parent, name)?,
@@ -262,7 +268,7 @@ impl Staged {
         }
         self.published = true;
         let after = sys::look_at(&parent, name)?;
-        if after.fingerprint().inode != before.fingerprint().inode {
+        if after.fingerprint().inode != inode {
             return Err(io::Error::other("the name was taken by somebody else at once"));
         }
         Ok(after)

@@ -49,10 +49,14 @@ impl Alarm {
                 Some(timer) if timer.1 <= deadline => timer,
                 _ => self.timer.insert((Timer::at(deadline), deadline)),
             };
-            match (Pin::new(timer).poll(&mut Context::from_waker(&self.waker)), *when == deadline) {
-                (Poll::Pending, _) => return Poll::Pending,
-                (Poll::Ready(_), true) => return Poll::Ready(()),
-                (Poll::Ready(_), false) => self.timer = None,
+            let when = *when;
+            if Pin::new(timer).poll(&mut Context::from_waker(&self.waker)).is_pending() {
+                return Poll::Pending;
+            }
+            // It goes off once.
+            self.timer = None;
+            if when == deadline {
+                return Poll::Ready(());
             }
         }
     }
