@@ -175,7 +175,7 @@ struct Options {
     /// The part of the bucket that is meant, such as `data/in/`; the whole of it by default.
     #[arg(long, default_value = "")]
     prefix: Prefix,
-    /// How many entries are worked on at once; 128 with S3, 16 with a directory.
+    /// How many entries are worked on at once; 128 with S3, 256 for an import from there, 16 with a directory.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// How many threads look at the directory; as many as there are processors by default.
@@ -251,7 +251,7 @@ impl Files {
         let selection = self.path.iter().cloned().fold(Selection::all(), Selection::with_path);
         Ok(DataOptions::new(options.profile())
             .with_prefix(store.prefix(&options.prefix)?)
-            .with_jobs(options.jobs(store)?)
+            .with_jobs(options.jobs(store, FAR)?)
             .with_selection(selection)
             .with_bucket(&store.name()?))
     }
@@ -357,15 +357,20 @@ impl Options {
         }
     }
 
-    fn jobs(&self, store: &Place) -> Result<Jobs, Failure> {
+    /// How many entries are under way at once; `far` is how many where the store is not on this machine.
+    fn jobs(&self, store: &Place, far: usize) -> Result<Jobs, Failure> {
         let jobs = self.jobs.unwrap_or(match store {
-            // Most of them wait, for the network or for the disk.
-            Place::S3(_) => 128,
+            Place::S3(_) => far,
             Place::Memory | Place::Directory(_) => Jobs::default().get(),
         });
         Jobs::new(jobs).ok_or_else(|| Failure::of("--jobs", "expected 1 or more, found 0"))
     }
 }
+
+/// How many entries are under way at once where most of them wait for the network.
+const FAR: usize = 128;
+/// And where half of them wait for the disk.
+const FAR_AND_TO_DISK: usize = 256;
 
 /// A run that could not be made: what it was about, and what is wrong.
 struct Failure(String);
@@ -433,7 +438,7 @@ fn run(command: &Command) -> Result<bool, Failure> {
 fn export_options(store: &Place, run: &Run, options: &Options) -> Result<ExportOptions, Failure> {
     Ok(ExportOptions::new(options.profile())
         .with_prefix(store.prefix(&options.prefix)?)
-        .with_jobs(options.jobs(store)?)
+        .with_jobs(options.jobs(store, FAR)?)
         .with_lookers(options.lookers()?)
         .with_selection(run.selection()?)
         .with_deletes(run.deletes())
@@ -483,7 +488,7 @@ fn run_import(store: &str, dir: &Path, data: Fetch, run: &Run, options: &Options
     let import_options = ImportOptions::new(options.profile())
         .with_data(data)
         .with_prefix(store.prefix(&options.prefix)?)
-        .with_jobs(options.jobs(&store)?)
+        .with_jobs(options.jobs(&store, FAR_AND_TO_DISK)?)
         .with_selection(run.selection()?)
         .with_deletes(run.deletes())
         .with_on_conflict(run.on_conflict())
@@ -573,7 +578,7 @@ fn run_watch(
     let prefix = place.prefix(&options.prefix)?;
     let opened = place.open(Purpose::Read, &prefix)?;
     let mut repository = RepositoryOptions::new(options.profile(), &place.name()?).with_access(Access::ReadOnly);
-    repository.import = repository.import.with_jobs(options.jobs(&place)?);
+    repository.import = repository.import.with_jobs(options.jobs(&place, FAR_AND_TO_DISK)?);
     std::fs::create_dir_all(dir).map_err(|error| Failure::from_error(dir.display(), &error))?;
     let link = link::open(&place, dir, state, policy.into(), options, repository, opened)?;
     let linked = link.linked();

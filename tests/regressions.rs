@@ -719,6 +719,8 @@ fn attributes_that_go_to_a_directory_that_was_removed_meanwhile_are_no_success()
 
 #[test]
 fn what_could_not_be_removed_from_the_staging_directory_goes_with_it_in_the_end() {
+    /// More than is written at once, when all of it is there.
+    const LARGE: usize = 300_000;
     let directory = tempfile::tempdir().unwrap();
     let tree = LocalTree::open(directory.path()).unwrap();
     let root = directory.path().to_owned();
@@ -728,7 +730,7 @@ fn what_could_not_be_removed_from_the_staging_directory_goes_with_it_in_the_end(
         let staging = fs::read_dir(root).unwrap().flatten().map(|entry| entry.path()).find(is_staging).unwrap();
         fs::write(staging.join("7"), "left").unwrap();
         fs::create_dir(staging.join("8")).unwrap();
-        Ok(Bytes::from_static(b"hello"))
+        Ok(Bytes::from(vec![7; LARGE]))
     });
     let attributes = Attributes {
         permissions: posix_s3::Permissions::from_mode(0o600),
@@ -737,7 +739,7 @@ fn what_could_not_be_removed_from_the_staging_directory_goes_with_it_in_the_end(
         atime: Timestamp::EPOCH,
         mtime: Timestamp::EPOCH,
     };
-    let entry = Entry::new(Key::parse("a").unwrap(), EntryKind::File { size: 5 }, attributes).unwrap();
+    let entry = Entry::new(Key::parse("a").unwrap(), EntryKind::File { size: LARGE as u64 }, attributes).unwrap();
     block_on(tree.write_file(&entry, body.boxed(), Standing::Nothing)).unwrap();
     block_on(tree.finish()).unwrap();
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);

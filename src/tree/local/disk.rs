@@ -41,7 +41,8 @@ impl Disk {
             trusts,
             settled,
             staged: Turns::new(1, 1024, GATHERED),
-            whole: Turns::new(1, 256, GATHERED),
+            // While one waits for the disk the other writes.
+            whole: Turns::new(2, 256, Duration::ZERO),
             opened: Turns::new(4, 16, Duration::ZERO),
             used: Turns::new(1, 1024, GATHERED),
         }
