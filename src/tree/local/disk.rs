@@ -180,18 +180,28 @@ fn bring(root: &OwnedFd, trusts: &AtomicBool, batch: Vec<StagedFile>, answer: An
     }
 }
 
+/// Whoever has an answer may end the run: nothing of their file is held here by then.
 fn place(root: &OwnedFd, trusts: &AtomicBool, batch: Vec<Whole>, answer: Answer<'_, io::Result<Applied>>) {
     let mut all = Vec::with_capacity(batch.len());
     for (place, file) in batch.into_iter().enumerate() {
         match file.staged() {
             Ok((staged, applied)) => all.push((place, file, staged, applied)),
-            Err(error) => answer(place, Err(error)),
+            Err(error) => {
+                drop(file);
+                answer(place, Err(error));
+            }
         }
     }
     let together = together(root, trusts, all.len());
     for (place, file, staged, applied) in all {
-        let synced = if together { Ok(()) } else { staged.sync() };
-        answer(place, synced.and_then(|()| file.publish(staged, applied)));
+        let placed = match if together { Ok(()) } else { staged.sync() } {
+            Ok(()) => file.publish(staged, applied),
+            Err(error) => {
+                drop((staged, file));
+                Err(error)
+            }
+        };
+        answer(place, placed);
     }
 }
 

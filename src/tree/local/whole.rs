@@ -70,7 +70,7 @@ impl Whole {
     }
 
     /// Gives it its name.
-    pub(super) fn publish(&self, mut staged: StagedFile, applied: Applied) -> io::Result<Applied> {
+    pub(super) fn publish(self, mut staged: StagedFile, applied: Applied) -> io::Result<Applied> {
         let name = Name::last_of(self.entry.key())?;
         let now = self.wanted.if_wanted(|| staged.publish(&*self.parent, name, self.standing))?;
         Ok(as_it_stands(applied, &now))
@@ -127,8 +127,7 @@ mod tests {
         let whole = whole(root.path(), &wanted);
         let (staged, applied) = whole.staged().unwrap();
         drop(holding);
-        assert!(whole.publish(staged, applied).is_err() && whole.staged().is_err());
-        drop(whole);
+        assert!(whole.staged().is_err() && whole.publish(staged, applied).is_err());
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
     }
 }
