@@ -10,14 +10,14 @@ const STRETCH: usize = 64 << 10;
 pub(crate) struct SparseFile {
     file: File,
     length: u64,
-    /// Whether the file ends in a hole that it does not have yet.
-    ends_in_hole: bool,
+    /// Whether the file has its length and stands at its end, for all that is known.
+    is_at_end: bool,
 }
 
 impl SparseFile {
     /// Starts with an empty file.
     pub(crate) const fn new(file: File) -> Self {
-        Self { file, length: 0, ends_in_hole: false }
+        Self { file, length: 0, is_at_end: true }
     }
 
     /// Appends a piece.
@@ -31,7 +31,7 @@ impl SparseFile {
             if !zeros.is_empty() {
                 self.file.seek(SeekFrom::Start(self.length))?;
             }
-            self.ends_in_hole = content.is_empty();
+            self.is_at_end = !content.is_empty();
             self.file.write_all(content)?;
             self.length = self.length.saturating_add(content.len() as u64);
             rest = behind;
@@ -44,10 +44,12 @@ impl SparseFile {
         self.length
     }
 
-    /// Gives the file its length, which a hole at the end does not, and hands it out, standing at its end.
+    /// Gives the file its length, which a hole at the end does not, and hands it out, standing at its end. What was written
+    /// to it when it was handed out before is gone.
     pub(crate) fn end(&mut self) -> io::Result<&mut File> {
-        if self.ends_in_hole {
+        if !std::mem::take(&mut self.is_at_end) {
             self.file.set_len(self.length)?;
+            self.file.seek(SeekFrom::Start(self.length))?;
         }
         Ok(&mut self.file)
     }
@@ -89,6 +91,24 @@ mod tests {
         file.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes.iter().position(|&byte| byte != 0), Some(1 << 20));
         assert_eq!(bytes.len(), (3 << 20) + 1);
+    }
+
+    #[test]
+    fn what_was_written_behind_the_end_is_gone_when_it_is_ended_again() {
+        for body in [&b"body"[..], &[0; 10], b""] {
+            let mut sparse = SparseFile::new(tempfile::tempfile().unwrap());
+            sparse.write(body).unwrap();
+            for behind in ["a longer one", "short"] {
+                sparse.end().unwrap().write_all(behind.as_bytes()).unwrap();
+                let file = sparse.file();
+                assert_eq!(file.metadata().unwrap().len(), (body.len() + behind.len()) as u64);
+            }
+            let file = sparse.end().unwrap();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes, body);
+        }
     }
 
     #[test]
