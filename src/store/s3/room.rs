@@ -53,11 +53,6 @@ impl Room {
         is_free.then(|| state.hold(self, weight))
     }
 
-    /// A place, also where there is none: for what has to go on whatever the others do.
-    pub(super) fn force(self: &Arc<Self>, weight: u64) -> Held {
-        self.state().hold(self, weight)
-    }
-
     fn resize(self: &Arc<Self>, size: u64) {
         self.state().size = size;
         self.admit();
@@ -132,6 +127,13 @@ impl Limiter {
 
     pub(super) async fn enter(&self) -> Held {
         self.room.enter(1).await
+    }
+
+    /// Whether another request may be made for whoever has so many under way and can do without: the store takes as many as are
+    /// allowed, and nobody waits for a place.
+    pub(super) fn has_room(&self, under_way: usize) -> bool {
+        let Pace { limit, .. } = *self.pace();
+        limit >= self.most && (under_way as u64) < self.most && self.room.try_enter(1).is_some()
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
