@@ -151,7 +151,7 @@ fn a_body_that_breaks_off_is_an_error_where_nothing_is_tried_again() {
 #[test]
 fn a_body_that_does_not_get_on_is_given_up_and_one_that_does_is_not() {
     // One byte each time, and then a mebibyte and a bit, in more requests than there are tries.
-    let object = Object::new(content(40 * MIB), META.into(), |before| if before == 0 { 2 * MIB } else { 1 });
+    let object = Object::new(content(30 * MIB), META.into(), |before| if before == 0 { 2 * MIB } else { 1 });
     let (bytes, error) = async_io::block_on(read(&object.server.store(AT_ONCE), 30 * MIB));
     assert_eq!((error.unwrap().kind(), object.server.requests()), (Kind::Transient, 1 + 4));
     assert_eq!(bytes.len(), 2 * MIB + 4);
@@ -262,7 +262,7 @@ fn a_connection_is_used_again_once_a_body_was_read_to_its_end() {
 
 #[test]
 fn a_range_within_a_large_object_ends_with_its_connection_in_good_order() {
-    let object = Object::whole(100 * MIB);
+    let object = Object::whole(33 * MIB);
     async_io::block_on(async {
         let store = object.server.store(RetryPolicy::NEVER);
         for _ in 0..3 {
