@@ -318,7 +318,8 @@ fn a_body_without_a_length_ends_with_the_connection() {
     let fetched = fetched.unwrap();
     assert_eq!((fetched.meta.size, &*fetched.body.into_whole().unwrap()), (4, b"body".as_slice()));
     // Of a part it is known how long it is; a document says itself where it ends.
-    let part = async |calls: &HttpCalls| calls.get("a", Some(0..4), None, 4).await.map(|fetched| fetched.body.into_whole());
+    let part =
+        async |calls: &HttpCalls| calls.get("a", Some(0..4), None, 4).await.map(|fetched| fetched.body.into_whole());
     let ranged = |body: &str| format!("HTTP/1.1 206 OK\r\nContent-Range: bytes 0-3/9\r\n{META}\r\n{body}");
     assert_eq!(call(ranged("body"), part).unwrap().unwrap(), "body");
     let wrong = "expected the range that was asked for, found \"bytes 0-3/9\"";
@@ -490,7 +491,8 @@ fn an_object_has_a_version_a_time_and_a_size() {
 
 #[test]
 fn arrow_609_another_part_than_the_one_asked_for() {
-    let part = async |calls: &HttpCalls| calls.get("a", Some(2..6), None, 4).await.map(|fetched| fetched.body.into_whole());
+    let part =
+        async |calls: &HttpCalls| calls.get("a", Some(2..6), None, 4).await.map(|fetched| fetched.body.into_whole());
     let ranged = |range: &str, body: &str| answer("206 Partial Content", &format!("{META}{range}"), body);
     let right = ranged("Content-Range: bytes 2-5/9\r\n", "body");
     assert_eq!(call(right, part).unwrap().unwrap(), "body");

@@ -233,9 +233,8 @@ fn a_body_that_is_longer_than_announced_is_an_error() {
         Next::Keep
     });
     let options = GetOptions { range: Some(0..2 * MIB as u64), ..GetOptions::default() };
-    let (bytes, error) = async_io::block_on(async {
-        drain(server.store(RetryPolicy::NEVER).get("a", &options).await.unwrap()).await
-    });
+    let (bytes, error) =
+        async_io::block_on(async { drain(server.store(RetryPolicy::NEVER).get("a", &options).await.unwrap()).await });
     assert_eq!(error.unwrap().kind(), Kind::Corrupt);
     assert!(bytes.len() <= 2 * MIB);
 }
@@ -280,9 +279,8 @@ fn memory_of(readers: usize, size: usize, options: S3Options) -> u64 {
     let store = S3Store::with_capabilities(object.server.calls(), options, Capabilities::ALL);
     let measured = allocation_counter::measure(|| {
         async_io::block_on(async {
-            let mut all: FuturesUnordered<_> = (0..readers)
-                .map(|_| async { pass(store.get("a", &expecting(size)).await.unwrap()).await })
-                .collect();
+            let mut all: FuturesUnordered<_> =
+                (0..readers).map(|_| async { pass(store.get("a", &expecting(size)).await.unwrap()).await }).collect();
             while let Some(read) = all.next().await {
                 assert_eq!(read, size as u64);
             }
@@ -291,7 +289,6 @@ fn memory_of(readers: usize, size: usize, options: S3Options) -> u64 {
     println!("{readers} readers of {size} bytes: {} bytes at most", measured.bytes_max);
     measured.bytes_max
 }
-
 
 #[test]
 fn many_readers_take_little_memory() {

@@ -11,7 +11,9 @@
 //! 4. It writes keys into XML that XML cannot carry, and the server refuses them all or, worse, deletes another
 //!    (`survives_xml`).
 
-use super::calls::{Content, Fetched, OtherLength, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage, counted};
+use super::calls::{
+    Content, Fetched, OtherLength, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage, counted,
+};
 use super::error::CallError;
 use super::wire::{PATH, decoded_key, etag, is_encoded, is_of_object, listed_key, retry_after, survives_xml};
 use crate::escape::excerpt;

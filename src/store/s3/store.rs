@@ -1,5 +1,6 @@
 //! [`S3Store`]: a bucket on S3.
 
+use super::batch::Batches;
 use super::calls::{Payload, S3Calls, UnfinishedUpload, Upload};
 use super::error::CallError;
 use super::options::{S3Options, STORAGE_CLASS};
@@ -7,7 +8,6 @@ use super::probe::{self, Probed};
 use super::retry::Retries;
 use super::room::{Limiter, Room};
 use super::wire::OWN_HEADERS;
-use super::batch::Batches;
 use crate::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, ObjectMeta, ObjectStore, Operation, Precondition,
     PutOptions, PutOutput, StoreError, StoreErrorKind, check_key, check_precondition, check_put,
