@@ -310,20 +310,21 @@ fn readers_that_stall_hold_up_nobody() {
         let options = S3Options::default().with_requests(2).with_memory(8 << 20);
         let store = S3Store::with_capabilities(object.server.calls(), options, Capabilities::ALL);
         async_io::block_on(async {
-            let mut stalled = Vec::new();
-            for _ in 0..10 {
-                let mut output = store.get("a", &expecting(size)).await.unwrap();
-                output.body.next().await.unwrap().unwrap();
-                stalled.push(output);
-            }
-            let others = pin!(async {
+            let all = pin!(async {
+                let mut stalled = Vec::new();
+                for _ in 0..10 {
+                    let mut output = store.get("a", &expecting(size)).await.unwrap();
+                    output.body.next().await.unwrap().unwrap();
+                    stalled.push(output);
+                }
                 assert_eq!(pass(store.get("a", &expecting(size)).await.unwrap()).await, size as u64);
                 store.head("a").await.unwrap();
                 let small = GetOptions { range: Some(0..9), ..GetOptions::default() };
                 assert_eq!(pass(store.get("a", &small).await.unwrap()).await, 9);
+                stalled
             });
             let late = pin!(async_io::Timer::after(Duration::from_secs(30)));
-            let Either::Left(_) = select(others, late).await else { panic!("they wait for whoever reads nothing") };
+            let Either::Left((stalled, _)) = select(all, late).await else { panic!("they wait for who reads nothing") };
             // And they go on.
             for output in stalled {
                 assert!(pass(output).await < size as u64);
