@@ -286,7 +286,6 @@ fn memory_of(readers: usize, size: usize, options: S3Options) -> u64 {
             }
         });
     });
-    println!("{readers} readers of {size} bytes: {} bytes at most", measured.bytes_max);
     measured.bytes_max
 }
 
