@@ -10,6 +10,8 @@
 mod cases;
 #[path = "s3_http/replies.rs"]
 mod replies;
+#[path = "s3_http/streams.rs"]
+mod streams;
 
 use bytes::Bytes;
 use futures_util::future::{Either, join_all, select};
@@ -169,7 +171,7 @@ fn call<T: Debug>(
 }
 
 async fn get(calls: &HttpCalls) -> Result<Option<Bytes>, CallError> {
-    calls.get("a", None, None, 1 << 20).await.map(|fetched| fetched.bytes)
+    calls.get("a", None, None, 1 << 20).await.map(|fetched| fetched.body.into_whole())
 }
 
 async fn list(calls: &HttpCalls) -> Result<Vec<String>, CallError> {
@@ -290,7 +292,7 @@ fn a_body_over_the_limit_is_not_waited_for() {
     // Announced.
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{META}\r\n", 1_u64 << 40);
     let fetched = call(format!("{head}some"), few).unwrap();
-    assert_eq!((fetched.meta.size, fetched.bytes), (1 << 40, None));
+    assert_eq!((fetched.meta.size, fetched.body.whole()), (1 << 40, None));
     // In chunks, without an end: the object's size is not known then.
     let server = Server::new(|heard| {
         heard.say(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{META}\r\n"));
@@ -314,9 +316,10 @@ fn a_body_over_the_limit_is_not_waited_for() {
 fn a_body_without_a_length_ends_with_the_connection() {
     let fetched = call(format!("HTTP/1.1 200 OK\r\n{META}\r\nbody"), async |calls| calls.get("a", None, None, 9).await);
     let fetched = fetched.unwrap();
-    assert_eq!((fetched.meta.size, &*fetched.bytes.unwrap()), (4, b"body".as_slice()));
+    assert_eq!((fetched.meta.size, &*fetched.body.into_whole().unwrap()), (4, b"body".as_slice()));
     // Of a part it is known how long it is; a document says itself where it ends.
-    let part = async |calls: &HttpCalls| calls.get("a", Some(0..4), None, 4).await.map(|fetched| fetched.bytes);
+    let part =
+        async |calls: &HttpCalls| calls.get("a", Some(0..4), None, 4).await.map(|fetched| fetched.body.into_whole());
     let ranged = |body: &str| format!("HTTP/1.1 206 OK\r\nContent-Range: bytes 0-3/9\r\n{META}\r\n{body}");
     assert_eq!(call(ranged("body"), part).unwrap().unwrap(), "body");
     let wrong = "expected the range that was asked for, found \"bytes 0-3/9\"";
@@ -343,7 +346,7 @@ fn a_large_body_is_in_memory_once_or_twice() {
     let calls = server.calls();
     let measured = allocation_counter::measure(|| {
         let fetched = async_io::block_on(calls.get("a", None, None, SIZE)).unwrap();
-        assert_eq!(fetched.bytes.unwrap().len() as u64, SIZE);
+        assert_eq!(fetched.body.into_whole().unwrap().len() as u64, SIZE);
     });
     assert!(measured.bytes_max < 2 * SIZE + (8 << 20), "{measured:?}");
 }
@@ -488,7 +491,8 @@ fn an_object_has_a_version_a_time_and_a_size() {
 
 #[test]
 fn arrow_609_another_part_than_the_one_asked_for() {
-    let part = async |calls: &HttpCalls| calls.get("a", Some(2..6), None, 4).await.map(|fetched| fetched.bytes);
+    let part =
+        async |calls: &HttpCalls| calls.get("a", Some(2..6), None, 4).await.map(|fetched| fetched.body.into_whole());
     let ranged = |range: &str, body: &str| answer("206 Partial Content", &format!("{META}{range}"), body);
     let right = ranged("Content-Range: bytes 2-5/9\r\n", "body");
     assert_eq!(call(right, part).unwrap().unwrap(), "body");
@@ -630,7 +634,7 @@ fn two_hundred_requests_at_once() {
                 let calls = &calls;
                 async move {
                     let fetched = calls.get(&at.to_string(), None, None, 9).await.unwrap();
-                    assert_eq!(fetched.bytes.unwrap(), at.to_string());
+                    assert_eq!(fetched.body.into_whole().unwrap(), at.to_string());
                 }
             });
             join_all(all).await;
@@ -1133,7 +1137,7 @@ fn a31_every_part_is_of_the_version_of_the_first() {
     // The object is swapped once its first part was read.
     let conditions = Arc::new(std::sync::Mutex::new(Vec::new()));
     let kept = Arc::clone(&conditions);
-    let size = 20_usize << 20;
+    let size = 40_usize << 20;
     let server = Server::new(move |heard| {
         let field =
             |name: &str| heard.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));

@@ -2,33 +2,64 @@
 //! word: a page shown again as a listing reads back the same, sizes are those of the bodies, each key of a batch has its
 //! answer, an upload has an id; and what an error says is safe to print.
 //!
-//! Input: a line with the request's letter, the status and `-` when the body was too long to be read; headers as `headers`
-//! reads them; an empty line; the body.
+//! Input: a line with the request's letter, the status and `-` when the body was too long to be read whole, and comes in
+//! pieces; headers as `headers` reads them; an empty line; the body.
 
 #![no_main]
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::stream::{self, StreamExt};
 use http::Response;
 use libfuzzer_sys::fuzz_target;
 use posix_s3::ETag;
-use posix_s3::store::s3::{Addressing, Bucket, CallError, Exchange, Payload, Upload};
+use posix_s3::store::s3::{Addressing, Bucket, CallError, Content, Exchange, HttpError, Payload, Upload};
 use posix_s3::store::{ListPage, ListRequest, Precondition};
 use posix_s3_fuzz::{encoded, split_once};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-type Answer = Response<Option<Bytes>>;
+type Answer = Response<Content<HttpError>>;
+
+/// The body of an answer as it came from the server.
+struct Said<'a> {
+    body: &'a [u8],
+    is_whole: bool,
+}
+
+impl Said<'_> {
+    /// As a client hands it out.
+    fn content(&self, limit: u64) -> Content<HttpError> {
+        if self.is_whole && self.body.len() as u64 <= limit {
+            return Content::Whole(Bytes::copy_from_slice(self.body));
+        }
+        let pieces: Vec<_> = self.body.chunks(7).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        Content::Pieces(stream::iter(pieces).boxed())
+    }
+}
+
+/// What a body comes to: its bytes, and whether it ended well.
+fn drained(content: Content) -> (Vec<u8>, bool) {
+    let (mut bytes, mut pieces) = (Vec::new(), content.into_pieces());
+    while let Some(piece) = pieces.next().now_or_never().expect("nothing is waited for") {
+        match piece {
+            Ok(piece) => bytes.extend_from_slice(&piece),
+            Err(_) => return (bytes, false),
+        }
+    }
+    (bytes, true)
+}
 
 /// The value that an answer is accepted as; of one that is not, that the error is fit to be shown.
-fn read<T>(exchange: Result<Exchange<T>, CallError>, answer: Answer) -> Option<T> {
+fn read<T>(exchange: Result<Exchange<T>, CallError>, answer: &Response<Said<'_>>) -> Option<T> {
     // An upload that is not there need not be aborted.
-    let is_gone = |body: &Bytes| body.windows(12).any(|word| word == b"NoSuchUpload");
-    let is_right = answer.status().is_success() || answer.body().as_ref().is_some_and(is_gone);
+    let is_gone = answer.body().body.windows(12).any(|word| word == b"NoSuchUpload");
+    let is_right = answer.status().is_success() || is_gone;
     let (_, limit, read) = exchange.expect("a request").into_parts();
-    // No client hands out more.
-    let (parts, body) = answer.into_parts();
-    let body = body.filter(|body| body.len() as u64 <= limit);
-    match read(Response::from_parts(parts, body)) {
+    let mut said: Answer = Response::new(answer.body().content(limit));
+    *said.status_mut() = answer.status();
+    answer.headers().clone_into(said.headers_mut());
+    match read(said) {
         Ok(value) => {
             assert!(is_right);
             Some(value)
@@ -78,17 +109,16 @@ fuzz_target!(|input: &[u8]| {
     let Ok(line) = std::str::from_utf8(line) else { return };
     let mut words = line.split(' ');
     let (Some(which), Some(Ok(status))) = (words.next(), words.next().map(str::parse::<u16>)) else { return };
-    let is_read = words.next() != Some("-");
+    let is_whole = words.next() != Some("-");
     let cut = rest.windows(2).position(|pair| pair == b"\n\n");
     let (lines, body) = cut.map_or((rest, &b""[..]), |at| (&rest[..at], &rest[at + 2..]));
-    let Ok(mut answer) = Response::builder().status(status).body(is_read.then(|| Bytes::copy_from_slice(body))) else {
-        return;
-    };
+    let Ok(mut answer) = Response::builder().status(status).body(Said { body, is_whole }) else { return };
     *answer.headers_mut() = posix_s3_fuzz::headers(lines);
 
     let bucket = Bucket::new(&"http://localhost".parse().expect("an endpoint"), "bucket", Addressing::Path);
     let bucket = bucket.expect("a bucket");
     let headers = http::HeaderMap::new();
+    let answer = &answer;
     let (payload, etag) = (Payload::new(Bytes::from_static(b"body")), ETag::new("\"e\""));
     let upload = Upload { key: "a", id: "u" };
     match which {
@@ -97,7 +127,7 @@ fuzz_target!(|input: &[u8]| {
             if let Some(page) = read(list(), answer) {
                 assert!(page.objects.len() <= body.len() / "<Contents></Contents>".len());
                 assert!(page.next.as_ref().is_none_or(|token| !token.is_empty()));
-                let again = Response::new(Some(Bytes::from(shown(&page))));
+                let again = Response::new(Content::Whole(Bytes::from(shown(&page))));
                 let (_, _, read) = list().expect("a request").into_parts();
                 let again = read(again).expect("a listing");
                 assert_eq!(again.next, page.next);
@@ -115,19 +145,19 @@ fuzz_target!(|input: &[u8]| {
             }
         }
         "g" => {
-            if let Some(fetched) = read(bucket.get("a", None, None, 16), answer)
-                && is_read
-            {
-                assert_eq!(fetched.meta.size, body.len() as u64);
-                assert_eq!(fetched.bytes.as_deref(), (body.len() <= 16).then_some(body));
+            if let Some(fetched) = read(bucket.get("a", None, None, 16), answer) {
+                let whole = fetched.body.whole().is_some();
+                let (bytes, is_well) = drained(fetched.body);
+                assert_eq!(is_well, bytes.len() as u64 == fetched.meta.size && bytes == body);
+                assert!(body.starts_with(&bytes) && (is_well || !whole));
             }
         }
         "r" => {
-            if let Some(fetched) = read(bucket.get("a", Some(2..6), None, 4), answer)
-                && let Some(bytes) = fetched.bytes
-            {
+            if let Some(fetched) = read(bucket.get("a", Some(2..6), None, 4), answer) {
                 assert!(fetched.meta.size > 2);
-                assert_eq!(bytes.len() as u64, fetched.meta.size.min(6) - 2);
+                let (bytes, is_well) = drained(fetched.body);
+                let length = fetched.meta.size.min(6) - 2;
+                assert!(bytes.len() as u64 <= length && is_well == (bytes.len() as u64 == length && bytes == body));
             }
         }
         "p" => drop(read(bucket.put("a", &payload, &headers, &Precondition::None), answer)),

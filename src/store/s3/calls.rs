@@ -2,13 +2,16 @@
 
 use super::error::CallError;
 use crate::etag::ETag;
-use crate::store::{ListPage, ListRequest, ObjectMeta, Precondition, PutOutput};
+use crate::store::{ListPage, ListRequest, ObjectMeta, Precondition, PutOutput, StoreErrorKind};
 use crate::timestamp::Timestamp;
 use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use http::HeaderMap;
+use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::time::Duration;
+use thiserror::Error;
 
 /// The requests of S3 of which [`S3Store`](super::S3Store) is made, each made once: what is tried again, and when, is the
 /// store's to decide.
@@ -18,7 +21,8 @@ use std::time::Duration;
 /// in the store above.
 ///
 /// - A key goes over the wire byte for byte and comes back so: nothing is folded, trimmed or normalised.
-/// - A body is in memory, since it may have to be sent again; the store cuts large objects into parts.
+/// - A body that is sent is in memory, since it may have to be sent again; the store cuts large objects into parts. One that is
+///   fetched comes whole up to a limit, and in pieces beyond it ([`Content`]).
 /// - A header that S3 answered and that is no text is handed on as it is, as far as the client shows it.
 /// - Ranges are in bytes, their end is exclusive, and they are not empty. A part but the last has at least 5 MiB, and none more
 ///   than 5 GiB.
@@ -44,10 +48,12 @@ pub trait S3Calls: Send + Sync {
 
     /// `GetObject`, with the checksum that was stored with the object, if there is one.
     ///
-    /// The body is read if it has at most `limit` bytes; else only the head is.
+    /// A body of at most `limit` bytes is read whole; a longer one comes in pieces, each once it is asked for. It is as long as
+    /// the answer says, and of the range that was asked for, which ends at the end of the object.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Transient`](crate::store::StoreErrorKind::Transient) when the body breaks off.
+    /// [`StoreErrorKind::Transient`] when the body breaks off, [`StoreErrorKind::Corrupt`] when it is longer than announced or of
+    /// another range. In pieces, that is the last of them.
     fn get(
         &self,
         key: &str,
@@ -192,14 +198,97 @@ impl Payload {
 }
 
 /// The answer to a get.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Fetched {
     /// Size of the whole object, and its headers.
     pub meta: ObjectMeta,
-    /// What was asked for; `None` when it is longer than the limit.
-    pub bytes: Option<Bytes>,
+    /// What was asked for.
+    pub body: Content,
     /// The SHA-256 of the whole object, if it was put with one.
     pub sha256: Option<[u8; 32]>,
+}
+
+/// The body of an answer: whole, or in pieces as they come.
+///
+/// The pieces hold the connection. Read to their end, they leave it to the next request; dropped before, they close it. There
+/// is nothing behind an error.
+pub enum Content<E = CallError> {
+    /// All of it.
+    Whole(Bytes),
+    /// What is too long to be read before it is asked for.
+    Pieces(BoxStream<'static, Result<Bytes, E>>),
+}
+
+impl<E> Content<E> {
+    /// The bytes, if they are there.
+    #[must_use]
+    pub const fn whole(&self) -> Option<&Bytes> {
+        match self {
+            Self::Whole(bytes) => Some(bytes),
+            Self::Pieces(_) => None,
+        }
+    }
+
+    /// The same, if they are there.
+    #[must_use]
+    pub fn into_whole(self) -> Option<Bytes> {
+        match self {
+            Self::Whole(bytes) => Some(bytes),
+            Self::Pieces(_) => None,
+        }
+    }
+}
+
+impl<E: Send + 'static> Content<E> {
+    /// All of it in pieces; what is whole is one.
+    #[must_use]
+    pub fn into_pieces(self) -> BoxStream<'static, Result<Bytes, E>> {
+        match self {
+            Self::Whole(bytes) => stream::iter((!bytes.is_empty()).then_some(Ok(bytes))).boxed(),
+            Self::Pieces(pieces) => pieces,
+        }
+    }
+}
+
+impl<E> fmt::Debug for Content<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(bytes) => f.debug_tuple("Whole").field(bytes).finish(),
+            Self::Pieces(_) => f.write_str("Pieces(..)"),
+        }
+    }
+}
+
+/// Pieces that are so many bytes in all, or end with an error.
+pub(super) fn counted<S>(pieces: S, expected: u64) -> BoxStream<'static, Result<Bytes, CallError>>
+where
+    S: Stream<Item = Result<Bytes, CallError>> + Send + Unpin + 'static,
+{
+    let counted = stream::unfold(Some((pieces, 0_u64)), move |state| async move {
+        let (mut pieces, found) = state?;
+        let other = |kind, found| Some((Err(CallError::unanswered(kind, OtherLength { expected, found })), None));
+        match pieces.next().await {
+            Some(Ok(piece)) => {
+                let found = found.saturating_add(piece.len() as u64);
+                if found > expected {
+                    return other(StoreErrorKind::Corrupt, found);
+                }
+                Some((Ok(piece), Some((pieces, found))))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            None if found < expected => other(StoreErrorKind::Transient, found),
+            None => None,
+        }
+    });
+    counted.boxed()
+}
+
+/// A body that is not as long as it was announced.
+#[derive(Debug, Error)]
+#[error("expected a body of {expected} bytes, found {found}")]
+pub(super) struct OtherLength {
+    pub(super) expected: u64,
+    pub(super) found: u64,
 }
 
 /// A multipart upload that was begun.

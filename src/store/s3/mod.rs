@@ -78,6 +78,7 @@ mod options;
 mod probe;
 #[cfg(feature = "s3")]
 mod profiles;
+mod reading;
 #[cfg(feature = "s3")]
 mod region;
 mod retry;
@@ -88,7 +89,7 @@ mod store;
 mod upload;
 mod wire;
 
-pub use calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
+pub use calls::{Content, Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
 #[cfg(feature = "s3")]
 pub use credentials::{Credentials, KeyPart, Keys, KeysError};
 #[cfg(feature = "s3")]

@@ -36,8 +36,9 @@ const LEAST_PART: u64 = 8 << 20;
 const MOST_AT_ONCE: u64 = 5 << 30;
 
 impl S3Options {
-    /// Objects of up to `bytes` go over the wire in one request, larger ones in parts of this size; 8 MiB, which is also
-    /// the least, and 5 GiB at most: what lies outside is brought inside. S3 takes
+    /// Objects of up to `bytes` are put in one request, larger ones in parts of this size; those of up to four times as many are
+    /// fetched in one, larger ones in such parts. 8 MiB, which is also the least, and 5 GiB at most: what lies outside is brought
+    /// inside. S3 takes
     /// [10,000 parts](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html), so those of objects over 80 GiB are
     /// larger.
     #[must_use]
@@ -46,8 +47,9 @@ impl S3Options {
         self
     }
 
-    /// How many bytes of bodies are in memory at most, if no part is larger; 64 MiB. As many again of parts that are fetched
-    /// before their turn; the next part of each object that is being read comes on top of it, so that none waits for another.
+    /// How many bytes of bodies that are put, or fetched whole, are in memory at most, if no part is larger; 64 MiB. As many again
+    /// of parts that are fetched before their turn, until whoever reads has dropped their bytes. A body that comes in pieces
+    /// takes about half a MiB on top of it, however large it is.
     #[must_use]
     pub const fn with_memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
@@ -55,6 +57,9 @@ impl S3Options {
     }
 
     /// How many requests are under way at most, 1 or more; 64. It is less as long as the store asks for fewer.
+    ///
+    /// What is fetched counts until it is whole, or until its head is there if it comes in pieces: whoever reads those takes as long
+    /// as they like. Parts before their turn, no more than these for one object, are begun only while there is a place free.
     #[must_use]
     pub const fn with_requests(mut self, requests: u16) -> Self {
         self.requests = if requests == 0 { 1 } else { requests as u64 };

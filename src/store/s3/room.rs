@@ -53,11 +53,6 @@ impl Room {
         is_free.then(|| state.hold(self, weight))
     }
 
-    /// A place, also where there is none: for what has to go on whatever the others do.
-    pub(super) fn force(self: &Arc<Self>, weight: u64) -> Held {
-        self.state().hold(self, weight)
-    }
-
     fn resize(self: &Arc<Self>, size: u64) {
         self.state().size = size;
         self.admit();
@@ -132,6 +127,13 @@ impl Limiter {
 
     pub(super) async fn enter(&self) -> Held {
         self.room.enter(1).await
+    }
+
+    /// Whether another request may be made for whoever has so many under way and can do without: the store takes as many as are
+    /// allowed, and nobody waits for a place.
+    pub(super) fn has_room(&self, under_way: usize) -> bool {
+        let Pace { limit, .. } = *self.pace();
+        limit >= self.most && (under_way as u64) < self.most && self.room.try_enter(1).is_some()
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
@@ -233,16 +235,32 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_go_on_does_not_wait() {
+    fn who_cannot_wait_gets_what_is_free() {
         let room = Room::new(10);
-        let first = room.force(8);
-        assert!(room.try_enter(5).is_none());
-        let second = room.force(8);
+        let first = room.try_enter(8);
+        assert!(first.is_some() && room.try_enter(5).is_none());
         drop(first);
-        let third = room.try_enter(2);
-        assert!(third.is_some());
-        drop((second, third));
+        let second = room.try_enter(12);
+        assert!(second.is_some(), "what is larger than the room, alone");
+        assert!(room.try_enter(1).is_none());
+        drop(second);
         assert_eq!(room.state().held, 0);
+    }
+
+    #[test]
+    fn nothing_is_asked_for_before_its_turn_of_a_store_that_throttles() {
+        let limiter = Limiter::new(4);
+        assert!(limiter.has_room(3) && !limiter.has_room(4));
+        let all: Vec<_> = (0..4).map(|_| limiter.enter().now_or_never().unwrap()).collect();
+        assert!(!limiter.has_room(1), "others are under way");
+        drop(all);
+        let now = Instant::now();
+        limiter.throttled(now, now);
+        assert!(!limiter.has_room(1));
+        for _ in 0..2 + 3 {
+            limiter.well();
+        }
+        assert!(limiter.has_room(1));
     }
 
     #[test]

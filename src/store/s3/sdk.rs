@@ -11,7 +11,9 @@
 //! 4. It writes keys into XML that XML cannot carry, and the server refuses them all or, worse, deletes another
 //!    (`survives_xml`).
 
-use super::calls::{Fetched, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage};
+use super::calls::{
+    Content, Fetched, OtherLength, Part, Payload, S3Calls, UnfinishedUpload, Upload, UploadPage, counted,
+};
 use super::error::CallError;
 use super::wire::{PATH, decoded_key, etag, is_encoded, is_of_object, listed_key, retry_after, survives_xml};
 use crate::escape::excerpt;
@@ -37,6 +39,7 @@ use aws_sdk_s3::types::{
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, Stream, StreamExt};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::utf8_percent_encode;
@@ -173,8 +176,11 @@ impl S3Calls for SdkCalls {
         let meta = answer.meta(size)?;
         let sha256 = if is_whole { answer.sha256() } else { None };
         let length = part.end.saturating_sub(part.start);
-        let bytes = if length > limit { None } else { Some(read(output.body, length).await?) };
-        Ok(Fetched { meta, bytes, sha256 })
+        let body = match length > limit {
+            true => Content::Pieces(counted(pieces(output.body), length)),
+            false => Content::Whole(read(output.body, length).await?),
+        };
+        Ok(Fetched { meta, body, sha256 })
     }
 
     async fn put(
@@ -629,6 +635,15 @@ async fn read(mut body: ByteStream, length: u64) -> Result<Bytes, CallError> {
     Ok(whole.freeze())
 }
 
+/// A body as it comes.
+fn pieces(body: ByteStream) -> impl Stream<Item = Result<Bytes, CallError>> + Send + Unpin {
+    let pieces = stream::unfold(body, |mut body| async move {
+        let piece = body.next().await?;
+        Some((piece.map_err(|error| CallError::unanswered(StoreErrorKind::Transient, error)), body))
+    });
+    pieces.boxed()
+}
+
 /// `bucket/key` as `x-amz-copy-source` takes it.
 fn copy_source(bucket: &str, key: &str) -> String {
     let between = if bucket.starts_with("arn:") { "/object/" } else { "/" };
@@ -724,13 +739,6 @@ impl From<Unreadable> for CallError {
     fn from(error: Unreadable) -> Self {
         Self::unanswered(StoreErrorKind::Corrupt, error)
     }
-}
-
-#[derive(Debug, Error)]
-#[error("expected a body of {expected} bytes, found {found}")]
-struct OtherLength {
-    expected: u64,
-    found: u64,
 }
 
 #[derive(Debug, Error)]

@@ -1,21 +1,18 @@
 //! [`S3Store`]: a bucket on S3.
 
-use super::calls::{Fetched, Payload, S3Calls, UnfinishedUpload, Upload};
+use super::batch::Batches;
+use super::calls::{Payload, S3Calls, UnfinishedUpload, Upload};
 use super::error::CallError;
 use super::options::{S3Options, STORAGE_CLASS};
 use super::probe::{self, Probed};
 use super::retry::Retries;
-use super::room::{Held, Limiter, Room};
+use super::room::{Limiter, Room};
 use super::wire::OWN_HEADERS;
-use super::{batch::Batches, error::Checksum};
 use crate::store::{
     Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, ObjectMeta, ObjectStore, Operation, Precondition,
     PutOptions, PutOutput, StoreError, StoreErrorKind, check_key, check_precondition, check_put,
 };
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use futures_util::stream::{self, FuturesOrdered};
-use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 use std::future::Future;
@@ -26,10 +23,14 @@ use thiserror::Error;
 
 /// A bucket on S3, or on a server that speaks its protocol.
 ///
-/// - Objects over the part size are put and fetched in parts, several at once; smaller ones in one request. The headers
-///   are the same on both sides of that.
+/// - Objects over the part size are put in parts, several at once; smaller ones in one request. Those over four parts are
+///   fetched in parts as well, the next ones before their turn as far as there is memory. The headers are the same on both
+///   sides of that.
+/// - A body that is fetched comes in pieces, as it is asked for, but for one of up to 1 MiB. One that breaks off is gone on with
+///   where it was, if it is of the same version still. A reader who takes their time holds up nobody.
 /// - Every body and every part goes with its SHA-256; whether the store checks it is [`Capabilities::checksums`]. An object of
-///   up to the part size that is fetched whole is compared with the SHA-256 that is stored with it, if there is one. Parts and
+///   up to four parts is compared with the SHA-256 that is stored with it, if there is one: of up to 1 MiB before any of it is
+///   handed out, and fetched again if need be; larger, before the last piece is, in whose place comes an error. Parts and
 ///   ranges are checked by their length and the `ETag` of the version alone.
 /// - A request that nobody answered is made again, after which a precondition may fail although the first of them did what
 ///   was asked: [`StoreErrorKind::PreconditionFailed`] says what the key holds, not who put it there.
@@ -56,7 +57,7 @@ pub(super) struct Inner<C> {
     pub(super) memory: Arc<Room>,
     /// The bytes of parts that are fetched before their turn. Nobody waits for a place here, since whoever reads may hold one
     /// for as long as they like.
-    ahead: Arc<Room>,
+    pub(super) ahead: Arc<Room>,
     pub(super) batches: Arc<Batches>,
     /// Uploads that were given up and have yet to be aborted.
     pub(super) abandoned: Mutex<Vec<(String, String)>>,
@@ -196,28 +197,45 @@ impl<C: S3Calls> Inner<C> {
     {
         let (mut tries, mut is_doubtful) = (0_u32, false);
         loop {
-            let held = self.limiter.enter().await;
-            let begun = Instant::now();
-            let result = call().await;
-            drop(held);
+            let result = self.tried(&call).await;
             tries = tries.saturating_add(1);
             let error = match result {
-                Ok(value) => {
-                    self.limiter.well();
-                    self.retries.well();
-                    return Ok(Answered { value, is_doubtful });
-                }
+                Ok(value) => return Ok(Answered { value, is_doubtful }),
                 Err(error) => error,
             };
-            if error.kind() == StoreErrorKind::Throttled {
-                self.limiter.throttled(begun, Instant::now());
-            }
             let Some(wait) = self.retries.wait(&error, tries, fastrand::f64()) else {
                 return Err(Failed { error, is_doubtful });
             };
             is_doubtful |= error.is_unheard();
             self.calls.sleep(wait).await;
         }
+    }
+
+    /// Makes a request once there is a place among those that are under way, and says how it went.
+    pub(super) async fn tried<T, F>(&self, call: impl FnOnce() -> F + Send) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>> + Send,
+    {
+        let _held = self.limiter.enter().await;
+        self.once(call).await
+    }
+
+    /// Makes a request, whatever is under way, and says how it went.
+    pub(super) async fn once<T, F>(&self, call: impl FnOnce() -> F + Send) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>> + Send,
+    {
+        let begun = Instant::now();
+        let result = call().await;
+        match &result {
+            Ok(_) => {
+                self.limiter.well();
+                self.retries.well();
+            }
+            Err(error) if error.kind() == StoreErrorKind::Throttled => self.limiter.throttled(begun, Instant::now()),
+            Err(_) => {}
+        }
+        result
     }
 
     /// The same, for whoever does not care how often.
@@ -255,88 +273,6 @@ impl<C: S3Calls> Inner<C> {
         const MOST_PARTS: u64 = 10_000;
         size.div_ceil(MOST_PARTS).max(self.options.part_size)
     }
-
-    /// Fetches an object or a part of it in one request, and checks it.
-    async fn fetch(
-        &self,
-        key: &str,
-        range: Option<Range<u64>>,
-        options: &GetOptions,
-        limit: u64,
-    ) -> Result<Fetched, CallError> {
-        self.made(|| async {
-            let fetched = self.calls.get(key, range.clone(), options.if_match.as_ref(), limit).await?;
-            if let (Some(expected), Some(bytes)) = (fetched.sha256, &fetched.bytes) {
-                let found = payload(bytes.clone()).await;
-                if *found.sha256() != expected {
-                    return Err(CallError::unanswered(StoreErrorKind::Corrupt, Checksum));
-                }
-            }
-            Ok(fetched)
-        })
-        .await
-    }
-
-    /// Fetches a part of an object.
-    async fn fetch_part(&self, key: &str, range: Range<u64>, options: &GetOptions) -> Result<Bytes, StoreError> {
-        let length = range.end.saturating_sub(range.start);
-        let fetched = self.fetch(key, Some(range), options, length).await;
-        let fetched = fetched.map_err(|error| match error.kind() {
-            // Another version has taken its place between two parts.
-            StoreErrorKind::PreconditionFailed | StoreErrorKind::NotFound => {
-                StoreError::new(Operation::Get, key, StoreErrorKind::Transient).with_source(error)
-            }
-            _ => error.at(Operation::Get, key),
-        })?;
-        // Invariant: a part is as long as its range, which is the limit.
-        fetched.bytes.ok_or_else(|| StoreError::new(Operation::Get, key, StoreErrorKind::Corrupt))
-    }
-}
-
-/// The parts of an object that are still to be read.
-struct Parts<C> {
-    inner: Arc<Inner<C>>,
-    key: String,
-    options: GetOptions,
-    rest: Range<u64>,
-    length: u64,
-    /// Those that are being fetched, each with its memory.
-    fetching: FuturesOrdered<BoxFuture<'static, (Result<Bytes, StoreError>, Held)>>,
-}
-
-impl<C: S3Calls + 'static> Parts<C> {
-    /// The next part; `None` behind the last of them, and behind an error.
-    async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
-        self.fetch();
-        let (part, held) = self.fetching.next().await?;
-        // Once it is handed out it is the reader's to account for.
-        drop(held);
-        if part.is_err() {
-            self.fetching.clear();
-            self.rest = 0..0;
-        }
-        Some(part)
-    }
-
-    /// Begins to fetch the next part, and others as far as there is memory.
-    fn fetch(&mut self) {
-        while self.fetching.len() < PARTS_AT_ONCE {
-            let Some(range) = parts(self.rest.clone(), self.length).next() else { return };
-            let (inner, length) = (Arc::clone(&self.inner), range.end.saturating_sub(range.start));
-            let held = match self.fetching.is_empty() {
-                // Whoever reads one object to its end while another is half read waits for nobody.
-                true => inner.ahead.force(length),
-                false => match inner.ahead.try_enter(length) {
-                    Some(held) => held,
-                    None => return,
-                },
-            };
-            self.rest.start = range.end;
-            let (key, options) = (self.key.clone(), self.options.clone());
-            let fetched = async move { (inner.fetch_part(&key, range, &options).await, held) };
-            self.fetching.push_back(fetched.boxed());
-        }
-    }
 }
 
 /// The bytes with their checksum, taken on another thread when there are many.
@@ -365,41 +301,7 @@ impl<C: S3Calls + 'static> ObjectStore for S3Store<C> {
 
     async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
         check_key(Operation::Get, key)?;
-        let inner = &self.inner;
-        let at = |error: CallError| error.at(Operation::Get, key);
-        let limit = inner.options.part_size;
-        let asked = match &options.range {
-            Some(range) if range.start >= range.end => {
-                return Err(StoreError::new(Operation::Get, key, StoreErrorKind::InvalidRequest));
-            }
-            Some(range) => Some(range.start..range.end.min(range.start.saturating_add(limit))),
-            // Whoever knows that it is large spares the store an answer that is not read to its end.
-            None if options.expected_size.is_some_and(|size| size > limit) => Some(0..limit),
-            None => None,
-        };
-        let expected = options.range.as_ref().map(|range| range.end.saturating_sub(range.start));
-        let expected = expected.or(options.expected_size).unwrap_or(0).min(limit);
-        let held = inner.memory.enter(expected).await;
-        let mut first = inner.fetch(key, asked.clone(), options, limit).await;
-        if options.range.is_none() && asked.is_some() && is_out_of_range(&first) {
-            // It is empty by now.
-            first = inner.fetch(key, None, options, limit).await;
-        }
-        let Fetched { meta, bytes, .. } = first.map_err(at)?;
-        let end = options.range.as_ref().map_or(meta.size, |range| range.end.min(meta.size));
-        let start = options.range.as_ref().map_or(0, |range| range.start);
-        let rest = start.saturating_add(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))..end;
-        // Once it is handed out it is the reader's to account for.
-        drop(held);
-        let head = stream::iter(bytes.filter(|bytes| !bytes.is_empty()).map(Ok));
-        if rest.is_empty() {
-            return Ok(GetOutput { meta, body: head.boxed() });
-        }
-        let same = GetOptions { if_match: Some(meta.etag.clone()), ..GetOptions::default() };
-        let (inner, key) = (Arc::clone(inner), key.to_owned());
-        let parts = Parts { inner, key, options: same, rest, length: limit, fetching: FuturesOrdered::new() };
-        let parts = stream::unfold(parts, |mut parts| async move { parts.next().await.map(|part| (part, parts)) });
-        Ok(GetOutput { meta, body: head.chain(parts).boxed() })
+        self.inner.get(key, options).await
     }
 
     async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
@@ -525,10 +427,6 @@ pub(super) fn unmatched(error: CallError, precondition: &Precondition) -> CallEr
 
 pub(super) fn unread(key: &str, error: crate::store::SourceError) -> StoreError {
     StoreError::new(Operation::Put, key, StoreErrorKind::Body).with_source(error)
-}
-
-fn is_out_of_range(fetched: &Result<Fetched, CallError>) -> bool {
-    matches!(fetched, Err(error) if error.answer().is_some_and(|answer| answer.status() == 416))
 }
 
 /// A range in parts of `length` bytes.

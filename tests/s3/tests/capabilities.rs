@@ -18,7 +18,8 @@ on_both_doors! {
 
 const NO_COPY: &str = "metadata is not replaced in place; objects are put again instead";
 const NO_PARTS: &str = "there are no uploads in parts; objects larger than a part cannot be put";
-const NO_RANGES: &str = "ranges are not honoured; objects larger than a part cannot be fetched";
+const NO_RANGES: &str =
+    "ranges are not honoured; objects larger than four parts cannot be fetched, nor the rest of one that breaks off";
 const NO_MD5: &str = "ETags are not the MD5 of the bytes; digests are kept instead";
 const NO_ORDER: &str = "listings do not have each key, as it was put, in key order";
 const NO_CHECKSUMS: &str = "checksums are not checked; a body that is damaged on the way is stored";

@@ -31,6 +31,8 @@ on_both_doors! {
     sizes_around_every_threshold
     metadata_is_replaced_on_both_sides_of_the_limit
     an_object_that_is_replaced_between_two_parts_is_no_mix
+    an_object_that_is_replaced_when_its_body_breaks_off_is_no_mix
+    a_body_that_breaks_off_is_gone_on_with
     an_expected_size_need_not_be_right
     ranges_go_across_parts
     a_body_that_fails_in_the_middle_changes_nothing
@@ -161,7 +163,7 @@ async fn an_object_that_is_replaced_between_two_parts_is_no_mix<C: S3Calls + 'st
     door: fn(&Place) -> C,
 ) {
     let store = world.open(door, world.options()).await;
-    let (key, old, new) = (world.key("a"), content(1, 3 * PART), content(2, 3 * PART));
+    let (key, old, new) = (world.key("a"), content(1, 5 * PART), content(2, 5 * PART));
     for expected_size in [None, Some(old.len() as u64)] {
         for replaced in [true, false] {
             put(&store, &key, &old, "1").await;
@@ -176,6 +178,50 @@ async fn an_object_that_is_replaced_between_two_parts_is_no_mix<C: S3Calls + 'st
             assert!(old.starts_with(&bytes), "what came before is of the version that the headers are of");
             assert_eq!(of_object(&output.meta), headers("1"));
         }
+    }
+}
+
+/// Whose answers to gets end in the middle, the first time that they are asked for.
+fn cutting(world: &World) {
+    let is_get = |operation| operation == Operation::GetObject;
+    world.proxy.set_schedule(first_tries(1, Fault::CutReply, move |request| is_get(request.operation)));
+}
+
+async fn an_object_that_is_replaced_when_its_body_breaks_off_is_no_mix<C: S3Calls + 'static>(
+    world: World,
+    door: fn(&Place) -> C,
+) {
+    let store = world.open(door, world.options()).await;
+    let (key, old, new) = (world.key("a"), content(1, 2 * PART), content(2, 2 * PART));
+    for replaced in [true, false] {
+        put(&store, &key, &old, "1").await;
+        cutting(&world);
+        let mut output = store.get(&key, &GetOptions::default()).await.unwrap();
+        match replaced {
+            true => put(&store, &key, &new, "2").await,
+            false => store.delete(&key, &Precondition::None).await.unwrap(),
+        }
+        let (bytes, error) = drain(&mut output).await;
+        assert_eq!(error.map(|error| error.kind()), Some(StoreErrorKind::Transient), "replaced: {replaced}");
+        assert!(bytes.len() == PART && old.starts_with(&bytes), "{} bytes of the version of the headers", bytes.len());
+        assert_eq!(requests(&world, Operation::GetObject), 2, "another version is not asked for again");
+        world.proxy.set_schedule(|_| Fault::None);
+    }
+}
+
+async fn a_body_that_breaks_off_is_gone_on_with<C: S3Calls + 'static>(world: World, door: fn(&Place) -> C) {
+    let store = world.open(door, world.options()).await;
+    for size in [PART / 8 + 1, PART, 4 * PART, 4 * PART + 1, 6 * PART + 5] {
+        let (key, bytes) = (world.key(&format!("of {size}")), content(size, size));
+        put(&store, &key, &bytes, "1").await;
+        cutting(&world);
+        let expected = GetOptions { expected_size: Some(size as u64), ..GetOptions::default() };
+        let (_, found) = read(&store, &key, &expected).await;
+        assert!(found == bytes, "{size}: {} bytes are others", found.len());
+        let made = requests(&world, Operation::GetObject);
+        let parts = if size > 4 * PART { size.div_ceil(PART) } else { 1 };
+        assert_eq!(made, parts + 1, "{size}: what broke off is asked for once more");
+        holds(&store, &key, &bytes, "1").await;
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::alarm::Alarm;
 use super::client::{HttpClient, HttpError};
-use super::connection::Connection;
+use super::connection::{Connection, Read, Rest};
 use super::tls::{Tls, Untrusted};
+use crate::store::s3::calls::Content;
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use std::collections::HashMap;
@@ -22,7 +24,10 @@ use std::time::{Duration, Instant};
 /// least; elsewhere a thread of `async-io` wakes the executor.
 ///
 /// - A connection takes 10 s at most. A head takes 90 s at most; anything else 90 s, and a second more for every 64 KiB of its
-///   body and of the longest answer that is taken, which is 8 MiB but for a get.
+///   body and of the longest answer that is read whole, which is 8 MiB but for a get.
+/// - A body that is handed out in pieces is waited for, in all, for 90 s and a second more for every 64 KiB that has come, and
+///   never for more than 90 s without any. The time in which nobody asks for a piece does not count. A piece is of 256 KiB at
+///   most.
 /// - A connection that was idle for 15 s is not used again.
 /// - No proxy is used, whatever the environment says; whoever needs one hands in a client of their own.
 #[derive(Clone)]
@@ -117,11 +122,11 @@ impl Inner {
     }
 
     async fn exchange(
-        &self,
+        self: &Arc<Self>,
         request: Request<Bytes>,
         limit: u64,
         time: Duration,
-    ) -> Result<Response<Option<Bytes>>, HttpError> {
+    ) -> Result<Response<Content<HttpError>>, HttpError> {
         let uri = request.uri();
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return Err(HttpError::Request("the address has no host".into()));
@@ -136,11 +141,58 @@ impl Inner {
             }
         };
         let response = within(&mut open.alarm, time, open.connection.exchange(request, limit)).await?;
-        // Of an answer that was not read to its end the rest is still to come.
-        if response.body().is_some() && open.connection.is_open() {
-            self.keep(place, open);
+        let (parts, read) = response.into_parts();
+        let content = match read {
+            Read::Whole(bytes) => {
+                if open.connection.is_open() {
+                    self.keep(place, open);
+                }
+                Content::Whole(bytes)
+            }
+            Read::Begun(rest) => {
+                let pieces = Pieces { inner: Arc::clone(self), place, open, rest, left: self.limits.request };
+                Content::Pieces(stream::unfold(Some(pieces), |pieces| async { pieces?.next().await }).boxed())
+            }
+        };
+        Ok(Response::from_parts(parts, content))
+    }
+}
+
+/// A body on its way, and the connection that it comes over.
+struct Pieces {
+    inner: Arc<Inner>,
+    place: (Scheme, Authority),
+    open: Open,
+    rest: Rest,
+    /// How much longer it may be waited for. What comes adds to it.
+    left: Duration,
+}
+
+impl Pieces {
+    /// The next piece, and what brings those behind it.
+    async fn next(mut self) -> Option<(Result<Bytes, HttpError>, Option<Self>)> {
+        let since = Instant::now();
+        let Open { connection, alarm } = &mut self.open;
+        match within(alarm, self.left, connection.piece(&mut self.rest)).await {
+            Ok(Some(piece)) => {
+                let Limits { request: most, slowest, .. } = self.inner.limits;
+                let earned = (piece.len() as u64).saturating_mul(1_000_000_000).checked_div(slowest).unwrap_or(0);
+                let left = self.left.saturating_sub(since.elapsed());
+                self.left = left.saturating_add(Duration::from_nanos(earned)).min(most);
+                Some((Ok(piece), Some(self)))
+            }
+            Ok(None) => {
+                if self.open.connection.is_open() {
+                    self.inner.keep(self.place, self.open);
+                }
+                None
+            }
+            Err(HttpError::Timeout(_)) => {
+                let slow = format!("it comes at less than {} bytes/s", self.inner.limits.slowest);
+                Some((Err(HttpError::Timeout(slow.into())), None))
+            }
+            Err(error) => Some((Err(error), None)),
         }
-        Ok(response)
     }
 }
 
@@ -162,7 +214,7 @@ async fn within<T>(
 }
 
 impl HttpClient for Agent {
-    async fn send(&self, request: Request<Bytes>, limit: u64) -> Result<Response<Option<Bytes>>, HttpError> {
+    async fn send(&self, request: Request<Bytes>, limit: u64) -> Result<Response<Content<HttpError>>, HttpError> {
         let bytes = limit.saturating_add(request.body().len() as u64);
         let Limits { request: least, slowest, .. } = self.inner.limits;
         let time = least.saturating_add(Duration::from_secs(bytes.checked_div(slowest).unwrap_or(0)));
@@ -234,6 +286,10 @@ mod tests {
     }
 
     fn get(agent: &Agent, uri: &str, limit: u64) -> Result<Option<Bytes>, HttpError> {
+        sent(agent, uri, limit).map(Content::into_whole)
+    }
+
+    fn sent(agent: &Agent, uri: &str, limit: u64) -> Result<Content<HttpError>, HttpError> {
         let request = Request::get(uri).body(Bytes::new()).unwrap();
         block_on(agent.send(request, limit)).map(Response::into_body)
     }
@@ -268,6 +324,71 @@ mod tests {
             assert!((SHORT..SHORT * 50).contains(&since.elapsed()));
         }
         assert!(agent.inner.idle().values().all(Vec::is_empty));
+    }
+
+    /// What comes of a body in pieces that is asked for with this pause in between.
+    fn drain(content: Content<HttpError>, pause: Duration) -> (usize, Option<HttpError>) {
+        let (mut pieces, mut length) = (content.into_pieces(), 0);
+        block_on(async {
+            loop {
+                async_io::Timer::after(pause).await;
+                match pieces.next().await {
+                    Some(Ok(piece)) => length += piece.len(),
+                    Some(Err(error)) => {
+                        assert!(pieces.next().await.is_none());
+                        return (length, Some(error));
+                    }
+                    None => return (length, None),
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn a28_a_body_in_pieces_that_does_not_come_is_not_waited_for() {
+        let agent = Agent::of(Tls::of_the_web(), Limits { request: SHORT, ..LIMITS });
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+        let dripping = serve(|mut stream| {
+            hear(&mut stream);
+            stream.write_all(head).unwrap();
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(SHORT / 10);
+            }
+        });
+        let stopping = serve(|mut stream| {
+            hear(&mut stream);
+            stream.write_all(head).unwrap();
+            stream.write_all(b"x").unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        for address in [dripping.0, stopping.0] {
+            let content = sent(&agent, &format!("http://{address}/"), 10).unwrap();
+            let since = Instant::now();
+            let (length, error) = drain(content, Duration::ZERO);
+            let error = error.unwrap();
+            assert!(matches!(error, HttpError::Timeout(_)), "{}", chain(&error));
+            assert_eq!(error.kind(), StoreErrorKind::Transient);
+            assert!(length < 1000 && (SHORT / 2..SHORT * 50).contains(&since.elapsed()));
+        }
+        assert!(agent.inner.idle().values().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn whoever_reads_slowly_is_not_taken_for_a_slow_network() {
+        let large = serve(|mut stream| {
+            hear(&mut stream);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n").unwrap();
+            stream.write_all(&[0; 2_000_000]).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let agent = Agent::of(Tls::of_the_web(), Limits { request: SHORT * 5, ..LIMITS });
+        let content = sent(&agent, &format!("http://{}/", large.0), 10).unwrap();
+        let since = Instant::now();
+        let (length, error) = drain(content, SHORT);
+        assert!(error.is_none(), "{}", chain(&error.unwrap()));
+        assert_eq!(length, 2_000_000);
+        assert!(since.elapsed() > SHORT * 6, "it was slow");
+        assert_eq!(agent.inner.idle().values().map(Vec::len).sum::<usize>(), 1);
     }
 
     #[test]

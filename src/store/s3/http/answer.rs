@@ -1,8 +1,9 @@
 //! What the answers of S3 say.
 
+use super::client::HttpError;
 use super::xml::{InvalidAnswer, Step, invalid, read};
 use crate::etag::ETag;
-use crate::store::s3::calls::{Fetched, Part, UnfinishedUpload, UploadPage};
+use crate::store::s3::calls::{Content, Fetched, Part, UnfinishedUpload, UploadPage, counted};
 use crate::store::s3::error::CallError;
 use crate::store::s3::wire::{decoded_key, etag, is_encoded, is_of_object, listed_key, retry_after};
 use crate::store::{ListPage, ListedObject, ObjectMeta, PutOutput, StoreErrorKind};
@@ -10,6 +11,7 @@ use crate::timestamp::Timestamp;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LAST_MODIFIED, RETRY_AFTER};
 use http::{Response, StatusCode};
 use std::collections::HashMap;
@@ -17,21 +19,21 @@ use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 /// An answer as a client hands it out.
-pub(super) type Answer = Response<Option<Bytes>>;
+pub(super) type Answer = Response<Content<HttpError>>;
 
 /// The head and the body of an answer that is none of failure.
-fn accepted(answer: Answer) -> Result<(http::response::Parts, Option<Bytes>), CallError> {
+fn accepted(answer: Answer) -> Result<(http::response::Parts, Content<HttpError>), CallError> {
     let (parts, body) = answer.into_parts();
     if parts.status.is_success() {
         return Ok((parts, body));
     }
-    Err(refused(parts.status, &parts.headers, body.as_deref().unwrap_or_default()))
+    Err(refused(parts.status, &parts.headers, body.whole().map_or(b"", |body| body)))
 }
 
 /// The body of an answer that is XML, with this root. One of 200 may still tell of a failure.
 fn document(answer: Answer, root: &'static str) -> Result<Bytes, CallError> {
     let (parts, body) = accepted(answer)?;
-    let body = body.ok_or(InvalidAnswer::Missing("an answer that is not too long"))?;
+    let body = body.into_whole().ok_or(InvalidAnswer::Missing("an answer that is not too long"))?;
     match root_of(&body) {
         Some(found) if found == root => Ok(body),
         Some(found) if found == "Error" => Err(refused(parts.status, &parts.headers, &body)),
@@ -58,7 +60,7 @@ fn root_of(body: &[u8]) -> Option<String> {
 /// not mean that something was put or deleted.
 fn done(answer: Answer) -> Result<HeaderMap, CallError> {
     let (parts, body) = accepted(answer)?;
-    let body = body.ok_or(InvalidAnswer::Missing("an answer that is not too long"))?;
+    let body = body.into_whole().ok_or(InvalidAnswer::Missing("an answer that is not too long"))?;
     if body.trim_ascii().is_empty() {
         return Ok(parts.headers);
     }
@@ -150,11 +152,12 @@ pub(super) fn head(answer: Answer) -> Result<ObjectMeta, CallError> {
     Ok(meta(&parts.headers, header_number(&parts.headers)?)?)
 }
 
-/// The answer to a get; `range` is what was asked for. A body of more than `limit` bytes is not handed out.
-pub(super) fn fetched(answer: Answer, range: Option<&std::ops::Range<u64>>, limit: u64) -> Result<Fetched, CallError> {
-    let (parts, bytes) = accepted(answer)?;
+/// The answer to a get; `range` is what was asked for.
+pub(super) fn fetched(answer: Answer, range: Option<&std::ops::Range<u64>>) -> Result<Fetched, CallError> {
+    let (parts, body) = accepted(answer)?;
     let headers = &parts.headers;
-    let size = if parts.status == StatusCode::PARTIAL_CONTENT {
+    let whole = body.whole().map(|bytes| bytes.len() as u64);
+    let (length, size) = if parts.status == StatusCode::PARTIAL_CONTENT {
         let text = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
         let text = text.ok_or(InvalidAnswer::Missing("Content-Range"))?;
         let wrong = || invalid("the range that was asked for", text);
@@ -164,25 +167,31 @@ pub(super) fn fetched(answer: Answer, range: Option<&std::ops::Range<u64>>, limi
         let size = number("a size", size)?;
         let end = last.saturating_add(1);
         let asked = range.is_some_and(|range| range.start == first && range.end.min(size) == end);
-        let length = end.checked_sub(first);
-        if !asked || bytes.as_ref().is_some_and(|bytes| Some(bytes.len() as u64) != length) {
+        let length = end.checked_sub(first).filter(|_| asked).ok_or_else(wrong)?;
+        // Of a body in pieces, what was announced; it need not be.
+        let found = whole.or_else(|| header_number(headers).ok());
+        if found.is_some_and(|found| found != length) {
             return Err(wrong().into());
         }
-        size
+        (length, size)
     } else if range.is_some() {
         return Err(invalid("a part of the object", parts.status.as_str()).into());
     } else {
-        match &bytes {
-            Some(bytes) => bytes.len() as u64,
-            None => header_number(headers)?,
-        }
+        let size = whole.map_or_else(|| header_number(headers), Ok)?;
+        (size, size)
     };
     let checksum = headers.get("x-amz-checksum-sha256").and_then(|value| value.to_str().ok());
     let is_whole = !matches!(headers.get("x-amz-checksum-type"), Some(kind) if kind == "COMPOSITE");
     // That of an object put in parts is no checksum of its bytes, and ends in their number.
     let sha256 = checksum.filter(|text| is_whole && !text.contains('-')).and_then(digest);
-    let bytes = bytes.filter(|bytes| bytes.len() as u64 <= limit);
-    Ok(Fetched { meta: meta(headers, size)?, bytes, sha256 })
+    let body = match body {
+        Content::Whole(bytes) => Content::Whole(bytes),
+        Content::Pieces(pieces) => {
+            let pieces = pieces.map_err(|error| CallError::unanswered(error.kind(), error));
+            Content::Pieces(counted(pieces, length))
+        }
+    };
+    Ok(Fetched { meta: meta(headers, size)?, body, sha256 })
 }
 
 fn digest(text: &str) -> Option<[u8; 32]> {

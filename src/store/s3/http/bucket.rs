@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, RANGE};
-use http::{Method, Request, Response};
+use http::{Method, Request};
 use md5::{Digest, Md5};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt::{self, Write as _};
@@ -160,7 +160,7 @@ impl Bucket {
         limit: u64,
     ) -> Result<Exchange<Fetched>, CallError> {
         let asked = range.clone();
-        let read = move |answer: Answer| answer::fetched(answer, asked.as_ref(), limit);
+        let read = move |answer: Answer| answer::fetched(answer, asked.as_ref());
         let mut exchange = Exchange::new(Method::GET, &self.object(key, "")?, None, limit.max(REFUSAL), read)?;
         match range {
             Some(range) => {
@@ -401,7 +401,7 @@ pub struct Exchange<T> {
 }
 
 /// Reads an answer.
-type Read<T> = Box<dyn FnOnce(Response<Option<Bytes>>) -> Result<T, CallError> + Send>;
+type Read<T> = Box<dyn FnOnce(Answer) -> Result<T, CallError> + Send>;
 
 impl<T> Exchange<T> {
     fn new(
@@ -440,9 +440,9 @@ impl<T> Exchange<T> {
         text
     }
 
-    /// The request, the most bytes of an answer that are to be read, and what reads it.
+    /// The request, the most bytes of an answer that are to be read whole, and what makes a value of it.
     ///
-    /// Its body is `None` when it is longer; that of a get is then left for later, and any other is an error.
+    /// The body of a get may be longer, and comes in pieces then; for any other that is an error.
     #[must_use]
     pub fn into_parts(self) -> (Request<Bytes>, u64, Read<T>) {
         (self.request, self.limit, self.read)

@@ -1,6 +1,7 @@
 //! [`HttpClient`]: what sends the requests.
 
 use crate::store::StoreErrorKind;
+use crate::store::s3::calls::Content;
 use bytes::Bytes;
 use http::{Request, Response};
 use std::error::Error as StdError;
@@ -15,20 +16,21 @@ use thiserror::Error;
 /// - sends the path and the query of a request byte for byte: dot segments stay, nothing is encoded a second time. What
 ///   goes through the `url` crate does not, and turns `a/../b` into `b`;
 /// - follows no redirect and asks for no compression of the answer;
-/// - has a limit on the time that a request takes.
+/// - has a limit on the time that a request takes. Of a body in pieces, the time in which nobody asks for one does not count.
 pub trait HttpClient: Send + Sync {
     /// Sends a request and reads the answer, whatever its status.
     ///
-    /// The body is `None` when it is longer than `limit` bytes; the rest of it is not waited for then.
+    /// A body of at most `limit` bytes is read [whole](Content::Whole). A longer one is handed out in
+    /// [pieces](Content::Pieces) as they come, and no more of it is read than is asked for.
     ///
     /// # Errors
     /// When there is no whole answer: no connection, a body that breaks off, too much time. Nobody knows then whether
-    /// the request was heard.
+    /// the request was heard. A body in pieces ends with such an error.
     fn send(
         &self,
         request: Request<Bytes>,
         limit: u64,
-    ) -> impl Future<Output = Result<Response<Option<Bytes>>, HttpError>> + Send;
+    ) -> impl Future<Output = Result<Response<Content<HttpError>>, HttpError>> + Send;
 
     /// Waits, for the time between two tries.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;

@@ -51,8 +51,9 @@ impl Connection {
         let socket = Socket::new(connect(host, port).await.map_err(broken)?, again.clone());
         let stream: Box<dyn Stream> =
             if is_tls { Box::new(tls.connect(host, socket).await?.map_err(of_tls)?) } else { Box::new(socket) };
-        let made =
-            http1::Builder::new().max_headers(HEADERS).max_header_size(HEAD).handshake(FuturesIo::new(stream)).await;
+        let mut builder = http1::Builder::new();
+        builder.max_headers(HEADERS).max_header_size(HEAD).max_buf_size(PIECE);
+        let made = builder.handshake(FuturesIo::new(stream)).await;
         let (requests, driver) = made.map_err(of_hyper)?;
         Ok(Self { requests, driver: driver.boxed().fuse(), again })
     }
@@ -70,51 +71,61 @@ impl Connection {
         !self.driver.is_terminated() && self.driver.poll_unpin(&mut context).is_pending() && self.requests.is_ready()
     }
 
-    /// Sends a request and reads the answer, the body only if it is not too long.
-    pub(super) async fn exchange(
-        &mut self,
-        request: Request<Bytes>,
-        limit: u64,
-    ) -> Result<Response<Option<Bytes>>, HttpError> {
+    /// Sends a request and reads the answer, the body as far as it is not too long.
+    pub(super) async fn exchange(&mut self, request: Request<Bytes>, limit: u64) -> Result<Response<Read>, HttpError> {
         let is_head = *request.method() == Method::HEAD;
         let request = in_origin_form(request)?;
         let response = pin!(self.requests.send_request(request));
         let response = self.driven(response).await?.map_err(of_hyper)?;
         let (parts, body) = response.into_parts();
-        let body = if is_head { Some(Bytes::new()) } else { self.read(&parts.headers, body, limit).await? };
+        let body = if is_head { Read::Whole(Bytes::new()) } else { self.read(&parts.headers, body, limit).await? };
         Ok(Response::from_parts(parts, body))
     }
 
     /// Reads a body to its end, if it is not too long.
-    async fn read(&mut self, headers: &HeaderMap, mut body: Incoming, limit: u64) -> Result<Option<Bytes>, HttpError> {
+    async fn read(&mut self, headers: &HeaderMap, body: Incoming, limit: u64) -> Result<Read, HttpError> {
         let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let mut rest = Rest { first: Bytes::new(), body, announced, length: 0 };
         if announced.is_some_and(|announced| announced > limit) {
-            return Ok(None);
+            return Ok(Read::Begun(rest));
         }
         let mut whole = Bytes::new();
         let mut pieces = BytesMut::new();
-        while let Some(frame) = self.driven(body.frame()).await? {
-            let Ok(piece) = frame.map_err(of_hyper)?.into_data() else { continue };
-            if (pieces.len() as u64).saturating_add(piece.len() as u64) > limit {
-                return Ok(None);
-            }
+        while let Some(piece) = self.piece(&mut rest).await? {
             if whole.is_empty() && pieces.is_empty() {
                 whole = piece;
-                continue;
+            } else {
+                if pieces.is_empty() {
+                    let size = usize::try_from(announced.unwrap_or(0).min(RESERVED)).unwrap_or(0);
+                    pieces.reserve(size.max(whole.len()));
+                    pieces.extend_from_slice(&std::mem::take(&mut whole));
+                }
+                pieces.extend_from_slice(&piece);
             }
-            if pieces.is_empty() {
-                let size = usize::try_from(announced.unwrap_or(0).min(RESERVED)).unwrap_or(0);
-                pieces.reserve(size.max(whole.len()));
-                pieces.extend_from_slice(&std::mem::take(&mut whole));
+            if rest.length > limit {
+                rest.first = if pieces.is_empty() { whole } else { pieces.freeze() };
+                return Ok(Read::Begun(rest));
             }
-            pieces.extend_from_slice(&piece);
         }
-        let read = if pieces.is_empty() { whole } else { pieces.freeze() };
-        let length = read.len() as u64;
+        Ok(Read::Whole(if pieces.is_empty() { whole } else { pieces.freeze() }))
+    }
+
+    /// The next piece of a body; `None` behind the last.
+    pub(super) async fn piece(&mut self, rest: &mut Rest) -> Result<Option<Bytes>, HttpError> {
+        if !rest.first.is_empty() {
+            return Ok(Some(std::mem::take(&mut rest.first)));
+        }
+        while let Some(frame) = self.driven(rest.body.frame()).await? {
+            let Ok(piece) = frame.map_err(of_hyper)?.into_data() else { continue };
+            rest.length = rest.length.saturating_add(piece.len() as u64);
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+        }
+        let Rest { announced, length, .. } = *rest;
         match announced {
             Some(announced) if announced != length => Err(HttpError::Broken(Box::new(Cut { announced, length }))),
-            _ if length > limit => Ok(None),
-            _ => Ok(Some(read)),
+            _ => Ok(None),
         }
     }
 
@@ -141,11 +152,28 @@ impl Connection {
     }
 }
 
+/// What was read of a body.
+pub(super) enum Read {
+    Whole(Bytes),
+    /// It is longer than was to be read.
+    Begun(Rest),
+}
+
+/// What is still to be read of a body.
+pub(super) struct Rest {
+    /// What was read before it was known how long it is.
+    first: Bytes,
+    body: Incoming,
+    announced: Option<u64>,
+    /// How much has been read.
+    length: u64,
+}
+
 /// A body in pieces, of which one at a time is copied behind what is still to be sent: a small one goes with its head in one
 /// write, and of a large one no second copy is made.
 struct Pieces(Bytes);
 
-/// The largest piece, in bytes.
+/// The largest piece either way, in bytes: what is read at once, and written by others while it is in the caches.
 const PIECE: usize = 256 << 10;
 
 impl Body for Pieces {
