@@ -14,11 +14,17 @@ mod workload;
 
 use bytes::Bytes;
 use futures_executor::block_on;
-use posix_s3::engine::{ExportOptions, ImportOptions, Jobs, MemoryState, Report, Silent, export_since, import_since};
+use posix_s3::engine::{
+    Cause, ExportOptions, ImportOptions, Jobs, MemoryState, Outcome, Problem, Report, Silent, export_since,
+    import_since,
+};
 use posix_s3::plan::{Brake, Deletes, OnConflict};
-use posix_s3::store::{Capabilities, MemoryStore, ObjectStore, Operation, Precondition, PutOptions, StoreErrorKind};
+use posix_s3::store::{
+    Body, Capabilities, GetOptions, GetOutput, ListPage, ListRequest, MemoryStore, ObjectMeta, ObjectStore, Operation,
+    Precondition, PutOptions, PutOutput, StoreError, StoreErrorKind,
+};
 use posix_s3::tree::{MemoryTree, TreeErrorKind};
-use posix_s3::{Entry, EntryKind, Profile};
+use posix_s3::{Clash, Entry, EntryKind, Profile};
 use std::sync::Arc;
 use trouble::{Fault, Side, Trouble, TroubledState, TroubledStore, TroubledTree};
 use workload::{attributes, key};
@@ -68,7 +74,10 @@ impl Sides {
 
     fn export_in(&self, trouble: &Arc<Trouble>, options: &ExportOptions) -> Report {
         let (tree, store, state) = self.edges(trouble);
-        trouble.run(export_since(&tree, &store, &state, options, &Silent)).unwrap().unwrap()
+        trouble
+            .run(export_since(&tree, &store, &state, options, &Silent))
+            .unwrap()
+            .unwrap_or_else(|error| error.report().clone())
     }
 
     fn export(&self, deletes: Deletes) -> Report {
@@ -77,7 +86,10 @@ impl Sides {
 
     fn import_in(&self, trouble: &Arc<Trouble>, options: &ImportOptions) -> Report {
         let (tree, store, state) = self.edges(trouble);
-        trouble.run(import_since(&store, &tree, &state, options, &Silent)).unwrap().unwrap()
+        trouble
+            .run(import_since(&store, &tree, &state, options, &Silent))
+            .unwrap()
+            .unwrap_or_else(|error| error.report().clone())
     }
 
     fn import(&self, options: &ImportOptions) -> Report {
@@ -237,4 +249,220 @@ fn what_somebody_else_deletes_at_the_last_moment_is_no_conflict() {
     let report = sides.export_in(&trouble, &exporting(RELEASED));
     assert_eq!((report.deleted, report.conflicts, report.failed), (0, 0, 0), "{:?}", report.problems);
     assert_eq!(sides.export(RELEASED).store_calls.head, 0);
+}
+
+// ------------------------------------------------------------------------------------------------------ imports
+
+/// Sides that agree on some names, of which the objects of others are deleted.
+fn without(names: &[&str], gone: &[&str]) -> Sides {
+    let sides = Sides::agreed(names);
+    for key in gone {
+        block_on(sides.store.delete(key, &Precondition::None)).unwrap();
+    }
+    sides
+}
+
+/// Nothing is left to be asked, said or done.
+fn is_settled(sides: &Sides) {
+    let report = sides.import(&importing());
+    let said = (report.gone, report.deleted, report.skipped, report.conflicts, report.failed);
+    assert_eq!((said, report.store_calls.head), ((0, 0, 0, 0, 0), 0), "{:?}", report.problems);
+}
+
+#[test]
+fn what_was_in_a_directory_that_is_something_else_now_is_forgotten() {
+    let sides = without(&["d/", "d/f"], &["d/", "d/f"]);
+    assert!(sides.tree.remove(&key("d/f")) && sides.tree.remove(&key("d/")));
+    sides.make("d", "a file");
+    let report = sides.import(&importing());
+    assert_eq!((report.deleted, report.conflicts, report.failed), (0, 0, 0), "{:?}", report.problems);
+    assert_eq!(sides.names(), ["d"]);
+    is_settled(&sides);
+}
+
+#[test]
+fn what_cannot_be_looked_at_or_removed_stays_recorded_and_goes_with_the_next_run() {
+    let denied = (Fault::Tree(TreeErrorKind::Denied), Fault::Store(StoreErrorKind::Denied));
+    for (side, call, fault) in [
+        (Side::Tree, "looking up f", denied.0),
+        (Side::Tree, "applying Remove", denied.0),
+        (Side::Store, "head f", denied.1),
+    ] {
+        let make = || without(&["f"], &["f"]);
+        let run = |sides: &Sides, trouble: &Arc<Trouble>| sides.import_in(trouble, &importing());
+        let (sides, report) = failing(make, (side, call, fault), run);
+        assert_eq!((report.failed, report.deleted), (1, 0), "{call}: {:?}", report.problems);
+        assert_eq!(sides.names(), ["f"]);
+        assert_eq!(sides.import(&importing()).deleted, 1, "{call}");
+        is_settled(&sides);
+    }
+}
+
+#[test]
+fn what_is_gone_at_the_last_moment_is_gone_and_what_has_changed_by_then_is_a_conflict() {
+    let apply = |kind| {
+        let run = |sides: &Sides, trouble: &Arc<Trouble>| sides.import_in(trouble, &importing());
+        failing(|| without(&["f"], &["f"]), (Side::Tree, "applying Remove", Fault::Tree(kind)), run)
+    };
+    let (sides, report) = apply(TreeErrorKind::NotFound);
+    assert_eq!((report.deleted, report.failed, report.skipped), (0, 0, 0), "{:?}", report.problems);
+    is_settled(&sides);
+    for kind in [TreeErrorKind::Conflict, TreeErrorKind::Changed] {
+        let (_, report) = apply(kind);
+        assert_eq!((report.deleted, report.skipped), (0, 0), "{kind:?}: {:?}", report.problems);
+        assert_eq!(report.failed + report.conflicts, 1, "{kind:?}: {:?}", report.problems);
+    }
+}
+
+#[test]
+fn a_directory_stays_if_it_is_not_empty_and_fails_if_it_cannot_be_removed() {
+    let sides = without(&["d/", "d/f"], &["d/"]);
+    let report = sides.import(&importing());
+    assert_eq!((report.deleted, report.skipped, report.failed), (0, 1, 0), "{:?}", report.problems);
+    assert!(report.problems[0].reason.contains("it is not empty"));
+    let denied = (Side::Tree, "applying Remove", Fault::Tree(TreeErrorKind::Denied));
+    let run = |sides: &Sides, trouble: &Arc<Trouble>| sides.import_in(trouble, &importing());
+    let (_, report) = failing(|| without(&["d/"], &["d/"]), denied, run);
+    assert_eq!((report.deleted, report.skipped, report.failed), (0, 0, 1), "{:?}", report.problems);
+}
+
+#[test]
+fn a_changed_file_whose_object_is_gone_is_what_the_policy_says() {
+    for (policy, deleted, conflicts, skipped) in [
+        (OnConflict::Fail, 0, 1, 0),
+        (OnConflict::Store, 1, 0, 0),
+        (OnConflict::Local, 0, 0, 1),
+        (OnConflict::KeepBoth, 0, 0, 1),
+    ] {
+        let sides = without(&["f"], &["f"]);
+        sides.tree.set_content(&key("f"), "changed").unwrap();
+        let report = sides.import(&importing().with_on_conflict(policy));
+        assert_eq!((report.deleted, report.conflicts, report.skipped), (deleted, conflicts, skipped), "{policy:?}");
+        assert_eq!(sides.names().len() as u64, 1 - deleted, "{policy:?}");
+        // Where the tree wins, the next export puts it.
+        assert_eq!(sides.export(RELEASED).written, skipped, "{policy:?}");
+    }
+}
+
+/// A store whose listing shows keys that are not UTF-8.
+struct Mangled {
+    store: Arc<MemoryStore>,
+    unreadable: &'static [&'static [u8]],
+}
+
+impl ObjectStore for Mangled {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        let mut page = self.store.list(request).await?;
+        page.unreadable = self.unreadable.iter().map(|key| Box::from(*key)).collect();
+        Ok(page)
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+        self.store.head(key).await
+    }
+
+    async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
+        self.store.get(key, options).await
+    }
+
+    async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        self.store.put(key, body, options).await
+    }
+
+    async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        self.store.replace_metadata(key, options).await
+    }
+
+    async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
+        self.store.delete(key, precondition).await
+    }
+}
+
+#[test]
+fn what_may_be_a_key_that_a_listing_mangled_stays() {
+    let sides = without(&["ab", "ac", "b", "c"], &["ab", "ac", "b", "c"]);
+    // The path of one is a directory's by now.
+    sides.put("ac/x", "below");
+    let store = Mangled { store: Arc::clone(&sides.store), unreadable: &[b"ab\xff", b"ac\xff"] };
+    let (tree, _, state) = sides.edges(&Arc::new(Trouble::none()));
+    let report = block_on(import_since(&store, &tree, &state, &importing(), &Silent)).unwrap();
+    assert_eq!(report.deleted, 2, "{:?}", report.problems);
+    assert_eq!(sides.names(), ["ab", "ac"]);
+    for key in ["ab", "ac"] {
+        let is_said = |problem: &Problem| *problem.key == *key && problem.reason.contains("UTF-8");
+        assert!(report.problems.iter().any(is_said), "{key}: {:?}", report.problems);
+    }
+    // Once the listing is what it was, they go.
+    let report = sides.import(&importing());
+    assert_eq!((report.deleted, report.written), (2, 1), "{:?}", report.problems);
+}
+
+#[test]
+fn a_file_whose_object_is_gone_makes_way_for_a_directory_unless_it_has_changed() {
+    let below = |names: &[&str]| {
+        let sides = without(names, &["f"]);
+        sides.put("f/x", "below");
+        sides
+    };
+    let sides = below(&["f"]);
+    let report = sides.import(&importing());
+    assert_eq!((report.deleted, report.written, report.failed), (1, 1, 0), "{:?}", report.problems);
+    assert_eq!(sides.names(), ["f/", "f/x"]);
+    is_settled(&sides);
+    // It is gone from here as well.
+    let sides = below(&["f"]);
+    assert!(sides.tree.remove(&key("f")));
+    let report = sides.import(&importing());
+    assert_eq!((report.deleted, report.written, report.failed), (0, 1, 0), "{:?}", report.problems);
+    is_settled(&sides);
+    // It has changed, and is nobody's to remove.
+    for (policy, conflicts, skipped) in [(OnConflict::Fail, 2, 0), (OnConflict::Local, 1, 1)] {
+        let sides = below(&["f"]);
+        sides.tree.set_content(&key("f"), "changed").unwrap();
+        let report = sides.import(&importing().with_on_conflict(policy));
+        assert_eq!((report.deleted, report.written), (0, 0), "{:?}", report.problems);
+        assert_eq!((report.conflicts, report.skipped), (conflicts, skipped), "{policy:?}: {:?}", report.problems);
+        assert_eq!(sides.names(), ["f"]);
+        assert_eq!(sides.export(RELEASED).written, skipped, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_file_whose_object_is_there_gives_way_to_a_directory_and_not_if_it_cannot_be_removed() {
+    let make = || {
+        let sides = Sides::agreed(&["f"]);
+        sides.put("f/x", "below");
+        sides
+    };
+    let options = || {
+        let mut options = importing();
+        options.profile.clash = Clash::DirectoryWins;
+        options
+    };
+    let sides = make();
+    let report = sides.import(&options());
+    assert_eq!((report.deleted, report.written, report.failed), (1, 1, 0), "{:?}", report.problems);
+    assert_eq!(sides.names(), ["f/", "f/x"]);
+    // One that cannot be looked at or removed is no reason to go on.
+    for call in ["applying Remove", "looking up f"] {
+        let run = |sides: &Sides, trouble: &Arc<Trouble>| sides.import_in(trouble, &options());
+        let (sides, report) = failing(make, (Side::Tree, call, Fault::Tree(TreeErrorKind::Denied)), run);
+        assert_eq!((report.deleted, report.written), (0, 0), "{call}: {:?}", report.problems);
+        let is_denied =
+            |problem: &Problem| problem.outcome == Outcome::Failed && problem.cause == Cause::PermissionDenied;
+        assert!(report.problems.iter().any(is_denied), "{call}: {:?}", report.problems);
+        assert_eq!(sides.names(), ["f"]);
+        assert_eq!(sides.import(&options()).written, 1, "{call}");
+        assert_eq!(sides.names(), ["f/", "f/x"]);
+    }
+    // One that has changed stays.
+    let sides = make();
+    sides.tree.set_content(&key("f"), "changed").unwrap();
+    let report = sides.import(&options());
+    assert_eq!((report.deleted, report.written), (0, 0), "{:?}", report.problems);
+    assert!(report.conflicts > 0 && sides.names() == ["f"], "{:?}", report.problems);
 }
