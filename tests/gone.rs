@@ -31,21 +31,72 @@ use workload::{attributes, key};
 
 const RELEASED: Deletes = Deletes::Apply(Brake::RELEASED);
 
+/// A store that may show keys that are not UTF-8, and that need not tell, as S3 does not, when an object was put.
+struct Odd {
+    store: Arc<MemoryStore>,
+    unreadable: &'static [&'static [u8]],
+    tells_times: bool,
+}
+
+impl ObjectStore for Odd {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        let mut page = self.store.list(request).await?;
+        page.unreadable = self.unreadable.iter().map(|key| Box::from(*key)).collect();
+        Ok(page)
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+        self.store.head(key).await
+    }
+
+    async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
+        self.store.get(key, options).await
+    }
+
+    async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        let output = self.store.put(key, body, options).await?;
+        Ok(PutOutput { last_modified: output.last_modified.filter(|_| self.tells_times), ..output })
+    }
+
+    async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
+        self.store.replace_metadata(key, options).await
+    }
+
+    async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
+        self.store.delete(key, precondition).await
+    }
+}
+
 /// Both sides, and what is recorded of them.
 struct Sides {
     tree: Arc<MemoryTree>,
     store: Arc<MemoryStore>,
     state: Arc<MemoryState>,
+    tells_times: bool,
 }
 
 impl Sides {
     fn new() -> Self {
-        Self { tree: Arc::default(), store: Arc::default(), state: Arc::new(MemoryState::new()) }
+        let state = Arc::new(MemoryState::new());
+        Self { tree: Arc::default(), store: Arc::default(), state, tells_times: true }
     }
 
     /// With files that both sides agree on; a name that ends in a slash is that of a directory.
     fn agreed(names: &[&str]) -> Self {
-        let sides = Self::new();
+        Self::new().agree(names)
+    }
+
+    /// The same with a store that does not tell when an object was put.
+    fn undated(names: &[&str]) -> Self {
+        Self { tells_times: false, ..Self::new() }.agree(names)
+    }
+
+    fn agree(self, names: &[&str]) -> Self {
+        let sides = self;
         for name in names {
             sides.make(name, name);
         }
@@ -62,14 +113,18 @@ impl Sides {
         }
     }
 
-    fn edges(&self, trouble: &Arc<Trouble>) -> (TroubledTree, TroubledStore, TroubledState) {
+    fn edges(&self, trouble: &Arc<Trouble>) -> (TroubledTree, TroubledStore<Odd>, TroubledState) {
         let trouble = || Arc::clone(trouble);
-        let (tree, store, state) = (Arc::clone(&self.tree), Arc::clone(&self.store), Arc::clone(&self.state));
+        let (tree, store, state) = (Arc::clone(&self.tree), Arc::new(self.odd(&[])), Arc::clone(&self.state));
         (
             TroubledTree { tree, trouble: trouble(), identity: 1 },
             TroubledStore { store, trouble: trouble(), capabilities: Capabilities::ALL },
             TroubledState { state, trouble: trouble() },
         )
+    }
+
+    fn odd(&self, unreadable: &'static [&'static [u8]]) -> Odd {
+        Odd { store: Arc::clone(&self.store), unreadable, tells_times: self.tells_times }
     }
 
     fn export_in(&self, trouble: &Arc<Trouble>, options: &ExportOptions) -> Report {
@@ -251,6 +306,57 @@ fn what_somebody_else_deletes_at_the_last_moment_is_no_conflict() {
     assert_eq!(sides.export(RELEASED).store_calls.head, 0);
 }
 
+#[test]
+fn what_comes_back_where_something_was_gone_is_new_whoever_has_deleted_its_object() {
+    // One that was imported, and one of which nobody heard that it was put.
+    let imported = || {
+        let sides = Sides::new();
+        sides.put("d/f", "object");
+        assert_eq!(sides.import(&importing()).written, 1);
+        assert!(sides.tree.remove(&key("d/f")));
+        sides
+    };
+    for sides in [imported(), unheard(true, Fault::LostReply)] {
+        let report = sides.export(Deletes::Never);
+        assert_eq!((report.gone, report.deleted), (1, 0), "{:?}", report.problems);
+        block_on(sides.store.delete("d/f", &Precondition::None)).unwrap();
+        sides.make("d/f", "back again");
+        let report = sides.export(RELEASED);
+        assert_eq!((report.conflicts, report.failed), (0, 0), "{:?}", report.problems);
+        assert!(sides.has("d/f"));
+    }
+}
+
+#[test]
+fn an_object_whose_metadata_alone_somebody_has_changed_is_kept_however_often_it_was_seen_to_be_gone() {
+    let sides = Sides::undated(&["f"]);
+    assert!(sides.tree.remove(&key("f")));
+    assert_eq!((sides.export(Deletes::Never).gone, sides.export(Deletes::Never).gone), (1, 1));
+    let mut changed = PutOptions::default();
+    changed.headers.insert("x-amz-meta-file-owner", "4".parse().unwrap());
+    block_on(sides.store.replace_metadata("f", &changed)).unwrap();
+    let report = sides.export(RELEASED);
+    assert_eq!((report.conflicts, report.deleted), (1, 0), "{:?}", report.problems);
+    assert!(sides.has("f"));
+}
+
+#[test]
+fn what_comes_back_with_its_directory_as_it_was_is_seen_and_put() {
+    let make = || {
+        let sides = Sides::undated(&["d/", "d/f"]);
+        assert!(sides.tree.remove(&key("d/f")) && sides.tree.remove(&key("d/")));
+        sides
+    };
+    let head = (Side::Store, "head d/", Fault::Store(StoreErrorKind::Denied));
+    let (sides, report) = failing(make, head, |sides, trouble| sides.export_in(trouble, &exporting(RELEASED)));
+    assert_eq!((report.failed, report.deleted, sides.has("d/f")), (1, 1, false), "{:?}", report.problems);
+    // The disk goes back to what it was.
+    let sides = Sides { tree: Sides::agreed(&["d/", "d/f"]).tree, ..sides };
+    let report = sides.export(RELEASED);
+    assert_eq!((report.written, report.conflicts, report.failed), (1, 0, 0), "{:?}", report.problems);
+    assert!(sides.has("d/f") && sides.has("d/"));
+}
+
 // ------------------------------------------------------------------------------------------------------ imports
 
 /// Sides that agree on some names, of which the objects of others are deleted.
@@ -344,50 +450,12 @@ fn a_changed_file_whose_object_is_gone_is_what_the_policy_says() {
     }
 }
 
-/// A store whose listing shows keys that are not UTF-8.
-struct Mangled {
-    store: Arc<MemoryStore>,
-    unreadable: &'static [&'static [u8]],
-}
-
-impl ObjectStore for Mangled {
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
-        let mut page = self.store.list(request).await?;
-        page.unreadable = self.unreadable.iter().map(|key| Box::from(*key)).collect();
-        Ok(page)
-    }
-
-    async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
-        self.store.head(key).await
-    }
-
-    async fn get(&self, key: &str, options: &GetOptions) -> Result<GetOutput, StoreError> {
-        self.store.get(key, options).await
-    }
-
-    async fn put(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutput, StoreError> {
-        self.store.put(key, body, options).await
-    }
-
-    async fn replace_metadata(&self, key: &str, options: &PutOptions) -> Result<PutOutput, StoreError> {
-        self.store.replace_metadata(key, options).await
-    }
-
-    async fn delete(&self, key: &str, precondition: &Precondition) -> Result<(), StoreError> {
-        self.store.delete(key, precondition).await
-    }
-}
-
 #[test]
 fn what_may_be_a_key_that_a_listing_mangled_stays() {
     let sides = without(&["ab", "ac", "b", "c"], &["ab", "ac", "b", "c"]);
     // The path of one is a directory's by now.
     sides.put("ac/x", "below");
-    let store = Mangled { store: Arc::clone(&sides.store), unreadable: &[b"ab\xff", b"ac\xff"] };
+    let store = sides.odd(&[b"ab\xff", b"ac\xff"]);
     let (tree, _, state) = sides.edges(&Arc::new(Trouble::none()));
     let report = block_on(import_since(&store, &tree, &state, &importing(), &Silent)).unwrap();
     assert_eq!(report.deleted, 2, "{:?}", report.problems);
@@ -465,4 +533,42 @@ fn a_file_whose_object_is_there_gives_way_to_a_directory_and_not_if_it_cannot_be
     let report = sides.import(&options());
     assert_eq!((report.deleted, report.written), (0, 0), "{:?}", report.problems);
     assert!(report.conflicts > 0 && sides.names() == ["f"], "{:?}", report.problems);
+}
+
+#[test]
+fn what_lies_below_something_else_is_shadowed_and_no_failure() {
+    let sides = Sides::agreed(&["a/", "a/f"]);
+    sides.put("a/f/x", "below");
+    assert!(sides.tree.remove(&key("a/f")) && sides.tree.remove(&key("a/")));
+    sides.make("a", "a file");
+    let mut options = importing();
+    options.profile.clash = Clash::DirectoryWins;
+    let report = sides.import(&options);
+    let cause = |key: &str| report.problems.iter().find(|problem| *problem.key == *key).map(|problem| problem.cause);
+    assert_eq!((cause("a/f"), cause("a/f/x")), (Some(Cause::Shadowed), Some(Cause::KindMismatch)));
+    assert_eq!(sides.names(), ["a"]);
+}
+
+#[test]
+fn a_file_that_gives_way_may_be_replaced_by_the_directory_at_any_moment() {
+    let mut options = importing();
+    options.profile.clash = Clash::DirectoryWins;
+    for step in 0.. {
+        let sides = Sides::agreed(&["f"]);
+        sides.put("f/x", "below");
+        let tree = Arc::clone(&sides.tree);
+        let trouble = Arc::new(Trouble::none().with_event(step, move || {
+            let is_there = tree.entries().first().is_some_and(|(entry, _)| entry.key() == &key("f"));
+            if is_there && tree.remove(&key("f")) {
+                let directory = Entry::new(key("f/"), EntryKind::Directory, attributes(0o755, 9)).unwrap();
+                tree.insert(directory).unwrap();
+            }
+        }));
+        let report = sides.import_in(&trouble, &options);
+        assert_eq!((report.written, report.conflicts, report.failed), (1, 0, 0), "{step}: {:?}", report.problems);
+        assert_eq!(sides.names(), ["f/", "f/x"]);
+        if trouble.steps() <= step {
+            break;
+        }
+    }
 }
