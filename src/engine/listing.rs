@@ -507,3 +507,130 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etag::ETag;
+    use crate::store::{
+        Body, Capabilities, GetOptions, GetOutput, ListPage, ObjectMeta, Operation, Precondition, PutOptions,
+        PutOutput, StoreError, StoreErrorKind,
+    };
+    use crate::timestamp::Timestamp;
+    use futures_executor::block_on;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    const TIME: Timestamp = Timestamp::EPOCH;
+
+    fn listed(record: Option<Remote>) -> Listed {
+        let object = ListedObject { key: "a".to_owned(), size: 3, last_modified: TIME, etag: ETag::new("\"e\"") };
+        let record = record.map(|remote| Record { key: "a".parse().unwrap(), local: None, remote: Some(remote) });
+        Listed { object, record, use_for: Use::Import }
+    }
+
+    fn remote() -> Remote {
+        Remote { etag: ETag::new("\"e\""), size: 3, last_modified: Some(TIME), md5: None, age: Age::Settled }
+    }
+
+    #[test]
+    fn an_object_is_as_recorded_if_bytes_and_time_are_and_for_sure_if_the_time_is_settled() {
+        let later = Timestamp::from_unix(1, 0).unwrap();
+        for (remote, sure, seems, may_be) in [
+            (remote(), true, true, false),
+            (Remote { age: Age::Racy, ..remote() }, false, true, false),
+            (Remote { last_modified: Some(later), ..remote() }, false, false, false),
+            (Remote { size: 4, ..remote() }, false, false, false),
+            (Remote { etag: ETag::new("\"f\""), ..remote() }, false, false, false),
+            (Remote { last_modified: None, ..remote() }, false, false, true),
+            (Remote { last_modified: None, age: Age::Racy, ..remote() }, false, false, true),
+            (Remote { last_modified: None, size: 4, ..remote() }, false, false, false),
+            (Remote { last_modified: None, etag: ETag::new("\"f\""), ..remote() }, false, false, false),
+        ] {
+            let listed = listed(Some(remote));
+            let told = (listed.is_as_recorded(), listed.seems_as_recorded(), listed.may_be_as_recorded());
+            assert_eq!(told, (sure, seems, may_be), "{listed:?}");
+            // What costs nothing of a budget is what there is a record of.
+            let item = Item::Claim(Claim::Object { key: "a".parse().unwrap(), object: listed });
+            assert_eq!(item.is_as_recorded(), seems || may_be);
+        }
+        let new = listed(None);
+        assert!(!new.is_as_recorded() && !new.seems_as_recorded() && !new.may_be_as_recorded());
+        let error = Key::from_bytes(b"\xff").unwrap_err();
+        assert!(!Item::Unreadable { key: b"\xff"[..].into(), error }.is_as_recorded());
+    }
+
+    #[test]
+    fn a_key_that_is_not_utf_8_is_left_out_with_its_directory() {
+        let selection = Selection::all().with_exclude("c").unwrap();
+        for (key, left_out) in [
+            (&b"c/\xff"[..], true),
+            (b"a/c/d/\xff", true),
+            (b"a/b/\xff", false),
+            (b"a/b/x\xff/c/", false),
+            (b"\xff/c/", false),
+            (b"c\xff", false),
+        ] {
+            assert_eq!(is_left_out(&selection, key), left_out, "{}", escape(key));
+        }
+    }
+
+    #[test]
+    fn a_listing_may_answer_a_thousand_empty_pages_in_a_row_and_no_more() {
+        /// A bucket that has a key after so many pages without, again and again.
+        struct Sparse(u32, AtomicU32);
+
+        impl ObjectStore for Sparse {
+            fn capabilities(&self) -> Capabilities {
+                Capabilities::ALL
+            }
+
+            async fn list(&self, _: &ListRequest) -> Result<ListPage, StoreError> {
+                let asked = self.1.fetch_add(1, Ordering::Relaxed) + 1;
+                let mut page = ListPage::new(Vec::new(), Some(asked.to_string()));
+                if asked.is_multiple_of(self.0 + 1) {
+                    page.unreadable.push([&asked.to_be_bytes()[..], b"\xff"].concat().into());
+                }
+                Ok(page)
+            }
+
+            async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+                Err(StoreError::new(Operation::Head, key, StoreErrorKind::NotFound))
+            }
+
+            async fn get(&self, key: &str, _: &GetOptions) -> Result<GetOutput, StoreError> {
+                Err(StoreError::new(Operation::Get, key, StoreErrorKind::NotFound))
+            }
+
+            async fn put(&self, key: &str, _: Body, _: &PutOptions) -> Result<PutOutput, StoreError> {
+                Err(StoreError::new(Operation::Put, key, StoreErrorKind::Denied))
+            }
+
+            async fn replace_metadata(&self, key: &str, _: &PutOptions) -> Result<PutOutput, StoreError> {
+                Err(StoreError::new(Operation::Put, key, StoreErrorKind::Denied))
+            }
+
+            async fn delete(&self, key: &str, _: &Precondition) -> Result<(), StoreError> {
+                Err(StoreError::new(Operation::Delete, key, StoreErrorKind::Denied))
+            }
+        }
+
+        let (prefix, unending) = (Prefix::default(), Sparse(1_001, AtomicU32::new(0)));
+        let sparse = Sparse(1_000, AtomicU32::new(0));
+        let (mut sparse, mut unending) =
+            (Pages::new(&sparse, &prefix, "", None), Pages::new(&unending, &prefix, "", None));
+        for asked in 1..=3_003 {
+            let page = block_on(sparse.next()).unwrap().unwrap();
+            assert_eq!(page.unreadable.len(), usize::from(asked % 1_001 == 0), "{asked}");
+        }
+        for _ in 0..1_000 {
+            block_on(unending.next()).unwrap().unwrap();
+        }
+        let Err(ended) = block_on(unending.next()) else { panic!("it goes on") };
+        assert!(matches!(ended, RunErrorKind::Endless { pages: 1_001 }), "{ended}");
+    }
+
+    #[test]
+    fn what_is_shadowed_says_by_what() {
+        assert_eq!(shadowed(&"a/".parse().unwrap()), "\"a/\" has the path");
+    }
+}
