@@ -629,6 +629,17 @@ mod tests {
         assert!(matches!(ended, RunErrorKind::Endless { pages: 1_001 }), "{ended}");
     }
 
+    #[cfg(feature = "repository")]
+    #[test]
+    fn a_page_is_empty_without_keys_of_either_kind() {
+        let page = |objects: &[&str], unreadable: &[&[u8]]| Page {
+            objects: objects.iter().map(|key| ((*key).to_owned(), listed(None).object)).collect(),
+            unreadable: unreadable.iter().map(|key| Box::from(*key)).collect(),
+        };
+        assert!(page(&[], &[]).is_empty());
+        assert!(!page(&["a"], &[]).is_empty() && !page(&[], &[b"\xff"]).is_empty());
+    }
+
     #[test]
     fn what_is_shadowed_says_by_what() {
         assert_eq!(shadowed(&"a/".parse().unwrap()), "\"a/\" has the path");
