@@ -574,59 +574,89 @@ mod tests {
         }
     }
 
+    /// A bucket of which the pages are made up, by their numbers from one on.
+    struct Pagewise<F>(F, AtomicU32);
+
+    impl<F: Fn(u32) -> ListPage + Send + Sync> ObjectStore for Pagewise<F> {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::ALL
+        }
+
+        async fn list(&self, _: &ListRequest) -> Result<ListPage, StoreError> {
+            Ok((self.0)(self.1.fetch_add(1, Ordering::Relaxed) + 1))
+        }
+
+        async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+            Err(StoreError::new(Operation::Head, key, StoreErrorKind::NotFound))
+        }
+
+        async fn get(&self, key: &str, _: &GetOptions) -> Result<GetOutput, StoreError> {
+            Err(StoreError::new(Operation::Get, key, StoreErrorKind::NotFound))
+        }
+
+        async fn put(&self, key: &str, _: Body, _: &PutOptions) -> Result<PutOutput, StoreError> {
+            Err(StoreError::new(Operation::Put, key, StoreErrorKind::Denied))
+        }
+
+        async fn replace_metadata(&self, key: &str, _: &PutOptions) -> Result<PutOutput, StoreError> {
+            Err(StoreError::new(Operation::Put, key, StoreErrorKind::Denied))
+        }
+
+        async fn delete(&self, key: &str, _: &Precondition) -> Result<(), StoreError> {
+            Err(StoreError::new(Operation::Delete, key, StoreErrorKind::Denied))
+        }
+    }
+
     #[test]
     fn a_listing_may_answer_a_thousand_empty_pages_in_a_row_and_no_more() {
-        /// A bucket that has a key after so many pages without, again and again.
-        struct Sparse(u32, AtomicU32);
-
-        impl ObjectStore for Sparse {
-            fn capabilities(&self) -> Capabilities {
-                Capabilities::ALL
-            }
-
-            async fn list(&self, _: &ListRequest) -> Result<ListPage, StoreError> {
-                let asked = self.1.fetch_add(1, Ordering::Relaxed) + 1;
-                let mut page = ListPage::new(Vec::new(), Some(asked.to_string()));
-                if asked.is_multiple_of(self.0 + 1) {
-                    page.unreadable.push([&asked.to_be_bytes()[..], b"\xff"].concat().into());
+        // A key after so many pages without, again and again.
+        let sparse = |empty: u32| {
+            let page = move |number: u32| {
+                let mut page = ListPage::new(Vec::new(), Some(number.to_string()));
+                if number.is_multiple_of(empty + 1) {
+                    page.unreadable.push([&number.to_be_bytes()[..], b"\xff"].concat().into());
                 }
-                Ok(page)
-            }
-
-            async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
-                Err(StoreError::new(Operation::Head, key, StoreErrorKind::NotFound))
-            }
-
-            async fn get(&self, key: &str, _: &GetOptions) -> Result<GetOutput, StoreError> {
-                Err(StoreError::new(Operation::Get, key, StoreErrorKind::NotFound))
-            }
-
-            async fn put(&self, key: &str, _: Body, _: &PutOptions) -> Result<PutOutput, StoreError> {
-                Err(StoreError::new(Operation::Put, key, StoreErrorKind::Denied))
-            }
-
-            async fn replace_metadata(&self, key: &str, _: &PutOptions) -> Result<PutOutput, StoreError> {
-                Err(StoreError::new(Operation::Put, key, StoreErrorKind::Denied))
-            }
-
-            async fn delete(&self, key: &str, _: &Precondition) -> Result<(), StoreError> {
-                Err(StoreError::new(Operation::Delete, key, StoreErrorKind::Denied))
-            }
-        }
-
-        let (prefix, unending) = (Prefix::default(), Sparse(1_001, AtomicU32::new(0)));
-        let sparse = Sparse(1_000, AtomicU32::new(0));
-        let (mut sparse, mut unending) =
-            (Pages::new(&sparse, &prefix, "", None), Pages::new(&unending, &prefix, "", None));
+                page
+            };
+            Pagewise(page, AtomicU32::new(0))
+        };
+        let (prefix, enough, too_sparse) = (Prefix::default(), sparse(1_000), sparse(1_001));
+        let mut pages = Pages::new(&enough, &prefix, "", None);
         for asked in 1..=3_003 {
-            let page = block_on(sparse.next()).unwrap().unwrap();
+            let page = block_on(pages.next()).unwrap().unwrap();
             assert_eq!(page.unreadable.len(), usize::from(asked % 1_001 == 0), "{asked}");
         }
+        let mut pages = Pages::new(&too_sparse, &prefix, "", None);
         for _ in 0..1_000 {
-            block_on(unending.next()).unwrap().unwrap();
+            block_on(pages.next()).unwrap().unwrap();
         }
-        let Err(ended) = block_on(unending.next()) else { panic!("it goes on") };
+        let Err(ended) = block_on(pages.next()) else { panic!("it goes on") };
         assert!(matches!(ended, RunErrorKind::Endless { pages: 1_001 }), "{ended}");
+    }
+
+    #[test]
+    fn keys_are_handed_out_as_they_are_listed_and_what_is_left_out_is_not_asked_for() {
+        let page = |number: u32| {
+            let object = ListedObject { key: format!("k{number:03}"), ..listed(None).object };
+            ListPage::new(vec![object], (number < 100).then(|| number.to_string()))
+        };
+        let store = Pagewise(page, AtomicU32::new(0));
+        let (prefix, profile, all) = (Prefix::default(), Profile::fsx(), Selection::all());
+        let mut listing =
+            Listing::new(&store, None, Stretch::of(&all), &all, &prefix, &profile).unwrap_or_else(|_| panic!());
+        for number in 1..=100 {
+            assert!(matches!(block_on(listing.next()), Ok(Some(Item::Claim(Claim::Object { .. })))), "{number}");
+            assert!(store.1.load(Ordering::Relaxed) <= number + 2);
+        }
+        assert!(matches!(block_on(listing.next()), Ok(None)));
+        let left_out = Selection::all().with_path("k101".parse().unwrap()).with_exclude("k101*").unwrap();
+        let asked = store.1.swap(100, Ordering::Relaxed);
+        let mut stretches = Stretch::of(&left_out);
+        stretches.retain(|stretch| matches!(stretch, Stretch::Key(_)));
+        let mut listing =
+            Listing::new(&store, None, stretches, &left_out, &prefix, &profile).unwrap_or_else(|_| panic!());
+        assert!(matches!(block_on(listing.next()), Ok(None)));
+        assert_eq!((asked, store.1.load(Ordering::Relaxed)), (100, 100));
     }
 
     #[cfg(feature = "repository")]
