@@ -583,7 +583,7 @@ mod tests {
         }
 
         async fn list(&self, _: &ListRequest) -> Result<ListPage, StoreError> {
-            Ok((self.0)(self.1.fetch_add(1, Ordering::Relaxed) + 1))
+            Ok((self.0)(self.1.fetch_add(1, Ordering::Relaxed).saturating_add(1)))
         }
 
         async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
