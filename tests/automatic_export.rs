@@ -1014,6 +1014,24 @@ fn an_object_of_which_nobody_heard_goes_with_its_file() {
 }
 
 #[test]
+fn an_object_of_which_nobody_heard_goes_when_changes_are_sent_if_the_policy_deletes() {
+    let keeps = EventTypes::NONE.with(EventType::New).with(EventType::Changed);
+    for (policy, deleted, left) in [(EVERYTHING, 1, &["b"][..]), (keeps, 0, &["a", "b"])] {
+        let (tree, state, store) = (MemoryTree::new(), MemoryState::new(), Troubled::default());
+        tree.insert_file(key("a"), "1", attributes(0o644)).unwrap();
+        *store.fates.lock().unwrap() = vec![2];
+        let mut pending = changed(&[("a", ChangeKind::Closed)]);
+        assert_eq!(send(&tree, &store, &state, &options(), policy, &mut pending).failed, 1);
+        assert!(tree.remove(&key("a")));
+        tree.insert_file(key("b"), "1", attributes(0o644)).unwrap();
+        let mut pending = changed(&[("b", ChangeKind::Closed)]);
+        let report = send(&tree, &store, &state, &options(), policy, &mut pending);
+        assert_eq!((report.deleted, report.failed), (deleted, 0), "{:?}", report.problems);
+        assert_eq!(keys(&store.store), left);
+    }
+}
+
+#[test]
 fn a_delete_that_fails_does_not_make_a_run_forget_the_object() {
     let (tree, state, store) = (MemoryTree::new(), MemoryState::new(), Troubled::default());
     let options = options().with_deletes(Deletes::Apply(Brake::RELEASED));

@@ -868,10 +868,10 @@ fn a_file_whose_object_is_there_gives_way_to_what_is_heard_of_below_its_name_and
     let told = bucket.put("d", "one", "0100644");
     link.apply(&bucket, &options, EventTypes::ALL, &[told]);
     let below = bucket.put("d/x", "two", "0100644");
-    // What is not taken over makes no room, and neither does another look at the file.
-    let changed_alone = EventTypes::NONE.with(EventType::Changed);
+    // What is not taken over makes no room, what may not replace anything neither, nor another look at the file.
+    let [changed, new] = [EventType::Changed, EventType::New].map(|event| EventTypes::NONE.with(event));
     let again = bucket.put("d", "one", "0100644");
-    for (events, told) in [(changed_alone, &below), (EventTypes::ALL, &again)] {
+    for (events, told) in [(changed, &below), (new, &below), (EventTypes::ALL, &again)] {
         let report = link.apply(&bucket, &options, events, std::slice::from_ref(told));
         assert_eq!((report.deleted, report.written), (0, 0), "{:?}", report.problems);
         assert_eq!(link.see().keys().collect::<Vec<_>>(), ["d"]);

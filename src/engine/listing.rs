@@ -507,3 +507,171 @@ impl<'s, S: ObjectStore + ?Sized> Listing<'s, S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etag::ETag;
+    use crate::store::{
+        Body, Capabilities, GetOptions, GetOutput, ListPage, ObjectMeta, Operation, Precondition, PutOptions,
+        PutOutput, StoreError, StoreErrorKind,
+    };
+    use crate::timestamp::Timestamp;
+    use futures_executor::block_on;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    const TIME: Timestamp = Timestamp::EPOCH;
+
+    fn listed(record: Option<Remote>) -> Listed {
+        let object = ListedObject { key: "a".to_owned(), size: 3, last_modified: TIME, etag: ETag::new("\"e\"") };
+        let record = record.map(|remote| Record { key: "a".parse().unwrap(), local: None, remote: Some(remote) });
+        Listed { object, record, use_for: Use::Import }
+    }
+
+    fn remote() -> Remote {
+        Remote { etag: ETag::new("\"e\""), size: 3, last_modified: Some(TIME), md5: None, age: Age::Settled }
+    }
+
+    #[test]
+    fn an_object_is_as_recorded_if_bytes_and_time_are_and_for_sure_if_the_time_is_settled() {
+        let later = Timestamp::from_unix(1, 0).unwrap();
+        for (remote, sure, seems, may_be) in [
+            (remote(), true, true, false),
+            (Remote { age: Age::Racy, ..remote() }, false, true, false),
+            (Remote { last_modified: Some(later), ..remote() }, false, false, false),
+            (Remote { size: 4, ..remote() }, false, false, false),
+            (Remote { etag: ETag::new("\"f\""), ..remote() }, false, false, false),
+            (Remote { last_modified: None, ..remote() }, false, false, true),
+            (Remote { last_modified: None, age: Age::Racy, ..remote() }, false, false, true),
+            (Remote { last_modified: None, size: 4, ..remote() }, false, false, false),
+            (Remote { last_modified: None, etag: ETag::new("\"f\""), ..remote() }, false, false, false),
+        ] {
+            let listed = listed(Some(remote));
+            let told = (listed.is_as_recorded(), listed.seems_as_recorded(), listed.may_be_as_recorded());
+            assert_eq!(told, (sure, seems, may_be), "{listed:?}");
+            // What costs nothing of a budget is what there is a record of.
+            let item = Item::Claim(Claim::Object { key: "a".parse().unwrap(), object: listed });
+            assert_eq!(item.is_as_recorded(), seems || may_be);
+        }
+        let new = listed(None);
+        assert!(!new.is_as_recorded() && !new.seems_as_recorded() && !new.may_be_as_recorded());
+        let error = Key::from_bytes(b"\xff").unwrap_err();
+        assert!(!Item::Unreadable { key: b"\xff"[..].into(), error }.is_as_recorded());
+    }
+
+    #[test]
+    fn a_key_that_is_not_utf_8_is_left_out_with_its_directory() {
+        let selection = Selection::all().with_exclude("c").unwrap();
+        for (key, left_out) in [
+            (&b"c/\xff"[..], true),
+            (b"a/c/d/\xff", true),
+            (b"a/b/\xff", false),
+            (b"a/b/x\xff/c/", false),
+            (b"\xff/c/", false),
+            (b"c\xff", false),
+        ] {
+            assert_eq!(is_left_out(&selection, key), left_out, "{}", escape(key));
+        }
+    }
+
+    /// A bucket of which the pages are made up, by their numbers from one on.
+    struct Pagewise<F>(F, AtomicU32);
+
+    impl<F: Fn(u32) -> ListPage + Send + Sync> ObjectStore for Pagewise<F> {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::ALL
+        }
+
+        async fn list(&self, _: &ListRequest) -> Result<ListPage, StoreError> {
+            Ok((self.0)(self.1.fetch_add(1, Ordering::Relaxed).saturating_add(1)))
+        }
+
+        async fn head(&self, key: &str) -> Result<ObjectMeta, StoreError> {
+            Err(StoreError::new(Operation::Head, key, StoreErrorKind::NotFound))
+        }
+
+        async fn get(&self, key: &str, _: &GetOptions) -> Result<GetOutput, StoreError> {
+            Err(StoreError::new(Operation::Get, key, StoreErrorKind::NotFound))
+        }
+
+        async fn put(&self, key: &str, _: Body, _: &PutOptions) -> Result<PutOutput, StoreError> {
+            Err(StoreError::new(Operation::Put, key, StoreErrorKind::Denied))
+        }
+
+        async fn replace_metadata(&self, key: &str, _: &PutOptions) -> Result<PutOutput, StoreError> {
+            Err(StoreError::new(Operation::Put, key, StoreErrorKind::Denied))
+        }
+
+        async fn delete(&self, key: &str, _: &Precondition) -> Result<(), StoreError> {
+            Err(StoreError::new(Operation::Delete, key, StoreErrorKind::Denied))
+        }
+    }
+
+    #[test]
+    fn a_listing_may_answer_a_thousand_empty_pages_in_a_row_and_no_more() {
+        // A key after so many pages without, again and again.
+        let sparse = |empty: u32| {
+            let page = move |number: u32| {
+                let mut page = ListPage::new(Vec::new(), Some(number.to_string()));
+                if number.is_multiple_of(empty + 1) {
+                    page.unreadable.push([&number.to_be_bytes()[..], b"\xff"].concat().into());
+                }
+                page
+            };
+            Pagewise(page, AtomicU32::new(0))
+        };
+        let (prefix, enough, too_sparse) = (Prefix::default(), sparse(1_000), sparse(1_001));
+        let mut pages = Pages::new(&enough, &prefix, "", None);
+        for asked in 1..=3_003 {
+            let page = block_on(pages.next()).unwrap().unwrap();
+            assert_eq!(page.unreadable.len(), usize::from(asked % 1_001 == 0), "{asked}");
+        }
+        let mut pages = Pages::new(&too_sparse, &prefix, "", None);
+        for _ in 0..1_000 {
+            block_on(pages.next()).unwrap().unwrap();
+        }
+        let Err(ended) = block_on(pages.next()) else { panic!("it goes on") };
+        assert!(matches!(ended, RunErrorKind::Endless { pages: 1_001 }), "{ended}");
+    }
+
+    #[test]
+    fn keys_are_handed_out_as_they_are_listed_and_what_is_left_out_is_not_asked_for() {
+        let page = |number: u32| {
+            let object = ListedObject { key: format!("k{number:03}"), ..listed(None).object };
+            ListPage::new(vec![object], (number < 100).then(|| number.to_string()))
+        };
+        let store = Pagewise(page, AtomicU32::new(0));
+        let (prefix, profile, all) = (Prefix::default(), Profile::fsx(), Selection::all());
+        let mut listing =
+            Listing::new(&store, None, Stretch::of(&all), &all, &prefix, &profile).unwrap_or_else(|_| panic!());
+        for number in 1..=100 {
+            assert!(matches!(block_on(listing.next()), Ok(Some(Item::Claim(Claim::Object { .. })))), "{number}");
+            assert!(store.1.load(Ordering::Relaxed) <= number + 2);
+        }
+        assert!(matches!(block_on(listing.next()), Ok(None)));
+        let left_out = Selection::all().with_path("k101".parse().unwrap()).with_exclude("k101*").unwrap();
+        let asked = store.1.swap(100, Ordering::Relaxed);
+        let mut stretches = Stretch::of(&left_out);
+        stretches.retain(|stretch| matches!(stretch, Stretch::Key(_)));
+        let mut listing =
+            Listing::new(&store, None, stretches, &left_out, &prefix, &profile).unwrap_or_else(|_| panic!());
+        assert!(matches!(block_on(listing.next()), Ok(None)));
+        assert_eq!((asked, store.1.load(Ordering::Relaxed)), (100, 100));
+    }
+
+    #[cfg(feature = "repository")]
+    #[test]
+    fn a_page_is_empty_without_keys_of_either_kind() {
+        let page = |objects: &[&str], unreadable: &[&[u8]]| Page {
+            objects: objects.iter().map(|key| ((*key).to_owned(), listed(None).object)).collect(),
+            unreadable: unreadable.iter().map(|key| Box::from(*key)).collect(),
+        };
+        assert!(page(&[], &[]).is_empty());
+        assert!(!page(&["a"], &[]).is_empty() && !page(&[], &[b"\xff"]).is_empty());
+    }
+
+    #[test]
+    fn what_is_shadowed_says_by_what() {
+        assert_eq!(shadowed(&"a/".parse().unwrap()), "\"a/\" has the path");
+    }
+}

@@ -64,3 +64,38 @@ async fn found<T: Tree>(tree: &T, key: &Key, status: &Status) -> Result<Option<F
     let entry = Entry::new(key.clone(), kind, attributes).map_err(|error| changed().with_source(error))?;
     Ok(Some(Found { entry, fingerprint: Fingerprint { inode, ctime, links } }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Attributes;
+    use crate::mode::Permissions;
+    use crate::owner::{Gid, Uid};
+    use crate::timestamp::Timestamp;
+    use crate::tree::MemoryTree;
+    use futures_executor::block_on;
+
+    #[test]
+    fn a_file_or_directory_is_told_as_it_was_looked_at_and_only_a_link_is_looked_at_again() {
+        let attributes = Attributes {
+            permissions: Permissions::from_mode(0o640),
+            uid: Uid::new(1).unwrap(),
+            gid: Gid::new(2).unwrap(),
+            atime: Timestamp::EPOCH,
+            mtime: Timestamp::EPOCH,
+        };
+        let status =
+            |file_type, size| Status { file_type, size, attributes, inode: 3, ctime: Timestamp::EPOCH, links: 1 };
+        // By now there is nothing any more.
+        let tree = MemoryTree::new();
+        let found = |key: &str, status| block_on(super::found(&tree, &key.parse().unwrap(), &status)).unwrap();
+        for (key, status, kind) in [
+            ("f", status(FileType::File, 7), EntryKind::File { size: 7 }),
+            ("d/", status(FileType::Directory, 0), EntryKind::Directory),
+        ] {
+            let found = found(key, status).unwrap();
+            assert_eq!((found.entry.kind(), found.status()), (&kind, status));
+        }
+        assert!(found("l", status(FileType::Symlink, 1)).is_none());
+    }
+}

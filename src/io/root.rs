@@ -293,6 +293,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_made_for_its_owner_to_write_to_and_only_if_that_is_wanted() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let way = root.join("a/b");
+        assert!(matches!(open(&way, Missing::Fail), Err(OpenRootError::Io { .. })) && !root.join("a").exists());
+        let made = rustix::fs::fstat(open(&way, Missing::Make).unwrap()).unwrap();
+        assert_eq!((made.st_ino, made.st_mode & 0o7022), (way.metadata().unwrap().ino(), 0));
+        assert_eq!(rustix::fs::fstat(open(&way, Missing::Make).unwrap()).unwrap().st_ino, made.st_ino);
+        fs::write(root.join("f"), "").unwrap();
+        assert_eq!(
+            io::Error::from(open(&root.join("f/b"), Missing::Make).unwrap_err()).kind(),
+            io::ErrorKind::NotADirectory
+        );
+    }
+
+    #[test]
+    fn who_may_have_decided_what_is_found_is_known_from_the_directories_gone_through() {
+        use Standing::{Anybodys, Kept, Sticky};
+        let user = rustix::process::geteuid().as_raw();
+        let mut directory = rustix::fs::stat("/").unwrap();
+        for (uid, mode, after) in [
+            (0, 0o755, [Kept, Kept, Anybodys]),
+            (user, 0o1700, [Kept, Kept, Anybodys]),
+            (user, 0o1777, [Sticky, Anybodys, Anybodys]),
+            (0, 0o777, [Anybodys; 3]),
+            (user + 1, 0o755, [Anybodys; 3]),
+            (user + 1, 0o1777, [Anybodys; 3]),
+        ] {
+            (directory.st_uid, directory.st_mode) = (uid, 0o40000 | mode);
+            let standings = [Kept, Sticky, Anybodys].map(|before| before.after(&directory));
+            assert!(standings == after, "{uid} {mode:o}");
+        }
+    }
+
+    #[test]
     fn as_many_links_are_followed_as_linux_follows() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();

@@ -164,11 +164,11 @@ impl<T: Tree, S: ObjectStore + ?Sized> Export<'_, T, S> {
                     recorder.gone();
                     continue;
                 }
-                Settled::Unknown(error) if is_last => {
+                Settled::Unknown(error) => {
                     recorder.end(Ended::new(&key, Outcome::Failed).because(&error, Chain(&error)));
                     continue;
                 }
-                Settled::Nothing | Settled::Unknown(_) => continue,
+                Settled::Nothing => continue,
             };
             match self.delete_one(session, record, needed).await? {
                 Deleted::Yes => recorder.deleted(),

@@ -162,3 +162,62 @@ pub(super) fn remove(directory: impl AsFd, name: &OsStr) -> io::Result<()> {
 }
 
 const ALWAYS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::{FdFlags, fcntl_getfd};
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+    use std::path::PathBuf;
+
+    /// Short ways are gone name by name, long ones by one call.
+    #[test]
+    fn a_way_of_any_length_is_gone_past_no_link_and_to_a_directory_only() {
+        for length in [1, 2, 7, 8, 9, 30] {
+            let place = tempfile::tempdir().unwrap();
+            let way: PathBuf = std::iter::repeat_n("d", length).collect();
+            let at = place.path().join(&way);
+            fs::create_dir_all(at.join("below")).unwrap();
+            fs::write(at.join("file"), "text").unwrap();
+            // To the directory itself, and to where the way begins.
+            symlink(".", at.join("link")).unwrap();
+            symlink("d", place.path().join("l")).unwrap();
+            let root = Root::new(File::open(place.path()).unwrap().into());
+            let reached = root.directory(&way).unwrap();
+            assert_eq!(rustix::fs::fstat(&reached).unwrap().st_ino, at.metadata().unwrap().ino());
+            assert_eq!(fcntl_getfd(&reached).unwrap(), FdFlags::CLOEXEC);
+            let mut names = root.names(&way).unwrap();
+            names.sort();
+            assert_eq!(names, ["below", "file", "link"]);
+            let kind = |path: &Path| root.directory(path).unwrap_err().kind();
+            assert_eq!(kind(&way.join("none")), io::ErrorKind::NotFound);
+            let behind: PathBuf = std::iter::once("l").chain(std::iter::repeat_n("d", length - 1)).collect();
+            for refused in [way.join("file"), way.join("link"), way.join("link/below"), way.join("file/below"), behind]
+            {
+                assert_eq!(kind(&refused), io::ErrorKind::NotADirectory, "{}", refused.display());
+            }
+            root.open_object(&way.join("file")).unwrap();
+            assert!(root.open_object(&way.join("link/file")).is_err());
+            // What is gone through need not be readable.
+            let file = way.join("file");
+            let (parent, name) = root.parent_of(&file).unwrap();
+            assert!(rustix::fs::fcntl_getfl(&parent).unwrap().contains(OFlags::PATH) && name == "file");
+            assert_eq!(fcntl_getfd(&parent).unwrap(), FdFlags::CLOEXEC);
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_removed_already_and_what_cannot_be_removed_or_synced_is_an_error() {
+        let place = tempfile::tempdir().unwrap();
+        let root = File::open(place.path()).unwrap();
+        fs::create_dir(place.path().join("d")).unwrap();
+        fs::write(place.path().join("f"), "").unwrap();
+        remove(&root, OsStr::new("f")).unwrap();
+        remove(&root, OsStr::new("f")).unwrap();
+        assert_eq!(remove(&root, OsStr::new("d")).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        sync(&root).unwrap();
+        // The kernel syncs no device that has nothing to sync.
+        assert_eq!(sync(File::open("/dev/null").unwrap()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -73,7 +73,7 @@ impl Staging {
         let file = sys::create_file(&self.directory, checked(&name)?)?;
         let mut staged = Staged { staging: Arc::clone(self), name, inode: None, published: false };
         let look = sys::look(&file)?;
-        if look.file_type() != Some(FileType::File) || look.fingerprint().links != 1 {
+        if !is_file_of_one_name(&look) {
             return Err(io::Error::other("the staged file was exchanged while it was made"));
         }
         staged.inode = Some(look.fingerprint().inode);
@@ -228,7 +228,11 @@ fn is_ours(look: &Stat) -> bool {
 
 fn is_marker(look: &Stat) -> bool {
     let ours = look.ids().0 == rustix::process::geteuid().as_raw();
-    ours && look.file_type() == Some(FileType::File) && look.size() == 0 && look.fingerprint().links == 1
+    ours && is_file_of_one_name(look) && look.size() == 0
+}
+
+fn is_file_of_one_name(look: &Stat) -> bool {
+    look.file_type() == Some(FileType::File) && look.fingerprint().links == 1
 }
 
 /// Whether a name is one that [`random_name`] makes.
@@ -525,6 +529,60 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_was_put_where_one_was_just_made_is_not_used() {
+        let root = tempfile::tempdir().unwrap();
+        let open = OwnedFd::from(File::open(root.path()).unwrap());
+        left(root.path(), "full", 0o700, None);
+        fs::create_dir(root.path().join("shared")).unwrap();
+        fs::set_permissions(root.path().join("shared"), fs::Permissions::from_mode(0o755)).unwrap();
+        for name in ["full", "shared"] {
+            let refused = Staging::take(&open, name).unwrap_err();
+            assert_eq!(refused.to_string(), "the staging directory was exchanged while it was made", "{name}");
+            assert!(!root.path().join(name).join(MARKER).exists());
+        }
+        assert_eq!(root.path().join("shared").metadata().unwrap().mode() & 0o777, 0o755);
+    }
+
+    #[test]
+    fn a_staged_file_has_no_other_name_by_which_somebody_could_write_to_it() {
+        let root = tempfile::tempdir().unwrap();
+        let open = File::open(root.path()).unwrap();
+        let is_alone = |name: &[u8]| is_file_of_one_name(&sys::look_at(&open, Name::new(name).unwrap()).unwrap());
+        fs::write(root.path().join("a"), "").unwrap();
+        std::os::unix::fs::symlink("a", root.path().join("link")).unwrap();
+        assert!(is_alone(b"a") && !is_alone(b"link"));
+        fs::hard_link(root.path().join("a"), root.path().join("b")).unwrap();
+        assert!(!is_alone(b"a"));
+    }
+
+    #[test]
+    fn without_its_marker_a_directory_goes_and_a_marker_that_cannot_be_removed_is_the_cause() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = staging(root.path());
+        let marker = root.path().join(&staging.name).join(MARKER);
+        fs::remove_file(&marker).unwrap();
+        fs::create_dir(&marker).unwrap();
+        assert_eq!(staging.remove().unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        fs::remove_dir(&marker).unwrap();
+        staging.remove().unwrap();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_staged_file_ends_where_its_bytes_do_and_one_that_cannot_be_brought_to_the_disk_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = staging(root.path());
+        let mut file = staging.file().unwrap();
+        file.write(&[0; 100_000]).unwrap();
+        file.end().unwrap();
+        assert_eq!(sys::look(file.descriptor()).unwrap().size(), 100_000);
+        // The kernel syncs no device that has nothing to sync.
+        let device = SparseFile::new(File::open("/dev/null").unwrap());
+        let file = StagedFile { staged: staging.directory().unwrap(), file: device };
+        assert_eq!(file.sync().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
     fn what_is_staged_is_gone_unless_it_is_published() {
         let root = tempfile::tempdir().unwrap();
         let parent = File::open(root.path()).unwrap();
@@ -588,6 +646,19 @@ mod tests {
         assert_eq!((made.permissions().bits(), made.mtime()), (0o751, time));
         assert_eq!(link.set_link_attributes(&wanted).unwrap().shortfalls, []);
         assert_eq!(link.look().unwrap().mtime(), time);
+        // Later than ext4 can say, and an owner that only the superuser can give.
+        let far = crate::Timestamp::from_unix(1 << 40, 0).unwrap();
+        let uid = crate::Uid::new(mine.uid.get() + 1).unwrap();
+        let shortfalls = link.set_link_attributes(&Attributes { mtime: far, uid, ..mine }).unwrap().shortfalls;
+        let now = link.look().unwrap();
+        let mut expected = Vec::new();
+        if now.ids().0 != uid.get() {
+            expected.push(Shortfall::Owner { uid, gid: mine.gid });
+        }
+        if now.mtime() != far {
+            expected.push(Shortfall::Mtime { wanted: far, kept: now.mtime() });
+        }
+        assert_eq!(shortfalls, expected);
     }
 
     #[test]
@@ -621,6 +692,19 @@ mod tests {
             assert_eq!(file.into_staged().keep_beside(&parent, name).unwrap(), expected);
             assert!(root.path().join(expected).exists());
         }
+    }
+
+    #[test]
+    fn what_finds_no_name_beside_is_told_why() {
+        let place = tempfile::tempdir().unwrap();
+        let staging = OwnedFd::from(File::open(place.path()).unwrap());
+        fs::write(place.path().join("0"), "").unwrap();
+        fs::create_dir(place.path().join("gone")).unwrap();
+        let gone = OwnedFd::from(File::open(place.path().join("gone")).unwrap());
+        fs::remove_dir(place.path().join("gone")).unwrap();
+        let [staged, name] = [b"0", b"a"].map(|name| Name::new(name).unwrap());
+        let error = keep_beside(&staging, staged, &gone, &gone, name).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

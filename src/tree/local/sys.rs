@@ -248,11 +248,20 @@ pub(super) fn exchange(from: impl AsFd, name: Name<'_>, to: impl AsFd, other: Na
 
 /// Moves a name to another that must not exist.
 pub(super) fn rename_new(from: impl AsFd, name: Name<'_>, to: impl AsFd, new: Name<'_>) -> io::Result<()> {
-    match rustix::fs::renameat_with(&from, name.0, &to, new.0, RenameFlags::NOREPLACE) {
-        // The file system does not know the flag: look first, which leaves a moment in between.
-        Err(Errno::INVAL | Errno::NOSYS) => match look_at(&to, new) {
+    let renamed = rustix::fs::renameat_with(&from, name.0, &to, new.0, RenameFlags::NOREPLACE);
+    or_look_first(renamed, || look_at(&to, new), || rename(&from, name, &to, new))
+}
+
+/// Where the file system does not know the flag, looks first, which leaves a moment in between.
+fn or_look_first(
+    renamed: rustix::io::Result<()>,
+    look: impl FnOnce() -> io::Result<Stat>,
+    rename: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    match renamed {
+        Err(Errno::INVAL | Errno::NOSYS) => match look() {
             Ok(_) => Err(Errno::EXIST.into()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => rename(from, name, to, new),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => rename(),
             Err(error) => Err(error),
         },
         other => Ok(other?),
@@ -356,17 +365,20 @@ pub(super) fn list(directory: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<Name
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let Some(name) = Name::new(entry.file_name().to_bytes()) else { continue };
-        let is_directory = match entry.file_type() {
-            // The directory does not say. One that vanishes now is missed when its turn comes.
-            rustix::fs::FileType::Unknown => look_at(directory, name).is_ok_and(|stat| stat.is_directory()),
-            file_type => file_type == rustix::fs::FileType::Directory,
-        };
         names.push(name.0);
-        if is_directory {
+        if is_listed_as_directory(entry.file_type(), || look_at(directory, name)) {
             names.push_slash();
         }
     }
     Ok(names.sort())
+}
+
+fn is_listed_as_directory(file_type: rustix::fs::FileType, look: impl FnOnce() -> io::Result<Stat>) -> bool {
+    match file_type {
+        // The directory does not say. One that vanishes now is missed when its turn comes.
+        rustix::fs::FileType::Unknown => look().is_ok_and(|stat| stat.is_directory()),
+        file_type => file_type == rustix::fs::FileType::Directory,
+    }
 }
 
 /// Every name in a directory except `.` and `..`, in no order.
@@ -422,8 +434,11 @@ pub(super) fn failed(attempt: &'static str, path: &[u8], error: io::Error) -> Tr
 
 /// Whether `syncfs` tells of data that could not be written: since Linux 5.8, says syncfs(2).
 pub(super) fn syncfs_tells() -> bool {
-    let system = rustix::system::uname();
-    let mut numbers = system.release().to_str().unwrap_or_default().split(['.', '-']).map(str::parse::<u32>);
+    is_since_5_8(rustix::system::uname().release().to_str().unwrap_or_default())
+}
+
+fn is_since_5_8(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
     let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else { return false };
     (major, minor) >= (5, 8)
 }
@@ -502,6 +517,16 @@ mod tests {
     }
 
     #[test]
+    fn a_mount_is_known_where_the_kernel_tells_it() {
+        let mut look = look(File::open("/").unwrap()).unwrap();
+        look.stat.stx_mnt_id = 7;
+        look.stat.stx_mask = StatxFlags::MNT_ID.bits();
+        assert_eq!(look.mount().mount, Some(7));
+        look.stat.stx_mask = !StatxFlags::MNT_ID.bits();
+        assert_eq!(look.mount().mount, None);
+    }
+
+    #[test]
     fn a_look_tells_what_the_kernel_has() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f");
@@ -509,6 +534,8 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         symlink("four", directory.path().join("l")).unwrap();
         let root = File::open(directory.path()).unwrap();
+        // If this is the superuser, whose ids are both zero.
+        let _ = std::os::unix::fs::chown(&path, Some(1234), Some(4321));
         let (look, metadata) = (look_at(&root, name("f")).unwrap(), fs::metadata(&path).unwrap());
         assert_eq!((look.size(), look.ids()), (10_000, (metadata.uid(), metadata.gid())));
         assert_eq!(look.disk_bytes(), metadata.blocks() * 512);
@@ -551,6 +578,37 @@ mod tests {
         assert_eq!(left, [Box::from(&b"new"[..]), Box::from(&b"to-d"[..]), Box::from(&b"to-f"[..])]);
         let listed = list(&root.into(), &mut Vec::new()).unwrap();
         assert_eq!(listed.iter().collect::<Vec<_>>(), [&b"new"[..], b"to-d", b"to-f"]);
+    }
+
+    #[test]
+    fn without_the_flag_nothing_is_renamed_over_what_stands_there_or_may() {
+        let (renamed, there) = (Cell::new(0), look(File::open("/").unwrap()).unwrap());
+        let rename = || {
+            renamed.set(renamed.get() + 1);
+            Err(Errno::IO.into())
+        };
+        let errno = |result: io::Result<()>| result.map_err(|error| Errno::from_io_error(&error).unwrap());
+        for unknown in [Errno::INVAL, Errno::NOSYS] {
+            assert_eq!(errno(or_look_first(Err(unknown), || Ok(there), rename)), Err(Errno::EXIST));
+            assert_eq!(errno(or_look_first(Err(unknown), || Err(Errno::ACCESS.into()), rename)), Err(Errno::ACCESS));
+        }
+        assert_eq!(errno(or_look_first(Err(Errno::EXIST), || panic!(), rename)), Err(Errno::EXIST));
+        assert_eq!(errno(or_look_first(Ok(()), || panic!(), rename)), Ok(()));
+        assert_eq!(renamed.get(), 0);
+        assert_eq!(errno(or_look_first(Err(Errno::INVAL), || Err(Errno::NOENT.into()), rename)), Err(Errno::IO));
+        assert_eq!(renamed.get(), 1);
+    }
+
+    #[test]
+    fn a_name_of_which_the_directory_does_not_tell_the_type_is_looked_at() {
+        use rustix::fs::FileType;
+        let [directory, device] = ["/", "/dev/null"].map(|path| look(File::open(path).unwrap()).unwrap());
+        assert!(is_listed_as_directory(FileType::Directory, || panic!()));
+        assert!(!is_listed_as_directory(FileType::RegularFile, || panic!()));
+        assert!(!is_listed_as_directory(FileType::Symlink, || panic!()));
+        assert!(is_listed_as_directory(FileType::Unknown, || Ok(directory)));
+        assert!(!is_listed_as_directory(FileType::Unknown, || Ok(device)));
+        assert!(!is_listed_as_directory(FileType::Unknown, || Err(Errno::NOENT.into())));
     }
 
     #[test]
@@ -616,6 +674,12 @@ mod tests {
         assert_eq!(look_at(&root, name("l")).unwrap().mtime(), mtime);
         assert!(change_owner(&file, attributes.uid, attributes.gid).unwrap());
         assert!(change_owner_of_link(&root, name("l"), attributes.uid, attributes.gid).unwrap());
+        // Another owner is a right of the superuser's.
+        let uid = Uid::new(attributes.uid.get() + 1).unwrap();
+        let (given, link) = (change_owner(&file, uid, attributes.gid), name("l"));
+        assert_eq!(given.unwrap(), look(&file).unwrap().ids().0 == uid.get());
+        let given = change_owner_of_link(&root, link, uid, attributes.gid).unwrap();
+        assert_eq!(given, look_at(&root, link).unwrap().ids().0 == uid.get());
         remove_inherited_lists(&file).unwrap();
     }
 
@@ -630,9 +694,28 @@ mod tests {
         let inode = directory.path().metadata().unwrap().ino();
         assert_eq!(identity(&one).unwrap()[8..], inode.to_be_bytes());
         assert_ne!(identity(&one).unwrap()[..8], [0; 8]);
+        // The directory of the kernel has no time at which it was made.
+        for path in [directory.path(), Path::new("/proc")] {
+            let made = match path.metadata().unwrap().created() {
+                Ok(made) => u64::try_from(made.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()).unwrap(),
+                Err(_) => rustix::fs::statvfs(path).unwrap().f_fsid,
+            };
+            assert_eq!(identity(open(path)).unwrap()[..8], made.to_be_bytes(), "{}", path.display());
+        }
         // Each descriptor reads from its own place.
         assert_eq!(names(open_again(&one).unwrap()).unwrap().len(), 1);
         assert_eq!(names(open_again(&one).unwrap()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_kernel_tells_its_age() {
+        for release in ["5.8", "5.8.0", "5.8-rc1", "5.10.0-23-amd64", "6.0.1", "6.18.2+", "10.1"] {
+            assert!(is_since_5_8(release), "{release}");
+        }
+        for release in ["5.7.19", "5.7-rc8", "4.19.0", "4.20", "5", "6", "", "x.9", "6.x"] {
+            assert!(!is_since_5_8(release), "{release}");
+        }
+        assert_eq!(syncfs_tells(), is_since_5_8(rustix::system::uname().release().to_str().unwrap()));
     }
 
     #[test]
