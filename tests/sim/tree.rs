@@ -35,7 +35,7 @@ use super::staging::{Staged, Staging, is_reserved, is_staging};
 use super::sys::{Stat, Sys, failed};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use open::Held;
 use placeholders::undone;
 use posix_s3::tree::{
@@ -295,6 +295,21 @@ impl SimTree {
         let path = entry.key().as_str().as_bytes();
         let error = |error| failed(ATTEMPT, path, error);
         let (parent, _) = self.parent_made(ATTEMPT, entry.key())?;
+        // All of what is small is there before anything is made of it.
+        let is_small =
+            entry.object_size() <= SMALL && matches!(self.replaced(ATTEMPT, entry, parent, standing)?, Replaced::Any);
+        if is_small {
+            let unread = |error| TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(error);
+            let mut pieces = Vec::new();
+            while let Some(piece) = body.next().await {
+                pieces.push(piece.map_err(unread)?);
+                if pieces.iter().map(Bytes::len).sum::<usize>() as u64 > entry.object_size() {
+                    break;
+                }
+            }
+            check_length(ATTEMPT, entry, pieces.iter().map(Bytes::len).sum::<usize>() as u64)?;
+            body = stream::iter(pieces.into_iter().map(Ok)).boxed();
+        }
         let (staged, file) = self.staging()?.file().map_err(error)?;
         let mut length = 0;
         while let Some(piece) = body.next().await {
@@ -311,10 +326,7 @@ impl SimTree {
                 break;
             }
         }
-        if length != entry.object_size() {
-            let source = format!("expected {} bytes, found {length}", entry.object_size());
-            return Err(TreeError::new(ATTEMPT, path, TreeErrorKind::Body).with_source(source));
-        }
+        check_length(ATTEMPT, entry, length)?;
         self.sys.call(|disk| disk.truncate(file, length)).map_err(error)?;
         let mut applied = set_attributes(&self.sys, file, entry.attributes()).map_err(error)?;
         let replaced = self.replaced(ATTEMPT, entry, parent, standing)?;
@@ -677,6 +689,18 @@ fn check_reserved(attempt: &'static str, key: &Key) -> Result<(), TreeError> {
         return Err(TreeError::new(attempt, key.as_str().as_bytes(), TreeErrorKind::Reserved));
     }
     Ok(())
+}
+
+/// What is written in one go, in bytes, as `LocalTree` does.
+const SMALL: u64 = 256 << 10;
+
+/// Whether as many bytes came as were announced.
+fn check_length(attempt: &'static str, entry: &Entry, length: u64) -> Result<(), TreeError> {
+    if length == entry.object_size() {
+        return Ok(());
+    }
+    let source = format!("expected {} bytes, found {length}", entry.object_size());
+    Err(TreeError::new(attempt, entry.key().as_str().as_bytes(), TreeErrorKind::Body).with_source(source))
 }
 
 fn as_it_stands(applied: Applied, now: &Stat) -> Applied {

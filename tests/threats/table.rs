@@ -5,7 +5,7 @@ use crate::named::tests_in;
 const PAGE: &str = include_str!("../../src/docs/reliability.md");
 
 /// Every file in which a test of the tables may be.
-const TESTS: [&str; 14] = [
+const TESTS: [&str; 15] = [
     include_str!("advisories.rs"),
     include_str!("answers.rs"),
     include_str!("attributes.rs"),
@@ -16,6 +16,7 @@ const TESTS: [&str; 14] = [
     include_str!("names.rs"),
     include_str!("roots.rs"),
     include_str!("../s3_http.rs"),
+    include_str!("../s3_http/streams.rs"),
     include_str!("../../src/store/s3/wire.rs"),
     include_str!("../../src/store/s3/http/agent.rs"),
     include_str!("../../src/store/s3/http/bucket.rs"),
