@@ -529,7 +529,7 @@ mod tests {
     }
 
     fn remote() -> Remote {
-        Remote { etag: ETag::new("\"e\""), size: 3, last_modified: Some(TIME), md5: None, age: Age::Settled }
+        Remote { etag: ETag::new("\"e\""), size: 3, last_modified: Some(TIME), xxh3: None, age: Age::Settled }
     }
 
     #[test]

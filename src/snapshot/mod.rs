@@ -138,7 +138,8 @@ impl Remote {
     }
 }
 
-/// A digest of the bytes of an object. Either tells bytes apart that nobody has made to be alike: who may write both can.
+/// A digest of the bytes of an object. Either tells bytes apart that nobody has made to be alike. Whoever may write to a file can
+/// make other bytes of the same XXH3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BodyDigest {
     /// The one that S3 has as `ETag`.

@@ -47,8 +47,6 @@ const ATTEMPTS: u32 = 3;
 
 /// How many entries are announced to the journal at once.
 const ANNOUNCED: usize = 256;
-/// How many of these are on their way to the disk: what comes while the first waits for it waits together.
-const ANNOUNCED_AHEAD: usize = 4;
 
 /// How an export is done.
 #[derive(Clone, Debug)]
@@ -430,7 +428,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
         let needed = &self.look_for_needed().await?;
         let (mut gone, mut later) = (Spool::new(), Spool::new());
         let sights = self.scan().sights().take_while(|_| ready(!self.stop.leaves_out()));
-        let announced = sights.ready_chunks(ANNOUNCED).map(|sights| async {
+        let announced = sights.ready_chunks(ANNOUNCED).then(|sights| async {
             // What could not be announced is not put.
             let announced = match self.beside(sights) {
                 Ok(sights) => self.announce(&sights).await.map(|()| sights),
@@ -438,7 +436,7 @@ impl<'r, T: Tree, S: ObjectStore + ?Sized> Export<'r, T, S> {
             };
             stream::iter(announced.unwrap_or_else(|error| vec![Err(error.into())]))
         });
-        let sights = announced.buffered(ANNOUNCED_AHEAD).flatten().map(|sight| self.take(sight, needed));
+        let sights = announced.flatten().map(|sight| self.take(sight, needed));
         let mut taken = sights.buffer_unordered(self.options.jobs.get()).boxed();
         while let Some(taken) = taken.next().await {
             match taken? {

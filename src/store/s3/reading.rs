@@ -37,7 +37,7 @@ const MANY: usize = 128 << 10;
 ///
 /// Invariant: `at..until`, the parts before their turn, `rest` follow each other without a gap.
 ///
-/// Nothing is held while nobody asks but a connection and the memory of 2. A place among the requests is given back once the
+/// Nothing is held while nobody asks but connections and the memory of 2. A place among the requests is given back once the
 /// head of an answer is there.
 pub(super) struct Reading<C> {
     inner: Arc<Inner<C>>,
@@ -59,6 +59,8 @@ pub(super) struct Reading<C> {
     /// What nobody has begun to fetch.
     rest: Range<u64>,
     digest: Option<Running>,
+    /// Whether it was asked for by its version.
+    is_named: bool,
 }
 
 /// A part that was fetched before its turn.
@@ -130,6 +132,7 @@ impl<C: S3Calls + 'static> Inner<C> {
             ready: VecDeque::new(),
             rest: until..end.max(until),
             digest: sha256.filter(|_| is_checked).map(Running::new),
+            is_named: options.if_match.is_some(),
         };
         let body = stream::unfold(reading, |mut reading| async move {
             let piece = reading.next().await?;
@@ -167,8 +170,10 @@ impl<C: S3Calls + 'static> Inner<C> {
     async fn fetch_part(&self, key: &str, range: Range<u64>, etag: &ETag, held: Held) -> Result<Bytes, CallError> {
         let length = range.end.saturating_sub(range.start);
         match self.once(|| self.fetch_range(key, range, etag, length)).await? {
-            Content::Whole(bytes) => Ok(Bytes::from_owner(Accounted { bytes, _held: held })),
-            Content::Pieces(_) => Err(CallError::unanswered(StoreErrorKind::Corrupt, Cut)),
+            Content::Whole(bytes) if bytes.len() as u64 == length => {
+                Ok(Bytes::from_owner(Accounted { bytes, _held: held }))
+            }
+            Content::Whole(_) | Content::Pieces(_) => Err(CallError::unanswered(StoreErrorKind::Corrupt, Cut)),
         }
     }
 }
@@ -184,7 +189,11 @@ impl<C: S3Calls + 'static> Reading<C> {
             piece.map_err(|error| match error.kind() {
                 // Another version has taken its place.
                 StoreErrorKind::PreconditionFailed | StoreErrorKind::NotFound => {
-                    StoreError::new(Operation::Get, &self.key, StoreErrorKind::Transient).with_source(error)
+                    let kind = match self.is_named {
+                        true => StoreErrorKind::PreconditionFailed,
+                        false => StoreErrorKind::Transient,
+                    };
+                    StoreError::new(Operation::Get, &self.key, kind).with_source(error)
                 }
                 _ => error.at(Operation::Get, &self.key),
             })
@@ -216,7 +225,11 @@ impl<C: S3Calls + 'static> Reading<C> {
                     match self.next_part().await {
                         Some(part) => {
                             self.until = part.end;
-                            part.bytes
+                            match part.bytes {
+                                // Its time may be over since nobody has asked for long. Its turn has come only now.
+                                Err(error) if error.is_unheard() => continue,
+                                bytes => bytes,
+                            }
                         }
                         None => match parts(self.rest.clone(), self.inner.options.part_size).next() {
                             Some(range) => {

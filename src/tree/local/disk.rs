@@ -15,15 +15,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Files on their way to the disk.
 pub(super) struct Disk {
     root: Arc<OwnedFd>,
-    /// Whether `syncfs` is taken at its word.
-    trusts: Arc<AtomicBool>,
+    trusts: Arc<Trusts>,
     settled: Arc<Mutex<Settled>>,
     staged: Turns<StagedFile, io::Result<StagedFile>>,
     whole: Turns<Whole, io::Result<Applied>>,
@@ -34,7 +32,7 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn new(root: Arc<OwnedFd>) -> Self {
         // One, so that as many as possible go together; a few, since one slow file holds up those in its turn.
-        let trusts = Arc::new(AtomicBool::new(sys::syncfs_tells()));
+        let trusts = Arc::new(Trusts::new(sys::syncfs_tells()));
         let settled = Arc::new(Mutex::new(Settled::Never));
         Self {
             root,
@@ -126,6 +124,18 @@ impl Disk {
     }
 }
 
+/// Whether `syncfs` is taken at its word. Held while it is called: it tells of an error once, to whoever hears of it first, and
+/// all others have to know before they take it at its word.
+type Trusts = Mutex<bool>;
+
+/// Brings everything to the disk. Says whether it is there.
+fn sync_all(root: &OwnedFd, trusts: &Trusts) -> bool {
+    let mut trusts = trusts.lock().unwrap_or_else(PoisonError::into_inner);
+    // The error may be one of any file, also of one in a later turn. From here on each file tells for itself.
+    *trusts = *trusts && sys::is_local(root).unwrap_or(false) && rustix::fs::syncfs(root).is_ok();
+    *trusts
+}
+
 /// When everything was last brought to the disk in this run.
 #[derive(Clone, Copy)]
 enum Settled {
@@ -138,7 +148,7 @@ enum Settled {
 }
 
 /// Brings everything to the disk, the first time in a run. Whoever comes meanwhile does so file by file.
-fn settle(root: &OwnedFd, trusts: &AtomicBool, settled: &Mutex<Settled>) {
+fn settle(root: &OwnedFd, trusts: &Trusts, settled: &Mutex<Settled>) {
     let settled = || settled.lock().unwrap_or_else(PoisonError::into_inner);
     {
         let mut settled = settled();
@@ -148,31 +158,19 @@ fn settle(root: &OwnedFd, trusts: &AtomicBool, settled: &Mutex<Settled>) {
         *settled = Settled::Never;
     }
     let now = sys::now();
-    if trusts.load(Ordering::Relaxed) && sys::is_local(root).unwrap_or(false) {
-        match rustix::fs::syncfs(root) {
-            Ok(()) => *settled() = Settled::At(now),
-            Err(_) => trusts.store(false, Ordering::Relaxed),
-        }
+    if sync_all(root, trusts) {
+        *settled() = Settled::At(now);
     }
 }
 
 /// Brings so many files to the disk at once, if they are many. Says whether they are there.
-fn together(root: &OwnedFd, trusts: &AtomicBool, files: usize) -> bool {
+fn together(root: &OwnedFd, trusts: &Trusts, files: usize) -> bool {
     /// Fewer than these are brought to the disk one by one, since `syncfs` takes all that anybody has written along.
     const TOGETHER: usize = 4;
-    if files < TOGETHER || !trusts.load(Ordering::Relaxed) || !sys::is_local(root).unwrap_or(false) {
-        return false;
-    }
-    let synced = rustix::fs::syncfs(root).is_ok();
-    if !synced {
-        // It tells of an error once, and that may be one of any file, also of one in a later turn. From here on each file
-        // tells for itself.
-        trusts.store(false, Ordering::Relaxed);
-    }
-    synced
+    files >= TOGETHER && sync_all(root, trusts)
 }
 
-fn bring(root: &OwnedFd, trusts: &AtomicBool, batch: Vec<StagedFile>, answer: Answer<'_, io::Result<StagedFile>>) {
+fn bring(root: &OwnedFd, trusts: &Trusts, batch: Vec<StagedFile>, answer: Answer<'_, io::Result<StagedFile>>) {
     let together = together(root, trusts, batch.len());
     for (place, file) in batch.into_iter().enumerate() {
         let synced = if together { Ok(()) } else { file.sync() };
@@ -181,7 +179,7 @@ fn bring(root: &OwnedFd, trusts: &AtomicBool, batch: Vec<StagedFile>, answer: An
 }
 
 /// Whoever has an answer may end the run: nothing of their file is held here by then.
-fn place(root: &OwnedFd, trusts: &AtomicBool, batch: Vec<Whole>, answer: Answer<'_, io::Result<Applied>>) {
+fn place(root: &OwnedFd, trusts: &Trusts, batch: Vec<Whole>, answer: Answer<'_, io::Result<Applied>>) {
     let mut all = Vec::with_capacity(batch.len());
     for (place, file) in batch.into_iter().enumerate() {
         match file.staged() {

@@ -785,7 +785,8 @@ impl Tree for LocalTree {
         let Some(staging) = staging else { return Ok(()) };
         match Arc::try_unwrap(staging) {
             Ok(staging) => staging.remove().map_err(error),
-            // Another run on this tree is at work in it; whoever lets go of it last removes it.
+            // Another run on this tree is at work in it, or a thread with a file that nobody wants any more; whoever lets go of it
+            // last removes it.
             Err(_) => Ok(()),
         }
     }

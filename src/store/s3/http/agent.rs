@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 ///   body and of the longest answer that is read whole, which is 8 MiB but for a get.
 /// - A body that is handed out in pieces is waited for, in all, for 90 s and a second more for every 64 KiB that has come, and
 ///   never for more than 90 s without any. The time in which nobody asks for a piece does not count. A piece is of 256 KiB at
-///   most.
+///   most, but for the first of a body of which no length was announced.
 /// - A connection that was idle for 15 s is not used again.
 /// - No proxy is used, whatever the environment says; whoever needs one hands in a client of their own.
 #[derive(Clone)]

@@ -183,7 +183,7 @@ pub(super) fn fetched(answer: Answer, range: Option<&std::ops::Range<u64>>) -> R
     let checksum = headers.get("x-amz-checksum-sha256").and_then(|value| value.to_str().ok());
     let is_whole = !matches!(headers.get("x-amz-checksum-type"), Some(kind) if kind == "COMPOSITE");
     // That of an object put in parts is no checksum of its bytes, and ends in their number.
-    let sha256 = checksum.filter(|text| is_whole && !text.contains('-')).and_then(digest);
+    let sha256 = checksum.filter(|text| range.is_none() && is_whole && !text.contains('-')).and_then(digest);
     let body = match body {
         Content::Whole(bytes) => Content::Whole(bytes),
         Content::Pieces(pieces) => {

@@ -7,7 +7,7 @@ use async_io::Async;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Fuse, FusedFuture};
 use futures_util::{AsyncRead, AsyncWrite, FutureExt};
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
@@ -34,6 +34,8 @@ const HEADERS: usize = 256;
 /// The most bytes of the head of an answer.
 const HEAD: usize = 64 << 10;
 
+/// Up to so many bytes of an answer whose length was not announced are read whole: 8 MiB.
+const UNANNOUNCED: u64 = 8 << 20;
 /// The most bytes that are made room for on the word of a server alone.
 const RESERVED: u64 = 64 << 20;
 
@@ -79,12 +81,19 @@ impl Connection {
         let response = self.driven(response).await?.map_err(of_hyper)?;
         let (parts, body) = response.into_parts();
         let body = if is_head { Read::Whole(Bytes::new()) } else { self.read(&parts.headers, body, limit).await? };
+        let has_end = parts.headers.contains_key(CONTENT_LENGTH) || parts.headers.contains_key(TRANSFER_ENCODING);
+        if parts.status.is_success() && !has_end && matches!(&body, Read::Whole(bytes) if !bytes.is_empty()) {
+            // It ends with its connection, and so does one that is cut.
+            return Err(HttpError::Broken("nothing tells whether all of the answer has come".into()));
+        }
         Ok(Response::from_parts(parts, body))
     }
 
     /// Reads a body to its end, if it is not too long.
     async fn read(&mut self, headers: &HeaderMap, body: Incoming, limit: u64) -> Result<Read, HttpError> {
         let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        // Of one that was not announced the size is known when it is there.
+        let limit = if announced.is_none() { limit.max(UNANNOUNCED) } else { limit };
         let mut rest = Rest { first: Bytes::new(), body, announced, length: 0 };
         if announced.is_some_and(|announced| announced > limit) {
             return Ok(Read::Begun(rest));

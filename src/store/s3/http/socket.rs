@@ -18,7 +18,7 @@ pub(super) struct Socket {
     again: Again,
 }
 
-/// Has the system asked once more, for whoever wants to know what has come by now and cannot wait to be told.
+/// Has the system asked until there is nothing more, for whoever wants to know what has come by now and cannot wait to be told.
 #[derive(Clone, Default)]
 pub(super) struct Again(Arc<AtomicBool>);
 
@@ -37,12 +37,15 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            if self.is_empty && !self.again.0.swap(false, Ordering::Relaxed) {
+            if self.is_empty && !self.again.0.load(Ordering::Relaxed) {
                 ready!(self.stream.poll_readable(context))?;
                 self.is_empty = false;
             }
             match self.stream.get_ref().read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_empty = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_empty = true;
+                    self.again.0.store(false, Ordering::Relaxed);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(length) if length > 0 && length < buffer.len() => {
                     // All that had come. What comes later, or came meanwhile, is told.
