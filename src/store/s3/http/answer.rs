@@ -3,7 +3,7 @@
 use super::client::HttpError;
 use super::xml::{InvalidAnswer, Step, invalid, read};
 use crate::etag::ETag;
-use crate::store::s3::calls::{Content, Fetched, Part, UnfinishedUpload, UploadPage, counted};
+use crate::store::s3::calls::{Content, Fetched, OtherLength, Part, UnfinishedUpload, UploadPage, counted};
 use crate::store::s3::error::CallError;
 use crate::store::s3::wire::{decoded_key, etag, is_encoded, is_of_object, listed_key, retry_after};
 use crate::store::{ListPage, ListedObject, ObjectMeta, PutOutput, StoreErrorKind};
@@ -12,8 +12,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LAST_MODIFIED, RETRY_AFTER};
-use http::{Response, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LAST_MODIFIED, RETRY_AFTER, TRANSFER_ENCODING};
+use http::{Response, StatusCode, Version};
 use std::collections::HashMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
@@ -177,7 +177,15 @@ pub(super) fn fetched(answer: Answer, range: Option<&std::ops::Range<u64>>) -> R
     } else if range.is_some() {
         return Err(invalid("a part of the object", parts.status.as_str()).into());
     } else {
-        let size = whole.map_or_else(|| header_number(headers), Ok)?;
+        // One that only its connection ends may have been cut.
+        let has_end = headers.contains_key(TRANSFER_ENCODING) || parts.version > Version::HTTP_11;
+        let size = match (whole, header_number(headers)) {
+            (Some(found), Ok(expected)) if found != expected => {
+                return Err(CallError::unanswered(StoreErrorKind::Transient, OtherLength { expected, found }));
+            }
+            (Some(found), Err(_)) if has_end => found,
+            (_, announced) => announced?,
+        };
         (size, size)
     };
     let checksum = headers.get("x-amz-checksum-sha256").and_then(|value| value.to_str().ok());

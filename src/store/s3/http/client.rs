@@ -15,7 +15,7 @@ use thiserror::Error;
 ///
 /// - sends the path and the query of a request byte for byte: dot segments stay, nothing is encoded a second time. What
 ///   goes through the `url` crate does not, and turns `a/../b` into `b`;
-/// - follows no redirect and asks for no compression of the answer;
+/// - follows no redirect, asks for no compression of the answer, and hands on its headers as they came;
 /// - has a limit on the time that a request takes. Of a body in pieces, the time in which nobody asks for one does not count.
 pub trait HttpClient: Send + Sync {
     /// Sends a request and reads the answer, whatever its status.

@@ -7,7 +7,7 @@ use async_io::Async;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Fuse, FusedFuture};
 use futures_util::{AsyncRead, AsyncWrite, FutureExt};
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
@@ -81,11 +81,6 @@ impl Connection {
         let response = self.driven(response).await?.map_err(of_hyper)?;
         let (parts, body) = response.into_parts();
         let body = if is_head { Read::Whole(Bytes::new()) } else { self.read(&parts.headers, body, limit).await? };
-        let has_end = parts.headers.contains_key(CONTENT_LENGTH) || parts.headers.contains_key(TRANSFER_ENCODING);
-        if parts.status.is_success() && !has_end && matches!(&body, Read::Whole(bytes) if !bytes.is_empty()) {
-            // It ends with its connection, and so does one that is cut.
-            return Err(HttpError::Broken("nothing tells whether all of the answer has come".into()));
-        }
         Ok(Response::from_parts(parts, body))
     }
 
