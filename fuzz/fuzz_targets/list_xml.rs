@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use http::Response;
 use libfuzzer_sys::fuzz_target;
-use posix_s3::store::s3::{Addressing, Bucket, CallError};
+use posix_s3::store::s3::{Addressing, Bucket, CallError, Content};
 use posix_s3::store::{ListPage, ListRequest};
 use posix_s3_fuzz::choices::Choices;
 use posix_s3_fuzz::encoded;
@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 fn read(body: &[u8]) -> Result<ListPage, CallError> {
     let bucket = Bucket::new(&"http://localhost".parse().expect("an endpoint"), "bucket", Addressing::Path);
     let exchange = bucket.expect("a bucket").list(&ListRequest::default()).expect("a request");
-    exchange.into_parts().2(Response::new(Some(Bytes::copy_from_slice(body))))
+    exchange.into_parts().2(Response::new(Content::Whole(Bytes::copy_from_slice(body))))
 }
 
 /// Text as XML says it: one of several ways for each character.
