@@ -87,7 +87,9 @@ fn compare(ground: Ground, root: &Path, seed: u64, pace: Pace, tally: &mut Tally
             call => (sides.0.ask(call), sides.1.ask(call)),
         };
         if real != made_up {
-            may_be_of_time = is_of_a_version(call) && is_changed(&real) != is_changed(&made_up);
+            // Whoever closes a file of that name while they are asked about may have had this one open.
+            let may_be_of_others = real == "InUse None";
+            may_be_of_time = may_be_of_others || is_of_a_version(call) && is_changed(&real) != is_changed(&made_up);
             differ = Some((real, made_up));
             break;
         }
@@ -112,7 +114,8 @@ fn compare(ground: Ground, root: &Path, seed: u64, pace: Pace, tally: &mut Tally
 
 /// How the two differ.
 struct Difference {
-    /// Whether no more than a ctime can be the cause: one of them finds what was seen before, and the other finds it changed.
+    /// Whether no more than a ctime or somebody beside can be the cause: one of them finds what was seen before, and the other
+    /// finds it changed or in use.
     may_be_of_time: bool,
     text: String,
 }
