@@ -32,7 +32,8 @@ fn read(which: usize, status: u16, body: &[u8]) -> Result<(), CallError> {
     let bucket = Bucket::new(&"http://localhost".parse().expect("an endpoint"), "bucket", Addressing::Path);
     let bucket = bucket.expect("a bucket");
     let (upload, headers, etag) = (Upload { key: "a", id: "u" }, HeaderMap::new(), ETag::new("\"e\""));
-    let answer = Response::builder().status(status).body(Content::Whole(Bytes::copy_from_slice(body))).expect("an answer");
+    let answer =
+        Response::builder().status(status).body(Content::Whole(Bytes::copy_from_slice(body))).expect("an answer");
     match which {
         0 => bucket.copy_onto_itself("a", &headers, None).expect("a request").into_parts().2(answer).map(drop),
         1 => bucket.copy_part(upload, 7, 0..9, &etag).expect("a request").into_parts().2(answer).map(drop),
